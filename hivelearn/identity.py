@@ -1,0 +1,246 @@
+"""Who signs: a root key, a device key certified by it, and names for both.
+
+The root key is the author that people vouch for. It certifies one device key,
+which signs records and names the node on the network; so the root key can leave
+the machine, and a stolen device is one expired certificate away from silence.
+The certificate carries the *feed epoch*: a node that finds itself restored from
+a backup starts a new epoch instead of signing a second record with an old number.
+
+Ed25519 comes from libsodium through PyNaCl and nowhere else: libraries disagree
+about small-order keys, and two nodes must not.
+"""
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from hivelearn import codec
+from hivelearn.errors import DeviceError, PeerError, UsageError
+from hivelearn.words import ADJECTIVES, ANIMALS
+
+KEY_BYTES: Final = 32
+SIGNATURE_BYTES: Final = 64
+CERTIFICATE_VALID_S: Final = 5 * 365 * 86_400
+EPOCH_MAX: Final = 2**32 - 1
+_CERTIFICATE_TAG: Final = b"hivelearn/cert/1\0"
+_NAME_TAG: Final = b"hivelearn/name/1\0"
+_PREFIX: Final = "hl1"
+_CHECK_BYTES: Final = 3  # 32 + 3 bytes are 56 base32 characters without padding
+
+
+class MistypedNameError(UsageError):
+    """A node's name was mistyped or is the short form."""
+
+    remedy = "Ask the owner for the full key: `hivelearn status` prints it as hl1…"
+
+
+class IdentityError(DeviceError):
+    """The keys in the home are missing a part, unreadable or altered."""
+
+    remedy = (
+        "Restore the home's `identity` folder from a backup, or move it away to be made anew; "
+        "a new identity starts without anybody's trust."
+    )
+
+
+def verify(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Return whether ``signature`` (64 bytes) over ``message`` is by ``key`` (32 bytes)."""
+    try:
+        VerifyKey(key).verify(message, signature)
+    except (BadSignatureError, ValueError, TypeError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """``root`` lets ``device`` sign for it until ``not_after``, in feed ``epoch``."""
+
+    root: bytes  # 32, Ed25519
+    device: bytes  # 32, Ed25519
+    not_after: int  # Unix seconds
+    epoch: int
+    signature: bytes  # 64, by root
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and ranges that no certificate can have."""
+        sizes = (len(self.root), len(self.device), len(self.signature))
+        if sizes != (KEY_BYTES, KEY_BYTES, SIGNATURE_BYTES):
+            raise PeerError("certificate holds a key of the wrong size", code="cert.form")
+        if not (0 <= self.epoch <= EPOCH_MAX and 0 <= self.not_after < 2**63):
+            raise PeerError("certificate epoch or expiry is out of range", code="cert.form")
+
+    def message(self) -> bytes:
+        """Return the bytes that the root key signs."""
+        return _CERTIFICATE_TAG + codec.encode([self.device, self.not_after, self.epoch])
+
+    def check(self, now_s: float) -> None:
+        """Raise PeerError unless the root signed it and it is still valid at ``now_s``."""
+        if not verify(self.root, self.message(), self.signature):
+            raise PeerError("device certificate is not signed by its root key", code="cert.sig")
+        if now_s > self.not_after:
+            raise PeerError("device certificate has expired", code="cert.expired", fault="nobody")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The keys of this node; ``root_seed`` is None where the root key lives elsewhere."""
+
+    certificate: Certificate
+    device_seed: bytes
+    root_seed: bytes | None
+
+    def __repr__(self) -> str:
+        """Show names, never seeds."""
+        return f"Identity({short_name(self.author)}, epoch {self.certificate.epoch})"
+
+    @property
+    def author(self) -> bytes:
+        """The root public key, 32 bytes: what people vouch for."""
+        return self.certificate.root
+
+    @property
+    def device(self) -> bytes:
+        """The device public key, 32 bytes: what signs and what the network sees."""
+        return self.certificate.device
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the device key's 64-byte signature over ``message``."""
+        return SigningKey(self.device_seed).sign(message).signature
+
+    def with_next_epoch(self, now_s: float) -> "Identity":
+        """Return this identity with a certificate for the next feed epoch.
+
+        Raises:
+            UsageError: the root key is not on this machine.
+        """
+        if self.root_seed is None:
+            raise UsageError(
+                "a new feed epoch needs the root key, which is not in this home",
+                remedy="Bring `identity/root.key` back for one start.",
+            )
+        epoch = self.certificate.epoch + 1
+        return replace(self, certificate=_certify(self.root_seed, self.device, now_s, epoch))
+
+
+def _certify(root_seed: bytes, device: bytes, now_s: float, epoch: int) -> Certificate:
+    root = SigningKey(root_seed)
+    not_after = int(now_s) + CERTIFICATE_VALID_S
+    blank = Certificate(bytes(root.verify_key), device, not_after, epoch, bytes(SIGNATURE_BYTES))
+    return replace(blank, signature=root.sign(blank.message()).signature)
+
+
+def make(root_seed: bytes, device_seed: bytes, now_s: float, epoch: int = 0) -> Identity:
+    """Return the identity of two 32-byte seeds (tests give fixed ones)."""
+    device = bytes(SigningKey(device_seed).verify_key)
+    return Identity(_certify(root_seed, device, now_s, epoch), device_seed, root_seed)
+
+
+def open_in(folder: Path, now_s: float) -> Identity:
+    """Return the identity kept in ``folder``, made now if there is none.
+
+    Raises:
+        IdentityError: files are missing, altered or do not belong together.
+    """
+    certificate_file = folder / "certificate.cbor"
+    if not certificate_file.exists():
+        if (folder / "device.key").exists():
+            raise IdentityError(f"{folder} holds keys but no certificate")
+        identity = make(os.urandom(KEY_BYTES), os.urandom(KEY_BYTES), now_s)
+        save(identity, folder)
+        return identity
+    try:
+        root, device, not_after, epoch, signature = _fields(certificate_file.read_bytes())
+        certificate = Certificate(root, device, not_after, epoch, signature)
+        seed = (folder / "device.key").read_bytes()
+        root_file = folder / "root.key"
+        root_seed = root_file.read_bytes() if root_file.exists() else None
+        certificate.check(now_s=0)
+        if bytes(SigningKey(seed).verify_key) != device:
+            raise IdentityError(f"the device key in {folder} is not the certified one")
+    except (OSError, PeerError, ValueError, TypeError) as error:
+        raise IdentityError(f"the identity in {folder} cannot be used: {error}") from error
+    if now_s > not_after - CERTIFICATE_VALID_S // 5 and root_seed is not None:
+        identity = Identity(_certify(root_seed, device, now_s, epoch), seed, root_seed)
+        save(identity, folder)
+        return identity
+    return Identity(certificate, seed, root_seed)
+
+
+def _fields(raw: bytes) -> tuple[bytes, bytes, int, int, bytes]:
+    match codec.decode(raw):
+        case [bytes(root), bytes(device), int(not_after), int(epoch), bytes(signature)]:
+            return root, device, not_after, epoch, signature
+    raise ValueError("certificate file does not hold a certificate")
+
+
+def save(identity: Identity, folder: Path) -> None:
+    """Write ``identity`` into ``folder`` (0700), each file 0600 and whole or absent."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    if identity.root_seed is not None:
+        _write_secret(folder / "root.key", identity.root_seed)
+    _write_secret(folder / "device.key", identity.device_seed)
+    cert = identity.certificate
+    row: list[codec.Value] = [
+        cert.root,
+        cert.device,
+        cert.not_after,
+        cert.epoch,
+        cert.signature,
+    ]
+    # The certificate goes last: its presence says that the keys are all there.
+    _write_secret(folder / "certificate.cbor", codec.encode(row))
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(".tmp")
+    partial.unlink(missing_ok=True)
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def full_name(key: bytes) -> str:
+    """Return the printable full key, ``hl1`` and 56 characters with a check sum."""
+    check = hashlib.sha256(_NAME_TAG + key).digest()[:_CHECK_BYTES]
+    return _PREFIX + base64.b32encode(key + check).decode().lower()
+
+
+def parse_name(name: str) -> bytes:
+    """Return the 32-byte key that :func:`full_name` printed.
+
+    Raises:
+        MistypedNameError: a short name, a typing error, or something else.
+    """
+    text = name.strip()
+    if not text.lower().startswith(_PREFIX):
+        raise MistypedNameError(f"{text[:40]!r} is not a full key")
+    try:
+        raw = base64.b32decode(text[len(_PREFIX) :].upper())
+    except ValueError:
+        raise MistypedNameError(f"{text[:80]!r} is not a full key") from None
+    key = raw[:KEY_BYTES]
+    if len(raw) != KEY_BYTES + _CHECK_BYTES or full_name(key) != text.lower():
+        raise MistypedNameError(f"{text[:80]!r} has a typing error")
+    return key
+
+
+def short_name(key: bytes) -> str:
+    """Return a name for eyes only, such as ``amber-otter-7f3a``.
+
+    It holds 28 bits, which anybody can grind: never compare, never vouch by it.
+    """
+    digest = hashlib.sha256(_NAME_TAG + key).digest()
+    adjective = ADJECTIVES[digest[4] % len(ADJECTIVES)]
+    animal = ANIMALS[digest[5] % len(ANIMALS)]
+    return f"{adjective}-{animal}-{digest[6:8].hex()}"

@@ -1,0 +1,1 @@
+"""The records everybody speaks of: adapter, body, envelope, notice, verdict."""

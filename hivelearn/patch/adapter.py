@@ -1,0 +1,211 @@
+"""LoRA factors without a signature: what training makes and merging combines.
+
+An adapter is exactly ``delta = (alpha / rank) · B · A`` for each named module
+and nothing else: no bias, no magnitude vector, no replaced module. Whatever
+PEFT can express beyond that is refused with a remedy rather than dropped.
+
+``to_bytes`` is canonical: equal factors give equal bytes on every machine.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from hivelearn.errors import UsageError
+from hivelearn.patch import chunks, header
+from hivelearn.patch.adapter_spec import ALPHA_MAX
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+WEIGHTS_FILE: Final = "adapter_model.safetensors"
+CONFIG_FILE: Final = "adapter_config.json"
+_DTYPES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_TORCH: Final = {name: dtype for dtype, name in _DTYPES.items()}
+
+
+class AdapterError(UsageError):
+    """These factors, or this folder, are not a plain LoRA."""
+
+    remedy = (
+        "Train or convert it with plain LoRA (bias='none', no DoRA, no modules_to_save), "
+        "rank at most 64, one float type."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """LoRA factors of a model's modules.
+
+    Attributes:
+        factors: module name (as in ``model.named_modules()``) to (A, B), sorted;
+            A is (rank, d_in), B is (d_out, rank), all on the CPU, of one dtype
+            among float32, bfloat16, float16.
+        rank: 1 … 64, the same for all modules.
+        alpha: > 0; the delta is ``(alpha / rank) · B @ A``.
+        base: 32-byte fingerprint of the model it belongs to, or None if unknown.
+    """
+
+    factors: Mapping[str, tuple[Tensor, Tensor]]
+    rank: int
+    alpha: float
+    base: bytes | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Sort the modules and refuse what cannot be an adapter."""
+        if not self.factors:
+            raise AdapterError("an adapter without modules")
+        if not (0 < self.rank <= header.RANK_MAX):
+            raise AdapterError(f"rank {self.rank} is not in 1 … {header.RANK_MAX}")
+        if not 0 < self.alpha < ALPHA_MAX:
+            raise AdapterError(f"alpha {self.alpha} is out of range")
+        if 2 * len(self.factors) > header.TENSORS_MAX:
+            raise AdapterError(f"{2 * len(self.factors)} tensors, limit {header.TENSORS_MAX}")
+        factors = {}
+        for module in sorted(self.factors):
+            factors[module] = self._checked(module, *self.factors[module])
+        object.__setattr__(self, "factors", factors)
+
+    def _checked(self, module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        if not header.allowed(module):
+            raise AdapterError(f"{module[:80]!r} cannot be the target of a LoRA")
+        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != self.rank or b.shape[1] != self.rank:
+            raise AdapterError(
+                f"{module}: A {tuple(a.shape)} and B {tuple(b.shape)} are not of rank {self.rank}"
+            )
+        if a.dtype not in _DTYPES or b.dtype != next(iter(self.factors.values()))[0].dtype:
+            raise AdapterError(f"{module}: factors are {a.dtype} and {b.dtype}")
+        if a.dtype != b.dtype:
+            raise AdapterError(f"{module}: A is {a.dtype}, B is {b.dtype}")
+        return a.detach().cpu().contiguous(), b.detach().cpu().contiguous()
+
+    def __repr__(self) -> str:
+        """Tell size and shape, not numbers."""
+        return (
+            f"Adapter(rank={self.rank}, alpha={self.alpha:g}, {len(self.factors)} modules, "
+            f"{self.dtype}, {self.nbytes / 1e6:.2f} MB)"
+        )
+
+    @property
+    def scale(self) -> float:
+        """The factor before ``B @ A``."""
+        return self.alpha / self.rank
+
+    @property
+    def dtype(self) -> str:
+        """The safetensors name of the factors' type: F32, BF16 or F16."""
+        return _DTYPES[next(iter(self.factors.values()))[0].dtype]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all factors."""
+        return sum(t.numel() * t.element_size() for pair in self.factors.values() for t in pair)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The last parts of the module names, sorted, each once."""
+        return tuple(sorted({name.rsplit(".", 1)[-1] for name in self.factors}))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The first number in each module name, sorted, each once."""
+        found = {next((int(p) for p in n.split(".") if p.isdigit()), None) for n in self.factors}
+        return tuple(sorted(number for number in found if number is not None))
+
+    def delta(self, module: str) -> Tensor:
+        """Return the (d_out, d_in) float32 change of ``module``'s weight."""
+        a, b = self.factors[module]
+        return self.scale * (b.float() @ a.float())
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical payload: sorted tensors, one metadata entry."""
+        tensors = {}
+        for module, (a, b) in self.factors.items():
+            tensors[header.key(module, "A")] = a
+            tensors[header.key(module, "B")] = b
+        return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+    def root(self) -> bytes:
+        """Return the 32-byte content id of :meth:`to_bytes`."""
+        return chunks.root(chunks.leaves_of(self.to_bytes()))
+
+    @classmethod
+    def from_bytes(cls, payload: bytes, alpha: float, base: bytes | None = None) -> Self:
+        """Return the adapter of a canonical payload (strictly read).
+
+        Raises:
+            HeaderError: the payload is not canonical; see :mod:`hivelearn.patch.header`.
+        """
+        head = header.read(payload)
+        dtype = _TORCH[head.dtype]
+
+        def tensor(entry: header.Entry) -> Tensor:
+            at = head.data_start + entry.start
+            flat = torch.frombuffer(
+                bytearray(payload[at : at + entry.end - entry.start]), dtype=dtype
+            )
+            return flat.view(entry.shape)
+
+        factors = {name: (tensor(a), tensor(b)) for name, (a, b) in head.factors.items()}
+        return cls(factors, head.rank, alpha, base)
+
+    def config(self) -> dict[str, object]:
+        """Return PEFT's ``adapter_config.json``, always made anew, never a peer's."""
+        return {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": None,
+            "r": self.rank,
+            "lora_alpha": int(self.alpha) if self.alpha == int(self.alpha) else self.alpha,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "use_rslora": False,
+            "use_dora": False,
+            "init_lora_weights": True,
+            "fan_in_fan_out": False,
+            "modules_to_save": None,
+            "target_modules": list(self._target_names()),
+            "inference_mode": True,
+        }
+
+    def _target_names(self) -> tuple[str, ...]:
+        """Short names if every layer has the same ones (what servers expect), else full."""
+        layers: dict[str, set[str]] = {}
+        for name in self.factors:
+            parts = name.split(".")
+            after = next((i + 1 for i, part in enumerate(parts) if part.isdigit()), 0)
+            layers.setdefault(".".join(parts[:after]), set()).add(".".join(parts[after:]))
+        regular = len(layers) > 1 and len({frozenset(names) for names in layers.values()}) == 1
+        return self.targets if regular else tuple(self.factors)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / WEIGHTS_FILE).write_bytes(self.to_bytes())
+        config = json.dumps(self.config(), indent=2, sort_keys=True)
+        (path / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read a PEFT folder. See :func:`hivelearn.patch.peft_folder.load`."""
+        from hivelearn.patch import peft_folder
+
+        factors, rank, alpha = peft_folder.load(Path(folder))
+        return cls(factors, rank, alpha)
+
+    @classmethod
+    def from_model(cls, model: "Module | Any", name: str | None = None) -> Self:
+        """Take the LoRA out of an open PEFT model. See :mod:`hivelearn.patch.peft_folder`."""
+        from hivelearn.patch import peft_folder
+
+        factors, rank, alpha = peft_folder.from_model(model, name)
+        return cls(factors, rank, alpha)
+

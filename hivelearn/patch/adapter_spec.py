@@ -1,0 +1,104 @@
+"""What the body promises about the payload, checkable before and after it arrives."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol, Self
+
+from hivelearn import codec
+from hivelearn.codec import fixed, real
+from hivelearn.errors import PeerError
+from hivelearn.patch import header
+
+TARGETS_MAX: Final = 64
+LAYERS_MAX: Final = 2_048
+ALPHA_MAX: Final = 65_536.0  # PEFT accepts 8e6, which is an attack, not a setting
+
+
+class SpecError(PeerError):
+    """The adapter section is malformed, or the payload is not what it promised."""
+
+    fault = "author"
+    code = "body.adapter"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"adapter section: {what}")
+
+
+class _Adapter(Protocol):
+    """The part of ``Adapter`` that is promised (that class needs torch, this file does not)."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def alpha(self) -> float: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+    @property
+    def layers(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """Rank, scale, type, target names and layer numbers of the factors."""
+
+    rank: int
+    alpha: float
+    dtype: str  # F32, BF16, F16
+    targets: tuple[str, ...]  # last parts of module names, sorted
+    layers: tuple[int, ...]  # first number in each module name, sorted
+    shared_a: bool  # A started from the stream that everybody can compute
+
+    @classmethod
+    def of(cls, adapter: _Adapter, *, shared_a: bool) -> Self:
+        """Describe ``adapter``; alpha is rounded to 1e-6 here, once."""
+        alpha = real(fixed(adapter.alpha))
+        return cls(adapter.rank, alpha, adapter.dtype, adapter.targets, adapter.layers, shared_a)
+
+    def check(self, adapter: _Adapter) -> None:
+        """Raise SpecError unless ``adapter`` is what this section promises."""
+        promised = (self.rank, self.dtype, self.targets, self.layers)
+        if promised != (adapter.rank, adapter.dtype, adapter.targets, adapter.layers):
+            raise SpecError("the payload is not the adapter that the body promised")
+
+    def to_value(self) -> dict[int, codec.Value]:
+        """Return the map that is signed."""
+        targets: list[codec.Value] = list(self.targets)
+        layers: list[codec.Value] = list(self.layers)
+        alpha = fixed(self.alpha)
+        return {1: self.rank, 2: alpha, 3: self.dtype, 4: targets, 5: layers, 6: self.shared_a}
+
+    @classmethod
+    def from_value(cls, value: object) -> Self:
+        """Return the section in ``value`` or raise SpecError."""
+        match value:
+            case {
+                1: int(rank),
+                2: int(alpha),
+                3: str(dtype),
+                4: [*targets],
+                5: [*layers],
+                6: bool(shared),
+            } if len(value) == 6:
+                pass
+            case _:
+                raise SpecError("malformed")
+        if type(rank) is not int or not 0 < rank <= header.RANK_MAX:
+            raise SpecError(f"rank {rank}")
+        if type(alpha) is not int or not 0 < alpha <= fixed(ALPHA_MAX):
+            raise SpecError(f"alpha {alpha}")
+        if dtype not in header.ITEM_BYTES:
+            raise SpecError(f"dtype {dtype[:20]!r}")
+        if not _sorted_unique(targets, str) or not 0 < len(targets) <= TARGETS_MAX:
+            raise SpecError("targets")
+        if not all(header.allowed(target) for target in targets):
+            raise SpecError("a target that no LoRA may touch")
+        if not _sorted_unique(layers, int) or len(layers) > LAYERS_MAX:
+            raise SpecError("layers")
+        return cls(rank, real(alpha), dtype, tuple(targets), tuple(layers), shared)
+
+
+def _sorted_unique(items: list[object], kind: type) -> bool:
+    if not all(type(item) is kind for item in items):
+        return False
+    return items == sorted(set(items))  # type: ignore[type-var]

@@ -1,0 +1,188 @@
+"""The one door: `seal` turns an adapter into a patch, `unseal` bytes into one.
+
+Nothing else makes a ``Patch``, so holding one means: the signature holds, the
+payload is the signed one, its header is strict, and it is the adapter that the
+body promised. Whether it is any *good* is the gate's question, not this file's.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from hivelearn import codec
+from hivelearn.errors import PeerError, UsageError
+from hivelearn.identity import Identity
+from hivelearn.patch import chunks, notice
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.adapter_spec import AdapterSpec
+from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
+from hivelearn.patch.notice import Notice, read_envelope
+
+ENVELOPE_FILE: Final = "patch.cbor"
+VALID_S: Final = 365 * 86_400
+_DOOR: Final = object()
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """An adapter with a verified envelope. Comes only from :func:`seal` and :func:`unseal`."""
+
+    notice: Notice
+    adapter: Adapter
+    _door: object
+
+    def __post_init__(self) -> None:
+        """Keep the door the only one."""
+        if self._door is not _DOOR:
+            raise UsageError(
+                "a Patch is not made by hand",
+                remedy="Use node.seal(adapter, domain=...) for your own adapter.",
+            )
+
+    def __repr__(self) -> str:
+        """Tell which patch it is."""
+        return f"Patch({self.id.hex()[:8]}, {self.domain}, {self.adapter!r})"
+
+    @property
+    def id(self) -> bytes:
+        """The record's id, 32 bytes."""
+        return self.notice.id
+
+    @property
+    def body(self) -> Body:
+        """The signed body."""
+        return self.notice.body
+
+    @property
+    def domain(self) -> str:
+        """What the author says it is about."""
+        return self.notice.body.domain
+
+    @property
+    def envelope(self) -> bytes:
+        """The bytes that gossip, as signed."""
+        return self.notice.envelope
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a PEFT folder with the envelope beside it; return the folder.
+
+        Raises:
+            UsageError: the patch builds on a trunk, whose factors are not here.
+        """
+        if self.body.onto is not None:
+            raise UsageError("a patch onto a trunk cannot be saved alone", remedy="Save the trunk.")
+        path = self.adapter.save(folder)
+        (path / ENVELOPE_FILE).write_bytes(self.envelope)
+        return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What the author says about an adapter when sealing it."""
+
+    domain: str
+    base: bytes
+    seq: int
+    prev: bytes | None
+    now_s: float
+    parents: tuple[bytes, ...] = ()
+    onto: bytes | None = None
+    receipt: Receipt | None = None
+    card: RouterCard | None = None
+    shared_a: bool = False
+    licence: str = ""
+
+
+def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
+    """Sign ``adapter`` and return the patch.
+
+    The caller makes ``label.seq`` durable *before* calling: a number signed
+    twice is a forged history in everybody's eyes.
+
+    Raises:
+        UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``.
+        AdapterError: the adapter belongs to another base.
+    """
+    if DOMAIN.fullmatch(label.domain) is None:
+        raise UsageError(
+            f"{label.domain[:80]!r} is no domain name",
+            remedy="Use lower-case letters, digits, dots, dashes, such as 'iso-date'.",
+        )
+    if adapter.base not in (None, label.base):
+        raise UsageError(
+            "the adapter was made for another base model",
+            remedy="Seal it on a node that opened the model it was trained on.",
+        )
+    payload = adapter.to_bytes()
+    body = Body(
+        author=identity.author,
+        certificate=identity.certificate,
+        seq=label.seq,
+        prev=label.prev,
+        parents=tuple(sorted(set(label.parents))),
+        onto=label.onto,
+        base=label.base,
+        adapter=AdapterSpec.of(adapter, shared_a=label.shared_a),
+        domain=label.domain,
+        payload_root=chunks.root(chunks.leaves_of(payload)),
+        payload_bytes=len(payload),
+        created=int(label.now_s),
+        valid_until=int(label.now_s) + VALID_S,
+        receipt=label.receipt,
+        card=label.card,
+        licence=label.licence,
+    )
+    raw = body.to_bytes()
+    signature = identity.sign(notice.SIGNATURE_TAG + raw)
+    envelope = codec.encode({1: raw, 2: signature})
+    return unseal(envelope, payload, now_s=label.now_s)  # what we send, we can read
+
+
+def unseal(envelope: bytes, payload: bytes, *, now_s: float) -> Patch:
+    """Return the patch in these bytes.
+
+    Args:
+        envelope: as received, at most 64 KiB.
+        payload: canonical safetensors, at most 512 MiB.
+        now_s: Unix seconds.
+
+    Raises:
+        PeerError: anything that does not verify; nothing was loaded.
+    """
+    read = read_envelope(envelope, now_s=now_s)
+    if read is None:
+        raise PeerError("a record of a later kind", fault="nobody", code="kind.unknown")
+    return unseal_notice(read, payload)
+
+
+def unseal_notice(read: Notice, payload: bytes) -> Patch:
+    """Return the patch of a notice whose payload has arrived. Raises as :func:`unseal`."""
+    body = read.body
+    chunks.check_payload(payload, body.payload_root, body.payload_bytes)
+    adapter = Adapter.from_bytes(payload, body.adapter.alpha, body.base)
+    body.adapter.check(adapter)
+    return Patch(read, adapter, _DOOR)
+
+
+def load(folder: str | Path, *, now_s: float) -> Patch:
+    """Read a folder that :meth:`Patch.save` wrote.
+
+    Raises:
+        UsageError: no envelope there.
+        PeerError: it does not verify.
+    """
+    path = Path(folder)
+    try:
+        envelope = (path / ENVELOPE_FILE).read_bytes()
+        payload = (path / "adapter_model.safetensors").read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{path} is not a patch folder: {error.filename} is missing",
+            remedy="A plain PEFT folder is read by hl.Adapter.load(folder).",
+        ) from None
+    return unseal(envelope, payload, now_s=now_s)
+
+
+def rebased(adapter: Adapter, base: bytes) -> Adapter:
+    """Return ``adapter`` marked as belonging to ``base``."""
+    return replace(adapter, base=base)

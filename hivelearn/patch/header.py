@@ -1,0 +1,167 @@
+"""The strict reader of a payload's header: the one canonical form, or refused.
+
+safetensors itself accepts duplicate keys, foreign names, NUL bytes, zero-size
+tensors of 2^60 rows and forty megabytes of them (15 s and 1.6 GB to list). So
+the header is judged here first, from its bytes, before any tensor exists. What
+passes is exactly what ``Adapter.to_bytes`` writes: names from a whitelist, one
+metadata entry, one float type, every A with its B, one rank.
+
+Blame: these bytes matched a signed hash, so a bad header is its author's fault.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hivelearn.errors import PeerError
+
+HEADER_MAX_BYTES: Final = 1 << 20
+PAYLOAD_MAX_BYTES: Final = 512 << 20
+TENSORS_MAX: Final = 4_096
+RANK_MAX: Final = 64
+DIM_MAX: Final = 1 << 20
+NAME_MAX: Final = 200
+ITEM_BYTES: Final[Mapping[str, int]] = {"BF16": 2, "F16": 2, "F32": 4}
+_MODULE = r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,31}"
+_KEY: Final = re.compile(rf"base_model\.model\.({_MODULE})\.lora_(A|B)\.weight")
+# Parts of a name that would make PEFT touch weights other than its own factors.
+_FORBIDDEN_PARTS: Final = frozenset({"base_layer", "modules_to_save", "original_module"})
+
+
+class HeaderError(PeerError):
+    """The payload is not a canonical LoRA payload, though its hash was signed."""
+
+    fault = "author"
+
+    def __init__(self, what: str, code: str) -> None:
+        super().__init__(f"payload refused: {what}", code=f"st.{code}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one tensor lies in the data region."""
+
+    shape: tuple[int, int]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a strict header says: float type, rank and both factors of every module."""
+
+    dtype: str
+    rank: int
+    factors: Mapping[str, tuple[Entry, Entry]]  # module -> (A (r, d_in), B (d_out, r))
+    data_start: int
+
+
+def key(module: str, factor: str) -> str:
+    """Return PEFT's tensor name of ``factor`` ("A" or "B") of ``module``."""
+    return f"base_model.model.{module}.lora_{factor}.weight"
+
+
+def allowed(module: str) -> bool:
+    """Return whether a LoRA may target a module of this name."""
+    return (
+        len(module) <= NAME_MAX
+        and re.fullmatch(_MODULE, module) is not None
+        and not _FORBIDDEN_PARTS.intersection(module.split("."))
+        and "lora_" not in module
+    )
+
+
+def read(payload: bytes) -> Header:
+    """Return the header of a canonical payload.
+
+    Raises:
+        HeaderError: anything else. Its ``code`` names the rule.
+    """
+    size = int.from_bytes(payload[:8], "little")
+    if len(payload) < 8 or size > min(HEADER_MAX_BYTES, len(payload) - 8):
+        raise HeaderError("header longer than its limit or than the file", "size")
+    raw = payload[8 : 8 + size]
+    table = _parse(raw)
+    if table.pop("__metadata__", None) != {"format": "pt"}:
+        raise HeaderError("metadata is not exactly {'format': 'pt'}", "metadata")
+    if not 0 < len(table) <= TENSORS_MAX:
+        raise HeaderError(f"{len(table)} tensors", "count")
+    dtype = _one_dtype(table)
+    entries = _entries(table, dtype, len(payload) - 8 - size)
+    if raw != _canonical(entries, dtype):
+        raise HeaderError("header bytes are not the canonical ones", "canonical")
+    rank, factors = _pairs(entries)
+    return Header(dtype, rank, factors, 8 + size)
+
+
+def _parse(raw: bytes) -> dict[str, object]:
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            raise HeaderError("a key stands twice", "duplicate")
+        return table
+
+    try:
+        table = json.loads(raw, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        raise HeaderError("header is not JSON", "json") from None
+    if type(table) is not dict:
+        raise HeaderError("header is not a JSON object", "json")
+    return table
+
+
+def _one_dtype(table: Mapping[str, object]) -> str:
+    dtypes = {str(row.get("dtype")) if type(row) is dict else "?" for row in table.values()}
+    dtype = dtypes.pop()
+    if dtypes or dtype not in ITEM_BYTES:
+        raise HeaderError("tensors are not all of one of BF16, F16, F32", "dtype")
+    return dtype
+
+
+def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[str, Entry]:
+    entries, at = {}, 0
+    for name in sorted(table):
+        match table[name]:
+            case {"shape": [int(rows), int(columns)], "data_offsets": [int(start), int(end)]}:
+                pass
+            case _:
+                raise HeaderError(f"tensor {name[:80]!r} has no two-dimensional shape", "shape")
+        if not (0 < rows <= DIM_MAX and 0 < columns <= DIM_MAX):
+            raise HeaderError(f"tensor {name[:80]!r} has a dimension out of range", "shape")
+        if (start, end) != (at, at + rows * columns * ITEM_BYTES[dtype]):
+            raise HeaderError("offsets are not those of the sorted tensors", "offsets")
+        entries[name], at = Entry((rows, columns), start, end), end
+    if at != data_bytes:
+        raise HeaderError(f"{data_bytes} bytes of data for {at} bytes of tensors", "offsets")
+    return entries
+
+
+def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
+    """Return the header that safetensors 0.8 writes for these tensors, padded to 8."""
+    table: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    for name, entry in entries.items():
+        offsets = [entry.start, entry.end]
+        table[name] = {"dtype": dtype, "shape": list(entry.shape), "data_offsets": offsets}
+    raw = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
+    return raw + b" " * (-len(raw) % 8)
+
+
+def _pairs(entries: Mapping[str, Entry]) -> tuple[int, dict[str, tuple[Entry, Entry]]]:
+    found: dict[str, dict[str, Entry]] = {}
+    for name, entry in entries.items():
+        match = _KEY.fullmatch(name)
+        if match is None or not allowed(match[1]):
+            raise HeaderError(f"tensor {name[:80]!r} is no LoRA factor", "name")
+        found.setdefault(match[1], {})[match[2]] = entry
+    factors, ranks = {}, set()
+    for module, pair in found.items():
+        if pair.keys() != {"A", "B"}:
+            raise HeaderError(f"module {module!r} lacks a factor", "pair")
+        ranks |= {pair["A"].shape[0], pair["B"].shape[1]}
+        factors[module] = (pair["A"], pair["B"])
+    rank = ranks.pop()
+    if ranks or rank > RANK_MAX:
+        raise HeaderError(f"ranks differ or exceed {RANK_MAX}", "rank")
+    return rank, factors

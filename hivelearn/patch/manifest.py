@@ -1,0 +1,223 @@
+"""The signed body of a record: everything a node must know before it asks for the payload.
+
+Keys 1 … 16 of one canonical map (table in ``Body``). Unknown keys up to 63 are
+critical and refused; keys from 64 on are for later versions and ignored (the
+signature covers the bytes as received, so nothing is lost). Reals are integers
+in units of 1e-6. Nothing here is looked up by name in a peer's text.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from hivelearn import codec
+from hivelearn.codec import fixed, real
+from hivelearn.errors import PeerError
+from hivelearn.identity import Certificate
+from hivelearn.patch import header
+from hivelearn.patch.adapter_spec import AdapterSpec
+from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
+
+PATCH: Final = 1  # record kinds; the others come with later issues
+CRITICAL_KEYS: Final = 64
+PARENTS_MAX: Final = 256
+LICENCE_MAX: Final = 64
+DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
+
+
+class BodyError(PeerError):
+    """A signed body says something that no body can say: its author's fault."""
+
+    fault = "author"
+    code = "body"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"body refused: {what}")
+
+
+def require(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise BodyError(what) unless ``condition``."""
+    if not condition:
+        raise BodyError(what)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterCard:
+    """How a specialist's own holdout prompts look to it, so that others can route.
+
+    Both are mean nats per token of the user's content, template excluded.
+    """
+
+    median: float
+    ceiling: float
+
+    def to_value(self) -> dict[int, codec.Value]:
+        """Return the map that is signed."""
+        return {1: fixed(self.median), 2: fixed(self.ceiling)}
+
+    @classmethod
+    def from_value(cls, value: object) -> Self:
+        """Return the card in ``value`` or raise BodyError."""
+        match value:
+            case {1: int(median), 2: int(ceiling)} if len(value) == 2:
+                require(0 <= median <= fixed(LOSS_MAX), "card median out of range")
+                require(0 <= ceiling <= fixed(LOSS_MAX), "card ceiling out of range")
+                return cls(real(median), real(ceiling))
+        raise BodyError("router card malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the training cost and what it measured on the author's own holdout.
+
+    ``records`` is rounded up to a power of two: it must not count people's
+    corrections exactly. Losses are nats per answer token, None if not measured.
+    """
+
+    steps: int
+    tokens: int
+    records: int
+    loss_before: float | None = None
+    loss_after: float | None = None
+
+    def to_value(self) -> dict[int, codec.Value]:
+        """Return the map that is signed."""
+        losses = (self.loss_before, self.loss_after)
+        before, after = (None if loss is None else fixed(loss) for loss in losses)
+        return {1: self.steps, 2: self.tokens, 3: self.records, 4: before, 5: after}
+
+    @classmethod
+    def from_value(cls, value: object) -> Self:
+        """Return the receipt in ``value`` or raise BodyError."""
+        match value:
+            case {1: int(s), 2: int(t), 3: int(n), 4: int() | None as b, 5: int() | None as a}:
+                require(len(value) == 5 and min(s, t, n) >= 0, "receipt malformed")
+                require(n & (n - 1) == 0, "receipt counts records exactly")
+                for loss in (b, a):
+                    require(loss is None or 0 <= loss <= fixed(LOSS_MAX), "receipt loss")
+                before, after = (None if x is None else real(x) for x in (b, a))
+                return cls(s, t, n, before, after)
+        raise BodyError("receipt malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One record of a device's feed. Numbers are the map's keys."""
+
+    author: bytes  # 2: Ed25519 root key
+    certificate: Certificate  # 3: [device, not_after, epoch, signature]
+    seq: int  # 4
+    prev: bytes | None  # 5: id of seq - 1
+    parents: tuple[bytes, ...]  # 6: sorted patch ids, provenance only
+    onto: bytes | None  # 7: None (the base) or one trunk
+    base: bytes  # 8: fingerprint of the base model
+    adapter: AdapterSpec  # 9
+    domain: str  # 10
+    payload_root: bytes  # 11: [root, length, chunk size]
+    payload_bytes: int
+    created: int  # 14: Unix seconds, advisory
+    valid_until: int  # 15
+    receipt: Receipt | None = None  # 12
+    card: RouterCard | None = None  # 13
+    licence: str = ""  # 16: SPDX expression, empty if not stated
+    kind: int = PATCH  # 1
+
+    def __post_init__(self) -> None:
+        """Refuse every field outside its limit."""
+        require(self.author == self.certificate.root, "author is not the certificate's root")
+        require(0 <= self.seq < 2**63, "seq out of range")
+        require((self.prev is None) == (self.seq == 0), "prev does not fit seq")
+        ids = [*self.parents, self.base, self.payload_root]
+        ids += [i for i in (self.prev, self.onto) if i is not None]
+        require(all(len(i) == HASH_BYTES for i in ids), "an id is not 32 bytes")
+        require(len(self.parents) <= PARENTS_MAX, f"{len(self.parents)} parents")
+        require(list(self.parents) == sorted(set(self.parents)), "parents are not sorted")
+        require(DOMAIN.fullmatch(self.domain) is not None, f"domain {self.domain[:80]!r}")
+        require(0 < self.payload_bytes <= header.PAYLOAD_MAX_BYTES, "payload size")
+        require(0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "time")
+        require(len(self.licence) <= LICENCE_MAX, "licence")
+
+    @property
+    def device(self) -> bytes:
+        """The key that signed: also the node's id on the network."""
+        return self.certificate.device
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes that are signed."""
+        cert = self.certificate
+        chain: list[codec.Value] = [cert.device, cert.not_after, cert.epoch, cert.signature]
+        value: dict[int, codec.Value] = {
+            1: self.kind,
+            2: self.author,
+            3: chain,
+            4: self.seq,
+            5: self.prev,
+            6: list(self.parents),
+            7: self.onto,
+            8: self.base,
+            9: self.adapter.to_value(),
+            10: self.domain,
+            11: [self.payload_root, self.payload_bytes, CHUNK_BYTES],
+            12: None if self.receipt is None else self.receipt.to_value(),
+            13: None if self.card is None else self.card.to_value(),
+            14: self.created,
+            15: self.valid_until,
+            16: self.licence,
+        }
+        return codec.encode(value)
+
+    @classmethod
+    def from_value(cls, value: Mapping[int, Any]) -> Self:
+        """Return the body in a decoded map.
+
+        Raises:
+            BodyError: a field is missing, of the wrong type or out of range.
+        """
+        require({k for k in value if k < CRITICAL_KEYS} == set(range(1, 17)), "keys")
+        match value:
+            case {
+                1: int(kind),
+                2: bytes(author),
+                3: [bytes(device), int(not_after), int(epoch), bytes(signature)],
+                4: int(seq),
+                5: bytes() | None as prev,
+                6: [*parents],
+                7: bytes() | None as onto,
+                8: bytes(base),
+                9: spec,
+                10: str(domain),
+                11: [bytes(root), int(length), int(chunk)],
+                12: receipt,
+                13: card,
+                14: int(created),
+                15: int(valid_until),
+                16: str(licence),
+            }:
+                pass
+            case _:
+                raise BodyError("a field has the wrong type")
+        require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes")
+        require(all(type(p) is bytes for p in parents), "a parent is no id")
+        numbers = (kind, not_after, epoch, seq, length, created, valid_until)
+        require(all(type(n) is int for n in numbers), "true is no number")
+        return cls(
+            author=author,
+            certificate=Certificate(author, device, not_after, epoch, signature),
+            seq=seq,
+            prev=prev,
+            parents=tuple(parents),
+            onto=onto,
+            base=base,
+            adapter=AdapterSpec.from_value(spec),
+            domain=domain,
+            payload_root=root,
+            payload_bytes=length,
+            created=created,
+            valid_until=valid_until,
+            receipt=None if receipt is None else Receipt.from_value(receipt),
+            card=None if card is None else RouterCard.from_value(card),
+            licence=licence,
+            kind=kind,
+        )
