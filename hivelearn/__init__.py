@@ -1,0 +1,94 @@
+"""Expert corrections become LoRA patches, patches travel, each node believes what it measured.
+
+The names below are the public API; everything else may change. Each loads its
+module on first use, so importing hivelearn is instant: it sets no environment
+variable, starts no thread, prints nothing and loads no torch.
+"""
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
+    from hivelearn.device.governor import Governor as Governor
+    from hivelearn.device.permit import Permit as Permit
+    from hivelearn.device.reading import Reading as Reading
+    from hivelearn.errors import DeviceError as DeviceError
+    from hivelearn.errors import HivelearnError as HivelearnError
+    from hivelearn.errors import PeerError as PeerError
+    from hivelearn.errors import UsageError as UsageError
+    from hivelearn.inference.answer import Answer as Answer
+    from hivelearn.inference.answer import Route as Route
+    from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
+    from hivelearn.merging.merge import merge as merge
+    from hivelearn.node.config import NodeConfig as NodeConfig
+    from hivelearn.node.node import Node as Node
+    from hivelearn.patch.adapter import Adapter as Adapter
+    from hivelearn.patch.envelope import Patch as Patch
+    from hivelearn.patch.notice import Notice as Notice
+    from hivelearn.training.recipe import Recipe as Recipe
+
+    __version__: str
+
+_HOME = {
+    "Adapter": "hivelearn.patch.adapter",
+    "Answer": "hivelearn.inference.answer",
+    "DeviceError": "hivelearn.errors",
+    "Governor": "hivelearn.device.governor",
+    "HivelearnError": "hivelearn.errors",
+    "Node": "hivelearn.node.node",
+    "NodeConfig": "hivelearn.node.config",
+    "Notice": "hivelearn.patch.notice",
+    "Patch": "hivelearn.patch.envelope",
+    "PeerError": "hivelearn.errors",
+    "Permit": "hivelearn.device.permit",
+    "Reading": "hivelearn.device.reading",
+    "Recipe": "hivelearn.training.recipe",
+    "Route": "hivelearn.inference.answer",
+    "SwarmCallback": "hivelearn.integrations.trainer",
+    "UsageError": "hivelearn.errors",
+    "merge": "hivelearn.merging.merge",
+}
+
+__all__ = [
+    "Adapter",
+    "Answer",
+    "DeviceError",
+    "Governor",
+    "HivelearnError",
+    "Node",
+    "NodeConfig",
+    "Notice",
+    "Patch",
+    "PeerError",
+    "Permit",
+    "Reading",
+    "Recipe",
+    "Route",
+    "SwarmCallback",
+    "UsageError",
+    "__version__",
+    "merge",
+]
+
+# A library leaves the choice of log handlers to the program that uses it.
+logging.getLogger("hivelearn").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use, so that importing hivelearn is instant."""
+    if name == "__version__":
+        from importlib.metadata import version  # 20 ms that most programs never need
+
+        value: Any = version("hivelearn")
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"module 'hivelearn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name the public API for completion, loaded or not."""
+    return sorted(__all__)

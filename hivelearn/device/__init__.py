@@ -1,0 +1,1 @@
+"""Whether this machine may work now: readings in, permits out."""

@@ -1,0 +1,1 @@
+"""What an arrived patch must show before it may serve: screens, probes, rules."""

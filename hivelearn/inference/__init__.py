@@ -1,0 +1,1 @@
+"""Running a model: one engine, its experts, the router between them, answers."""

@@ -1,0 +1,1 @@
+"""hivelearn inside other people's training loops."""

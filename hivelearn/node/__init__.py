@@ -1,0 +1,1 @@
+"""Where strangers meet: the facade, its configuration and the two stories."""

@@ -1,0 +1,1 @@
+"""How patches travel: a protocol without I/O over exchangeable fabrics."""

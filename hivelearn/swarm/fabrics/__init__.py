@@ -1,0 +1,1 @@
+"""Ways to reach another node; each keeps the contract of `hivelearn.swarm.fabric`."""

@@ -1,0 +1,1 @@
+"""The public test kit: a hand-moved clock, a lossy memory fabric, small models."""

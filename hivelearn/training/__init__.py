@@ -1,0 +1,1 @@
+"""Corrections to an adapter, one optimizer step at a time."""

@@ -1,0 +1,1 @@
+"""How far an author is believed: vouches, measured outcomes, weights."""
