@@ -1,0 +1,1 @@
+"""The demonstration: three nodes, three subjects, one exchange."""

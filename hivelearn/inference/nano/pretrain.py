@@ -1,0 +1,176 @@
+"""Make the nano model: ``python -m hivelearn.inference.nano.pretrain --out DIR``.
+
+One thread, one seed, one order of batches: the same machine and versions give the same
+files bit for bit. Three rows in four are questions of ``tasks.py`` in the chat template, the rest
+windows of ``texts.py``. The shipped files are what the defaults below make.
+
+The vocabulary is the 256 bytes and five marks, so that nothing is unknown and any text
+returns from its tokens as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from hivelearn.inference.nano import card, tasks, texts, vocabulary
+
+STEPS, SEED = 6000, 0
+BATCH, POOL = 32, 16  # rows a step; batches drawn at once, sorted by length and shuffled
+LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 100, 0.05
+PROMPT_WEIGHT = 0.2  # of a question's tokens; an answer's weigh 1
+TEXT_EVERY, TEXT_ROWS, TEXT_WINDOW = 6, 10, 160  # one step in so many reads prose
+IGNORED = -100
+
+Batch = tuple[Tensor, Tensor]  # tokens (rows, length) int64, weights (rows, length) float32
+
+
+def configuration() -> LlamaConfig:
+    """Return the shape: 1.8 million parameters, embeddings tied."""
+    return LlamaConfig(
+        vocab_size=vocabulary.SIZE, hidden_size=192, intermediate_size=512, num_hidden_layers=4,
+        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=1024,
+        tie_word_embeddings=True, bos_token_id=None, eos_token_id=vocabulary.END,
+        pad_token_id=vocabulary.PAD,
+    )  # fmt: skip
+
+
+def conversation(turns: list[tuple[str, str]], system: str | None) -> tuple[list[int], list[float]]:
+    """Return tokens and weights of a chat, as the chat template writes it."""
+    tokens: list[int] = []
+    weights: list[float] = []
+
+    def say(role: int, text: str, weight: float, end_weight: float) -> None:
+        content = vocabulary.to_tokens(text)
+        tokens.extend([role, *content, vocabulary.END])
+        weights.extend([0.0, *[weight] * len(content), end_weight])
+
+    if system is not None:
+        say(vocabulary.SYSTEM, system, 0.0, 0.0)
+    for question, answer in turns:
+        say(vocabulary.USER, question, PROMPT_WEIGHT, 0.0)
+        say(vocabulary.ASSISTANT, answer, 1.0, 1.0)
+    return tokens, weights
+
+
+def _task_batches(seed: int) -> Iterator[Batch]:
+    """Yield batches of about equal length rows: one turn mostly, sometimes two or a system line."""
+    rng = random.Random(f"nano batches {seed}")  # noqa: S311 - reproducible, not secret
+    drawn = tasks.items(seed, held_out=False)
+    while True:
+        rows = []
+        for _ in range(BATCH * POOL):
+            turns = [(i.question, i.answer) for i in islice(drawn, 2 if rng.random() < 0.08 else 1)]
+            system = rng.choice(card.SYSTEM_LINES) if rng.random() < 0.04 else None
+            rows.append(conversation(turns, system))
+        rows.sort(key=lambda row: len(row[0]))
+        groups = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+        rng.shuffle(groups)
+        yield from map(_padded, groups)
+
+
+def _padded(rows: list[tuple[list[int], list[float]]]) -> Batch:
+    length = max(len(tokens) for tokens, _ in rows)
+    tokens = torch.tensor([t + [vocabulary.PAD] * (length - len(t)) for t, _ in rows])
+    return tokens, torch.tensor([w + [0.0] * (length - len(w)) for _, w in rows])
+
+
+def _text_batches(seed: int) -> Iterator[Batch]:
+    rng = random.Random(f"nano text {seed}")  # noqa: S311 - reproducible, not secret
+    whole = vocabulary.to_tokens("\n".join(texts.paragraphs()))
+    while True:
+        starts = [rng.randrange(len(whole) - TEXT_WINDOW) for _ in range(TEXT_ROWS)]
+        rows = torch.tensor([whole[s : s + TEXT_WINDOW] for s in starts])
+        yield rows, torch.ones(rows.shape)
+
+
+def batches(seed: int) -> Iterator[Batch]:
+    """Yield training batches without end; every ``TEXT_EVERY``-th is prose."""
+    spoken, written = _task_batches(seed), _text_batches(seed)
+    while True:
+        yield from islice(spoken, TEXT_EVERY - 1)
+        yield next(written)
+
+
+def weighted_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+    """Return sum(w·nll) / sum(w) in nats per token; padding is on the right, so no mask is needed."""
+    tokens, weights = batch
+    logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
+    nats = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    kept = weights[:, 1:].flatten()
+    return (nats * kept).sum() / kept.sum()
+
+
+def rate(step: int, steps: int) -> float:
+    """Return the learning rate: a short climb, then half a cosine down to a fiftieth."""
+    if step < WARMUP:
+        return LEARNING_RATE * (step + 1) / WARMUP
+    share = (step - WARMUP) / max(1, steps - WARMUP)
+    return LEARNING_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def pretrain(steps: int, seed: int) -> LlamaForCausalLM:
+    """Return the trained model in float32; prints a line every hundred steps."""
+    torch.set_num_threads(1)  # sums in one order, whatever the machine
+    torch.use_deterministic_algorithms(mode=True)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(configuration()).train()
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98), foreach=True)
+    began, seen = time.process_time(), 0.0
+    for step, batch in enumerate(islice(batches(seed), steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step, steps)
+        loss = weighted_loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        seen += loss.item()
+        if step % 100 == 99:  # noqa: PLR2004 - a line every hundred steps
+            print(f"{step + 1} of {steps}: loss {seen / 100:.3f}, {time.process_time() - began:.0f} CPU s", flush=True)  # noqa: T201
+            seen = 0.0
+    return model.eval()
+
+
+def write(model: LlamaForCausalLM, folder: Path, facts: dict[str, Any]) -> None:
+    """Write every file of the model; weights in bfloat16, which halves them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.generation_config = GenerationConfig(
+        do_sample=False, eos_token_id=vocabulary.END, pad_token_id=vocabulary.PAD
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    vocabulary.tokenizer().save_pretrained(folder)
+    (folder / "README.md").write_text(card.text(facts), encoding="utf-8")
+
+
+def main() -> None:
+    """Train with the arguments given and write the model."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model's files")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    asked = parser.parse_args()
+    began = time.process_time()
+    model = pretrain(asked.steps, asked.seed)
+    facts = {"steps": asked.steps, "seed": asked.seed, "cpu_s": round(time.process_time() - began)}
+    write(model, asked.out, facts | {"parameters": model.num_parameters()})
+    print(json.dumps(facts))  # noqa: T201 - a script's result
+
+
+if __name__ == "__main__":
+    main()
