@@ -1,0 +1,61 @@
+# Every target installs what it needs into .venv first; the stamp makes the second call quick.
+# make PYTHON=python3.12 test   another interpreter
+# make PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" demo   a torch without CUDA
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.hivelearn-installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
+
+# Tests and demo use what is on this machine; a lookup on a model hub would only hang or lie.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format cover proof bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(STAMP)  ## .venv with hivelearn, its plots and the tools for work on it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hivelearn needs Python 3.11 or later: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -e '.[dev,plots]'
+	touch $@
+
+demo: $(STAMP)  ## three experts, three processes, one table (about 5 minutes)
+	$(BIN)/hivelearn demo --json demo.json --plot demo.png
+
+test: lint  ## everything that must hold before a change lands (at most 12 minutes)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## style, types, arrows between the rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+cover: $(STAMP)  ## the tests once more, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+proof: $(STAMP)  ## long proofs that do not fit into the tests
+	$(BIN)/python -m pytest -m proof || test $$? -eq 5 # 5: none written yet
+
+bench: $(STAMP)  ## the figures that the README names, into build/bench_demo.json
+	mkdir -p build
+	$(BIN)/python benchmarks/bench_demo.py --quick --json build/bench_demo.json
+
+clean:  ## remove what these targets made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	  .import_linter_cache .hypothesis .coverage demo.json demo.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
