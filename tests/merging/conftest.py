@@ -1,0 +1,52 @@
+"""Makers of small adapters and the dense float64 truth that merges are held against."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from hivelearn.patch.adapter import Adapter
+
+Q = "model.layers.0.self_attn.q_proj"
+UP = "model.layers.0.mlp.up_proj"
+SHAPES = {Q: (20, 24), UP: (36, 24)}  # (d_out, d_in)
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[..., Adapter]:
+    """Return the maker of a random adapter; everything follows from ``seed``."""
+
+    def make(
+        seed: int,
+        rank: int = 4,
+        *,
+        alpha: float = 8.0,
+        shapes: Mapping[str, tuple[int, int]] = SHAPES,
+        dtype: torch.dtype = torch.float32,
+        base: bytes | None = None,
+    ) -> Adapter:
+        chance = torch.Generator().manual_seed(seed)
+        factors = {}
+        for module, (d_out, d_in) in shapes.items():
+            a = torch.randn(rank, d_in, generator=chance).to(dtype)
+            b = torch.randn(d_out, rank, generator=chance).to(dtype)
+            factors[module] = (a, b)
+        return Adapter(factors, rank, alpha, base)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def truth() -> Callable[[Sequence[Adapter], Sequence[float], str], Tensor]:
+    """Return the dense float64 weighted sum of one module's deltas."""
+
+    def weighted_sum(adapters: Sequence[Adapter], weights: Sequence[float], module: str) -> Tensor:
+        deltas = [
+            weight * adapter.scale * (pair[1].double() @ pair[0].double())
+            for adapter, weight in zip(adapters, weights, strict=True)
+            if (pair := adapter.factors.get(module)) is not None
+        ]
+        return torch.stack(deltas).sum(dim=0)
+
+    return weighted_sum
