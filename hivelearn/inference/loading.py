@@ -1,0 +1,138 @@
+"""From a path, a hub id or nothing to a model, a tokenizer and a folder to fingerprint.
+
+One code path for all three: the embedded nano model is a folder like any other.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from hivelearn.errors import UsageError
+
+NANO: Final = Path(__file__).parent / "nano" / "model"
+_BF16_FROM_PARAMETERS: Final = 500_000_000
+_HUB_FILES: Final = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md"]
+
+
+class NoModelError(UsageError):
+    """The path or hub id leads to no model that can be opened."""
+
+    remedy = "Give the folder of a causal language model, a hub id, or nothing for the nano model."
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An open model with what is needed to speak to it."""
+
+    model: Any  # a transformers causal LM, in eval mode, gradients off
+    tokenizer: Any
+    folder: Path
+
+
+def resolve(source: "str | Path | None") -> Path:
+    """Return the folder of a model; a hub id is fetched into the hub's own cache.
+
+    Raises:
+        NoModelError: neither a folder here nor a hub id that can be reached.
+    """
+    if source is None:
+        return NANO
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    text = str(source)
+    if folder.exists() or text.count("/") > 1 or text.startswith((".", "/", "~")) or "\\" in text:
+        raise NoModelError(f"{text!r} is not a folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(text, allow_patterns=_HUB_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NoModelError(f"{text!r} is no folder here, and as a hub id: {reason}") from error
+
+
+def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:
+    """Open the causal language model in ``folder``.
+
+    Args:
+        folder: as :func:`resolve` returned it.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        dtype: "auto", or a torch type name such as "float32".
+
+    Raises:
+        NoModelError: not a causal language model, or its files are damaged.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    where = pick_device(device)
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder)
+            kind = getattr(torch, dtype) if dtype != "auto" else _pick_dtype(folder, config, where)
+            model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=kind)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # transformers raises a dozen kinds for a bad folder
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise NoModelError(f"{folder} holds no causal language model: {reason[:300]}") from error
+    model.to(where).eval().requires_grad_(requires_grad=False)
+    return Loaded(model, tokenizer, folder)
+
+
+def pick_device(wanted: str) -> str:
+    """Return a torch device name for ``wanted`` ("auto" or such a name)."""
+    if wanted != "auto":
+        try:
+            return str(torch.device(wanted))
+        except RuntimeError as error:
+            raise UsageError(
+                f"{wanted!r} is no device", remedy="Use 'auto', 'cpu', 'cuda' or 'mps'."
+            ) from error
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _pick_dtype(folder: Path, config: Any, device: str) -> torch.dtype:  # noqa: ANN401
+    """bfloat16 where it is stored so and has kernels; float32 everywhere else.
+
+    Small models stay in float32 on a CPU: they are fast enough, and training
+    them in sixteen bits costs accuracy for nothing. Processors without
+    bfloat16 kernels emulate it a hundred times slower.
+    """
+    stored = getattr(config, "dtype", None)
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if stored not in (torch.bfloat16, torch.float16):
+        return torch.float32
+    parameters = sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 2
+    if parameters < _BF16_FROM_PARAMETERS:
+        return torch.float32
+    if device == "mps":
+        return torch.float16
+    return torch.bfloat16 if has_bf16_kernels() else torch.float32
+
+
+def has_bf16_kernels() -> bool:
+    """Return whether this CPU multiplies bfloat16 matrices in hardware."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars off for one call, then as the caller had them."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

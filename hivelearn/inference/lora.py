@@ -1,0 +1,81 @@
+"""Adapters act through forward hooks, for the length of one call.
+
+``y = W x`` becomes ``y + scale · B (A x)``, in PEFT's order of operations, so
+that the logits are bit-equal to PEFT's. Nothing is injected into the model, no
+adapter is "active": the model that another thread or another library holds is
+the base again as soon as the call ends. Why not PEFT's injection: docs/adr/0001.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
+
+from hivelearn.inference.engine import AdapterMismatchError
+from hivelearn.patch import header
+from hivelearn.patch.adapter import Adapter
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+
+
+def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Return (d_out, d_in) of each linear layer but the head, sorted by name.
+
+    The output head is left out as PEFT's "all-linear" does: it is often tied to
+    the embedding, and several servers refuse adapters on it.
+    """
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    shapes = {}
+    for name, module in model.named_modules():
+        if module is head or not header.allowed(name):
+            continue
+        if isinstance(module, torch.nn.Linear):
+            shapes[name] = (module.out_features, module.in_features)
+        elif isinstance(module, Conv1D):  # GPT-2 keeps its weights transposed
+            shapes[name] = (module.nf, module.nx)
+    return dict(sorted(shapes.items()))
+
+
+def check(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> None:
+    """Raise AdapterMismatchError unless every factor fits a linear layer of the model."""
+    for name, (a, b) in adapter.factors.items():
+        if name not in shapes:
+            raise AdapterMismatchError(f"the model has no linear layer {name!r}")
+        if (b.shape[0], a.shape[1]) != shapes[name]:
+            raise AdapterMismatchError(
+                f"{name}: the adapter is {b.shape[0]}×{a.shape[1]}, the layer "
+                f"{shapes[name][0]}×{shapes[name][1]}"
+            )
+
+
+@contextmanager
+def applied(model: torch.nn.Module, factors: Factors, scale: float) -> Iterator[None]:
+    """Let ``factors`` act on ``model`` inside the block.
+
+    Args:
+        model: the resident base model.
+        factors: module name to (A (r, d_in), B (d_out, r)) on the model's device.
+        scale: before ``B (A x)``.
+    """
+    modules = dict(model.named_modules())
+    handles = []
+    try:
+        for name, (a, b) in factors.items():
+            handles.append(modules[name].register_forward_hook(_hook(a, b, scale)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(a: Tensor, b: Tensor, scale: float) -> Any:  # noqa: ANN401 - torch's hook type is open
+    def add(_module: object, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        x = args[0].to(a.dtype)
+        changed = output + F.linear(F.linear(x, a), b) * scale
+        return changed.to(output.dtype)
+
+    return add

@@ -1,0 +1,162 @@
+"""Conversations to tokens, each token marked as template, the user's words, or the answer.
+
+The prompt is what the model's own chat template renders; the answer is
+tokenised apart from it, because that is how the model will meet it: generation
+begins after whole prompt tokens. A tokenizer without a chat template gets the
+plainest one (``user: …`` lines). Marks, not positions, let one row serve
+training (answer 1, user's words .1), judging (answer) and routing (user's words).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from hivelearn.errors import UsageError
+
+Messages: TypeAlias = Sequence[Mapping[str, str]]
+
+TEMPLATE: Final = 0
+CONTENT: Final = 1  # tokens of the user's words
+ANSWER: Final = 2  # tokens of the answer and of the end of its turn
+PARTS: Final[Mapping[str, int]] = {"prompt": CONTENT, "answer": ANSWER}
+ROLES: Final = ("system", "user", "assistant")
+_PLAIN_TEMPLATE: Final = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+class ConversationError(UsageError):
+    """These messages are no conversation that a model can answer."""
+
+    remedy = "Give a string, or messages like [{'role': 'user', 'content': 'Hello'}]."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One conversation as the engine sees it; ``marks[i]`` says what token i is."""
+
+    tokens: tuple[int, ...]
+    marks: bytes  # one of TEMPLATE, CONTENT, ANSWER per token
+
+    def count(self, part: str) -> int:
+        """Return how many tokens belong to ``part`` ("prompt" or "answer")."""
+        return self.marks.count(PARTS[part])
+
+
+def as_messages(prompt: "str | Messages") -> list[dict[str, str]]:
+    """Return ``prompt`` as chat messages, checked.
+
+    Raises:
+        ConversationError: empty, or not a list of role and content.
+    """
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
+    messages = []
+    for message in prompt:
+        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+            raise ConversationError(f"{str(message)[:80]!r} is not a message")
+        role, content = message["role"], message["content"]
+        if role not in ROLES or not isinstance(content, str):
+            raise ConversationError(f"a message of role {str(role)[:20]!r} without text")
+        messages.append({"role": role, "content": content})
+    if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
+        raise ConversationError("the conversation does not end with a user's words")
+    return messages
+
+
+class Rower:
+    """Turns conversations into rows with one tokenizer.
+
+    Args:
+        tokenizer: a fast transformers tokenizer.
+        end_ids: token ids that end a turn (the generation config's), first preferred.
+        context: the longest row the model takes, in tokens; None if it does not say.
+    """
+
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int], context: int | None) -> None:  # noqa: ANN401
+        self._tokenizer = tokenizer
+        self._end_ids = tuple(end_ids)
+        self._context = context
+        self._template = None if tokenizer.chat_template else _PLAIN_TEMPLATE
+
+    def prompt(self, prompt: "str | Messages") -> Row:
+        """Return the row of a conversation that waits for its answer.
+
+        Raises:
+            ConversationError: no conversation, or longer than the model's context.
+        """
+        messages = as_messages(prompt)
+        text = self._render(messages, generation=True)
+        encoded = self._tokenizer(
+            text,
+            add_special_tokens=self._template is not None,
+            return_offsets_mapping=True,
+        )
+        marks = bytearray(len(encoded["input_ids"]))
+        spans = _spans(text, [m["content"] for m in messages if m["role"] == "user"])
+        for index, (start, end) in enumerate(encoded["offset_mapping"]):
+            if any(start < high and end > low for low, high in spans):
+                marks[index] = CONTENT
+        return self._checked(Row(tuple(encoded["input_ids"]), bytes(marks)))
+
+    def pair(self, prompt: "str | Messages", answer: str) -> Row:
+        """Return the row of a conversation with its answer, ready to be learnt or judged."""
+        asked = self.prompt(prompt)
+        said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        tail = self._turn_end(as_messages(prompt), answer)
+        tokens = (*asked.tokens, *said, *tail)
+        marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))
+        return self._checked(Row(tokens, marks))
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what generated ``tokens`` say, cut at the end of the turn."""
+        kept = list(tokens)
+        for index, token in enumerate(kept):
+            if token in self._end_ids:
+                kept = kept[:index]
+                break
+        decoded: str = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return decoded
+
+    def _render(self, messages: list[dict[str, str]], *, generation: bool) -> str:
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=generation,
+            )
+        except Exception as error:  # a template is foreign code and raises what it likes
+            raise ConversationError(f"the model's chat template refuses: {error}") from error
+        return rendered
+
+    def _turn_end(self, messages: list[dict[str, str]], answer: str) -> list[int]:
+        """Return the tokens after an answer, up to and with the one that ends the turn."""
+        full = self._render([*messages, {"role": "assistant", "content": answer}], generation=False)
+        after = full[full.rfind(answer.strip()) + len(answer.strip()) :] if answer.strip() else ""
+        tail = self._tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+        for index, token in enumerate(tail):
+            if token in self._end_ids:
+                return list(tail[: index + 1])
+        return list(self._end_ids[:1])
+
+    def _checked(self, row: Row) -> Row:
+        if self._context is not None and len(row.tokens) > self._context:
+            raise ConversationError(
+                f"the conversation has {len(row.tokens)} tokens, the model takes {self._context}",
+                remedy="Shorten it, or open a model with a longer context.",
+            )
+        return row
+
+
+def _spans(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where each content stands in the rendered text, searched in order."""
+    spans, at = [], 0
+    for content in contents:
+        words = content.strip()  # many templates strip
+        start = text.find(words, at)
+        if start >= 0:
+            at = start + len(words)
+            spans.append((start, at))
+    return spans

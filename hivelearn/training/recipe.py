@@ -1,0 +1,120 @@
+"""How a LoRA is trained: one frozen record, hashable, the same on every machine.
+
+The learning rate follows the model's width unless it is stated: a rate that
+suits 160 channels burns 1,536.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Final, Self
+
+from hivelearn.errors import UsageError
+
+RATE_TIMES_WIDTH: Final = 0.8  # measured on the nano model; see docs/LOG.md
+STEPS_MAX: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Settings of one training.
+
+    Attributes:
+        rank: of the LoRA, 1 … 64.
+        alpha: the delta is ``alpha / rank · B · A``.
+        targets: last parts of module names, or "all-linear" (without the head).
+        steps: optimizer steps.
+        batch: corrections a step.
+        microbatch: corrections in one forward pass.
+        rate: peak learning rate; None takes ``0.8 / width``, at most 0.01.
+        warmup: share of the steps in which the rate rises linearly.
+        floor: share of the peak rate that the cosine ends at.
+        beta1, beta2, eps, weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
+        clip: largest L2 norm of the whole gradient.
+        prompt_weight: weight of the user's words where an answer token weighs 1;
+            without it prompt loss does not tell domains apart (0 against .1: at
+            random against 180 of 180).
+        freeze_a: keep A as it started (FFA-LoRA, arXiv:2403.12313).
+        seed: of the order of corrections.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: str | tuple[str, ...] = "all-linear"
+    steps: int = 400
+    batch: int = 32
+    microbatch: int = 32
+    rate: float | None = None
+    warmup: float = 0.05
+    floor: float = 0.05
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    prompt_weight: float = 0.1
+    freeze_a: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot train."""
+        right = (
+            1 <= self.rank <= 64
+            and self.alpha > 0
+            and 1 <= self.steps <= STEPS_MAX
+            and 1 <= self.microbatch
+            and 1 <= self.batch
+            and (self.rate is None or 0 < self.rate < 1)
+            and 0 <= self.warmup < 1
+            and 0 <= self.floor <= 1
+            and 0 <= self.beta1 < 1
+            and 0 <= self.beta2 < 1
+            and self.eps > 0
+            and self.weight_decay >= 0
+            and self.clip > 0
+            and 0 <= self.prompt_weight <= 1
+        )
+        if not right:
+            raise UsageError(
+                f"this recipe cannot train: {self}",
+                remedy="See hl.Recipe's docstring for the range of each setting.",
+            )
+
+    def for_width(self, width: int) -> Self:
+        """Return this recipe with its learning rate fixed for a model of ``width`` channels."""
+        if self.rate is not None:
+            return self
+        return replace(self, rate=min(RATE_TIMES_WIDTH / width, 0.01))
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of step 0, 1, …: linear warmup, then cosine to the floor."""
+        peak = self.rate if self.rate is not None else 0.001
+        rising = max(1, round(self.warmup * self.steps))
+        if step < rising:
+            return peak * (step + 1) / rising
+        share = (step - rising) / max(1, self.steps - rising)
+        return peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def digest(self) -> str:
+        """Return a hash that differs whenever two recipes train differently."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def chosen(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the modules among ``names`` that ``targets`` means.
+
+    Raises:
+        UsageError: none of them.
+    """
+    if targets == "all-linear":
+        return list(names)
+    wanted = {targets} if isinstance(targets, str) else set(targets)
+    found = [name for name in names if name.rsplit(".", 1)[-1] in wanted]
+    if not found:
+        raise UsageError(
+            f"the model has no linear module named {' or '.join(sorted(wanted))}",
+            remedy=f"It has: {', '.join(sorted({n.rsplit('.', 1)[-1] for n in names}))}.",
+        )
+    return found
