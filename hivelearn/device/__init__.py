@@ -1,1 +1,1 @@
-"""Whether this machine may work now: readings in, permits out."""
+"""May this machine learn now? Readings, permits, and the loop that paces work by them."""
