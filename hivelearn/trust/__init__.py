@@ -1,1 +1,1 @@
-"""How far an author is believed: vouches, measured outcomes, weights."""
+"""Whom one believes and how much: vouches, evidence, and the weight of each author in a merge."""
