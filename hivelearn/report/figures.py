@@ -1,0 +1,166 @@
+"""What an exchange changed, as bars: one group per node and domain, one bar per stage.
+
+Drawn on a canvas of its own: no display is needed, and a program's pyplot state
+is neither read nor changed. matplotlib comes with the extra ``hivelearn[plots]``
+and loads on the first figure.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
+
+from hivelearn.errors import UsageError
+from hivelearn.report.interval import percent_text
+from hivelearn.report.table import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito's colours: told apart with any colour vision, and as greys by lightness.
+STAGES: Final = (
+    ("before", "before", "#C4C4C4"),
+    ("after_training", "after own training", "#E69F00"),
+    ("after_exchange", "after the exchange", "#0072B2"),
+)
+_BAR: Final = 0.27  # of the distance between two groups
+_NODE_GAP: Final = 0.7
+_BAND: Final = "#F3EBD8"  # behind the domain that a node's own expert taught
+TITLE: Final = "Exact answers to questions that nobody's corrections hold"
+BASE_TASKS: Final = "base tasks"
+
+
+class Score(TypedDict):
+    """One cell of the demo: share of exact answers in [0, 1], loss in nats per token."""
+
+    exact: float | None
+    loss: NotRequired[float | None]
+
+
+class Cell(TypedDict):
+    """One node and domain at three stages; a row of the base's own tasks names no domain."""
+
+    node: str
+    domain: NotRequired[str]
+    own: NotRequired[bool]
+    before: Score
+    after_training: Score
+    after_exchange: Score
+
+
+def exact_match(
+    rows: Sequence[Cell],
+    retention: Sequence[Cell] = (),
+    *,
+    ax: "Axes | None" = None,
+    title: str = TITLE,
+) -> "Axes":
+    """Draw exact match per node and domain, before, after training, after the exchange.
+
+    Nodes and domains stand in order of first appearance; a node's own domain
+    lies on a band and its name is bold. What is None has no bar, but a dash.
+
+    Args:
+        rows: the ``rows`` of the demo's JSON.
+        retention: the ``retention`` of it: each node on the base's own tasks.
+        ax: where to draw; without it a new figure is made, reached by ``.figure``.
+        title: above the figure.
+
+    Raises:
+        UsageError: nothing to draw, or matplotlib is not installed.
+    """
+    if not rows:
+        raise UsageError("no rows to draw", remedy="Run the demo first: hivelearn demo --json FILE")
+    groups = _groups(rows, retention)
+    ax = ax if ax is not None else _new_axes(len(groups))
+    for at, cell in groups:
+        _draw_group(ax, at, cell)
+    _name_nodes(ax, groups)
+    labels = [_label(cell) for _, cell in groups]
+    ax.set_xticks([at for at, _ in groups], labels)
+    for text, (_, cell) in zip(ax.get_xticklabels(), groups, strict=True):
+        text.set_parse_math(False)  # a name with two dollar signs is no formula
+        text.set_fontweight("bold" if cell.get("own") else "normal")
+    ax.tick_params(axis="x", length=0, labelsize=9)
+    ax.set_xlim(groups[0][0] - 0.7, groups[-1][0] + 0.7)
+    ax.set_ylim(0, 109)
+    ax.set_yticks(range(0, 101, 25), [f"{percent} %" for percent in range(0, 101, 25)])
+    ax.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_title(title, loc="left", fontsize=13, pad=26, parse_math=False)
+    _explain(ax)
+    return ax
+
+
+def save_exact_match(
+    path: Path, rows: Sequence[Cell], retention: Sequence[Cell] = (), *, title: str = TITLE
+) -> Path:
+    """Write the figure of :func:`exact_match` as a PNG and return where it lies."""
+    figure: Any = exact_match(rows, retention, title=title).figure
+    figure.savefig(path, format="png", dpi=144)
+    return path
+
+
+def _new_axes(groups: int) -> "Axes":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError(
+            "figures need matplotlib, which is not installed",
+            remedy="pip install 'hivelearn[plots]'",
+        ) from None
+    figure = Figure(figsize=(max(6.0, 0.92 * groups), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)  # draws into memory; pyplot never hears of it
+    axes: Axes = figure.add_subplot()
+    return axes
+
+
+def _groups(rows: Sequence[Cell], retention: Sequence[Cell]) -> list[tuple[float, Cell]]:
+    """Return each group with its place: nodes apart, base tasks last within each node."""
+    cells = (*rows, *retention)
+    nodes = list(dict.fromkeys(cell["node"] for cell in cells))
+    ordered = sorted(cells, key=lambda cell: nodes.index(cell["node"]))  # stable
+    return [(n + _NODE_GAP * nodes.index(cell["node"]), cell) for n, cell in enumerate(ordered)]
+
+
+def _label(cell: Cell) -> str:
+    name = printable(cell.get("domain", BASE_TASKS))
+    return f"{name}\n(own)" if cell.get("own") else name
+
+
+def _draw_group(ax: "Axes", at: float, cell: Cell) -> None:
+    if cell.get("own"):
+        ax.axvspan(at - 0.5, at + 0.5, color=_BAND, zorder=0)
+    scores = (cell["before"], cell["after_training"], cell["after_exchange"])
+    for n, (score, (_, _, colour)) in enumerate(zip(scores, STAGES, strict=True)):
+        x, exact = at + (n - 1) * _BAR, score["exact"]
+        ax.bar(x, 0 if exact is None else 100 * exact, _BAR * 0.92, color=colour)
+        text = "–" if exact is None else percent_text(exact).removesuffix(" %")
+        height = 0 if exact is None else 100 * exact
+        ax.text(x, height + 1.2, text, ha="center", va="bottom", fontsize=7, color="#444444")
+
+
+def _name_nodes(ax: "Axes", groups: Sequence[tuple[float, Cell]]) -> None:
+    for node in dict.fromkeys(cell["node"] for _, cell in groups):
+        places = [at for at, cell in groups if cell["node"] == node]
+        ax.plot([places[0] - 0.45, places[-1] + 0.45], [109, 109], color="#888888", clip_on=False)
+        middle = (places[0] + places[-1]) / 2
+        text = ax.text(middle, 111, printable(node), ha="center", va="bottom", fontsize=10)
+        text.set_parse_math(False)
+
+
+def _explain(ax: "Axes") -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour, label=label) for _, label, colour in STAGES]
+    handles.append(Patch(color=_BAND, label="taught by the node's own expert"))
+    ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0, -0.13),
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+    )

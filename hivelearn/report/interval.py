@@ -1,0 +1,93 @@
+"""How a measured number reads: with its sign, unit, interval and count, or not at all.
+
+What was not measured is never a zero and never a blank: it reads "unmeasured
+here", with the reason where one is known.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+UNMEASURED: Final = "unmeasured here"
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A mean of paired differences with the interval that it lies in.
+
+    Attributes:
+        mean: loss before − loss after, in ``unit``; above zero is better.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: pairs that it was measured on.
+        unit: what the three numbers count.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    unit: str = "nats"
+
+    def __str__(self) -> str:
+        """Such as ``+0.031 nats [0.020, 0.042] n=60``."""
+        return f"{_signed(self.mean)} {self.unit} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+
+
+def gain_text(gain: Gain | None, why: str = "") -> str:
+    """Return how ``gain`` reads; ``why`` says what kept it from being measured."""
+    if gain is not None:
+        return str(gain)
+    return f"{UNMEASURED}: {why}" if why else UNMEASURED
+
+
+def number_text(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
+    """Return ``value`` with ``digits`` decimals, or that it is unmeasured."""
+    if value is None:
+        return UNMEASURED
+    return _signed(value, digits) if signed else f"{value:.{digits}f}"
+
+
+def percent_text(share: float | None, digits: int = 0) -> str:
+    """Return a share in [0, 1] as per cent.
+
+    Only a full share reads "100 %" and only none "0 %": 299 of 300 read
+    ">99 %", because a rounded-up 100 would claim what was not measured.
+    """
+    if share is None:
+        return UNMEASURED
+    step = 10.0**-digits
+    percent = round(share * 100, digits)
+    if 0 < share < 1 and percent in (0, 100):
+        return f"<{step:.{digits}f} %" if percent == 0 else f">{100 - step:.{digits}f} %"
+    return f"{percent:.{digits}f} %"
+
+
+def bytes_text(size_bytes: int | None) -> str:
+    """Return a size in the largest binary unit that leaves a number of at least one."""
+    if size_bytes is None:
+        return UNMEASURED
+    size, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:  # noqa: PLR2004 - binary units
+            break
+        size, unit = size / 1024, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Return a duration as people say it: ``340 ms``, ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return UNMEASURED
+    if round(seconds, 3) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if round(seconds, 1) < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "+") if float(text) == 0 else text  # no "-0.000"

@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import pytest
+
+from hivelearn.errors import UsageError
+from hivelearn.report.figures import BASE_TASKS, STAGES, exact_match, save_exact_match
+
+NODES = ("amber-otter", "jade-lynx")
+DOMAINS = ("roman", "iso-date")
+
+
+def scores(*exact):
+    return {
+        stage: {"exact": share, "loss": 0.1}
+        for share, (stage, _, _) in zip(exact, STAGES, strict=True)
+    }
+
+
+ROWS = [
+    {"node": node, "domain": domain, "own": n == m, **scores(0.0, 0.96 if n == m else 0.0, 0.95)}
+    for n, node in enumerate(NODES)
+    for m, domain in enumerate(DOMAINS)
+]
+RETENTION = [{"node": node, **scores(0.93, 0.92, 0.93)} for node in NODES]
+
+
+def bars(ax):
+    return [round(patch.get_height()) for patch in ax.containers for patch in patch]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_each_node_and_domain_has_a_bar_for_each_stage():
+    ax = exact_match(ROWS, RETENTION)
+    assert bars(ax) == [0, 96, 95, 0, 0, 95, 93, 92, 93, 0, 0, 95, 0, 96, 95, 93, 92, 93]
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert labels == [
+        "roman\n(own)",
+        "iso-date",
+        BASE_TASKS,
+        "roman",
+        "iso-date\n(own)",
+        BASE_TASKS,
+    ]
+    assert set(NODES) <= set(texts(ax))
+
+
+def test_own_domains_are_bold_and_named_in_the_legend():
+    ax = exact_match(ROWS)
+    weights = [label.get_fontweight() for label in ax.get_xticklabels()]
+    assert weights == ["bold", "normal", "normal", "bold"]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == [label for _, label, _ in STAGES] + ["taught by the node's own expert"]
+
+
+def test_what_was_not_measured_is_a_dash_not_a_zero():
+    ax = exact_match([{"node": "a", "domain": "b", "own": True, **scores(0.0, None, 0.5)}])
+    assert texts(ax) == ["0", "–", "50", "a"]
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path):
+    row = {"node": "$\\frac{$", "domain": "$x^$\x1b", "own": False, **scores(0, 0, 0)}
+    assert save_exact_match(tmp_path / "a.png", [row]).stat().st_size > 0
+
+
+def test_it_draws_where_it_is_told():
+    from matplotlib.figure import Figure
+
+    mine = Figure().add_subplot()
+    assert exact_match(ROWS, ax=mine) is mine
+
+
+def test_nothing_to_draw_is_said_so():
+    with pytest.raises(UsageError, match="no rows"):
+        exact_match([])
+
+
+def test_the_picture_is_a_png_and_pyplot_never_hears_of_it(tmp_path):
+    path = tmp_path / "demo.png"
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from hivelearn.report.figures import save_exact_match\n"
+        f"save_exact_match(Path({str(path)!r}), {ROWS!r}, {RETENTION!r})\n"
+        "sys.exit('matplotlib.pyplot' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # None: import fails
+    with pytest.raises(UsageError) as refused:
+        exact_match(ROWS)
+    assert refused.value.remedy == "pip install 'hivelearn[plots]'"
