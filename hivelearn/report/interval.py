@@ -4,39 +4,26 @@ What was not measured is never a zero and never a blank: it reads "unmeasured
 here", with the reason where one is known.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 UNMEASURED: Final = "unmeasured here"
 
 
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """A mean of paired differences with the interval that it lies in.
+def gain_text(mean: float, low: float, high: float, n: int, unit: str = "nats") -> str:
+    """Return a mean gain with its interval, such as ``+0.031 nats [0.020, 0.042] n=60``.
 
-    Attributes:
-        mean: loss before − loss after, in ``unit``; above zero is better.
+    Args:
+        mean: of paired differences, loss before - loss after; above zero is better.
         low: lower end of the interval.
         high: upper end of the interval.
-        n: pairs that it was measured on.
+        n: pairs it was measured on.
         unit: what the three numbers count.
     """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    unit: str = "nats"
-
-    def __str__(self) -> str:
-        """Such as ``+0.031 nats [0.020, 0.042] n=60``."""
-        return f"{_signed(self.mean)} {self.unit} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
+    return f"{_signed(mean)} {unit} [{low:.3f}, {high:.3f}] n={n}"
 
 
-def gain_text(gain: Gain | None, why: str = "") -> str:
-    """Return how ``gain`` reads; ``why`` says what kept it from being measured."""
-    if gain is not None:
-        return str(gain)
+def unmeasured_text(why: str = "") -> str:
+    """Return what stands where a number was not measured, with the reason if one is known."""
     return f"{UNMEASURED}: {why}" if why else UNMEASURED
 
 

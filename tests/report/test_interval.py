@@ -2,23 +2,23 @@ import pytest
 
 from hivelearn.report.interval import (
     UNMEASURED,
-    Gain,
     bytes_text,
     gain_text,
     number_text,
     percent_text,
     seconds_text,
+    unmeasured_text,
 )
 
 
 def test_a_gain_reads_with_sign_unit_interval_and_count():
-    assert str(Gain(0.0312, 0.02, 0.0418, 60)) == "+0.031 nats [0.020, 0.042] n=60"
-    assert gain_text(Gain(-0.004, -0.011, 0.019, 7)) == "-0.004 nats [-0.011, 0.019] n=7"
+    assert gain_text(0.0312, 0.02, 0.0418, 60) == "+0.031 nats [0.020, 0.042] n=60"
+    assert gain_text(-0.004, -0.011, 0.019, 7, "points") == ("-0.004 points [-0.011, 0.019] n=7")
 
 
 def test_what_was_not_measured_says_so_and_why():
-    assert gain_text(None) == "unmeasured here"
-    assert gain_text(None, "too little evidence, n=7") == (
+    assert unmeasured_text() == UNMEASURED
+    assert unmeasured_text("too little evidence, n=7") == (
         "unmeasured here: too little evidence, n=7"
     )
     for text in (number_text, percent_text, bytes_text, seconds_text):
