@@ -1,4 +1,4 @@
-"""What an exchange changed, as bars: one group per node and domain, one bar per stage.
+"""What an exchange changed as bars, and what a merge gained as intervals.
 
 Drawn on a canvas of its own: no display is needed, and a program's pyplot state
 is neither read nor changed. matplotlib comes with the extra ``hivelearn[plots]``
@@ -7,10 +7,10 @@ and loads on the first figure.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
 
 from hivelearn.errors import UsageError
-from hivelearn.report.interval import percent_text
+from hivelearn.report.interval import number_text, percent_text
 from hivelearn.report.table import printable
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ STAGES: Final = (
 _BAR: Final = 0.27  # of the distance between two groups
 _NODE_GAP: Final = 0.7
 _BAND: Final = "#F3EBD8"  # behind the domain that a node's own expert taught
+_BETTER, _UNSURE, _WORSE = "#0072B2", "#767676", "#D55E00"
 TITLE: Final = "Exact answers to questions that nobody's corrections hold"
 BASE_TASKS: Final = "base tasks"
 
@@ -71,7 +72,7 @@ def exact_match(
     if not rows:
         raise UsageError("no rows to draw", remedy="Run the demo first: hivelearn demo --json FILE")
     groups = _groups(rows, retention)
-    ax = ax if ax is not None else _new_axes(len(groups))
+    ax = ax if ax is not None else _new_axes(max(6.0, 0.92 * len(groups)), 4.6)
     for at, cell in groups:
         _draw_group(ax, at, cell)
     _name_nodes(ax, groups)
@@ -84,10 +85,8 @@ def exact_match(
     ax.set_xlim(groups[0][0] - 0.7, groups[-1][0] + 0.7)
     ax.set_ylim(0, 109)
     ax.set_yticks(range(0, 101, 25), [f"{percent} %" for percent in range(0, 101, 25)])
-    ax.grid(axis="y", color="#DDDDDD", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.set_title(title, loc="left", fontsize=13, pad=26, parse_math=False)
+    _quiet(ax, along="y")
+    ax.set_title(printable(title), loc="left", fontsize=13, pad=26, parse_math=False)
     _explain(ax)
     return ax
 
@@ -101,7 +100,57 @@ def save_exact_match(
     return path
 
 
-def _new_axes(groups: int) -> "Axes":
+def gains(
+    rows: Sequence[tuple[str, float, float, float]],
+    *,
+    ax: "Axes | None" = None,
+    title: str = "",
+    unit: str = "nats per answer token",
+) -> "Axes":
+    """Draw gains with their intervals, one line each, first row on top.
+
+    Blue lies wholly above zero, vermilion wholly below, grey holds zero.
+
+    Args:
+        rows: (name, mean, low, high), measured ones only.
+        ax: where to draw; without it a new figure is made, reached by ``.figure``.
+        title: above the figure.
+        unit: of the three numbers.
+
+    Raises:
+        UsageError: no rows, or matplotlib is not installed.
+    """
+    if not rows:
+        raise UsageError(
+            "no gain was measured here, so there is none to draw",
+            remedy="Correct more answers in this domain: judging needs held-out questions.",
+        )
+    ax = ax if ax is not None else _new_axes(7.0, 1.3 + 0.42 * len(rows))
+    for at, (_, mean, low, high) in enumerate(rows):
+        colour = _BETTER if low > 0 else _WORSE if high < 0 else _UNSURE
+        ax.plot([low, high], [at, at], color=colour, linewidth=2.5, solid_capstyle="butt")
+        ax.plot(mean, at, "o", color=colour)
+        ax.annotate(
+            number_text(mean, signed=True),
+            (mean, at),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    ax.axvline(0, color="#444444", linewidth=0.8)
+    ax.set_yticks(range(len(rows)), [printable(name) for name, *_ in rows])
+    for text in ax.get_yticklabels():
+        text.set_parse_math(False)
+    ax.set_ylim(len(rows) - 0.5, -0.7)
+    ax.set_xlabel(f"gain in {unit}; right of zero is better")
+    _quiet(ax, along="x")
+    ax.set_title(printable(title), loc="left", fontsize=12, parse_math=False)
+    return ax
+
+
+def _new_axes(width: float, height: float) -> "Axes":
+    """Return axes on a canvas in memory, of a size in inches."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -110,10 +159,17 @@ def _new_axes(groups: int) -> "Axes":
             "figures need matplotlib, which is not installed",
             remedy="pip install 'hivelearn[plots]'",
         ) from None
-    figure = Figure(figsize=(max(6.0, 0.92 * groups), 4.6), layout="constrained")
-    FigureCanvasAgg(figure)  # draws into memory; pyplot never hears of it
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # pyplot never hears of it
     axes: Axes = figure.add_subplot()
     return axes
+
+
+def _quiet(ax: "Axes", along: Literal["x", "y"]) -> None:
+    """Leave of the frame only what a reader measures against."""
+    ax.grid(axis=along, color="#DDDDDD", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _groups(rows: Sequence[Cell], retention: Sequence[Cell]) -> list[tuple[float, Cell]]:

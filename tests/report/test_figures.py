@@ -1,10 +1,12 @@
+"""The figures hold the numbers that they were given, and need no display."""
+
 import subprocess
 import sys
 
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.report.figures import BASE_TASKS, STAGES, exact_match, save_exact_match
+from hivelearn.report.figures import BASE_TASKS, STAGES, exact_match, gains, save_exact_match
 
 NODES = ("amber-otter", "jade-lynx")
 DOMAINS = ("roman", "iso-date")
@@ -95,3 +97,18 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     with pytest.raises(UsageError) as refused:
         exact_match(ROWS)
     assert refused.value.remedy == "pip install 'hivelearn[plots]'"
+
+
+def test_a_gain_is_coloured_by_its_interval_not_by_its_mean():
+    rows = [("own", 0.031, 0.02, 0.042), ("b", 0.03, -0.01, 0.07), ("c", -0.03, -0.05, -0.01)]
+    ax = gains(rows, title="roman: adopted")
+    intervals = [line for line in ax.lines if list(line.get_ydata()) in ([0, 0], [1, 1], [2, 2])]
+    assert [list(line.get_xdata()) for line in intervals] == [[low, high] for *_, low, high in rows]
+    assert len({line.get_color() for line in intervals}) == 3
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["own", "b", "c"]
+    assert texts(ax) == ["+0.031", "+0.030", "-0.030"]
+
+
+def test_no_measured_gain_is_said_so():
+    with pytest.raises(UsageError, match="no gain was measured here"):
+        gains([])

@@ -1,3 +1,5 @@
+"""A number reads as what was measured, never as more."""
+
 import pytest
 
 from hivelearn.report.interval import (

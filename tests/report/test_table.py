@@ -1,3 +1,5 @@
+"""A table is straight to the eye and harmless to the terminal and the page."""
+
 from html.parser import HTMLParser
 
 import pytest
