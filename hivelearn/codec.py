@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 
 from hivelearn.errors import PeerError
 
-Value: TypeAlias = "int | bytes | str | bool | None | list[Value] | dict[int, Value]"
+Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int, Value] | None"
 
 DEPTH_MAX: Final = 8
 UNIT: Final = 1_000_000  # fixed-point reals: one is 1e-6
@@ -180,7 +180,7 @@ def _read_container(
 ) -> tuple[Value, int]:
     if depth == 0:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
-    if count > len(data) - at:  # each item takes a byte at least
+    if count * (1 + mapping) > len(data) - at:  # each key and item takes a byte at least
         raise CodecError("a container longer than what is left")
     items: list[Value] = []
     table: dict[int, Value] = {}

@@ -13,6 +13,9 @@ about small-order keys, and two nodes must not.
 import base64
 import hashlib
 import os
+import shutil
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -27,7 +30,10 @@ from hivelearn.words import ADJECTIVES, ANIMALS
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 CERTIFICATE_VALID_S: Final = 5 * 365 * 86_400
+RENEWED_BEFORE_S: Final = 365 * 86_400
 EPOCH_MAX: Final = 2**32 - 1
+_FILES: Final = ("certificate.cbor", "device.key", "root.key")
+_CERTIFICATE_FILE, _DEVICE_FILE, _ROOT_FILE = _FILES
 _CERTIFICATE_TAG: Final = b"hivelearn/cert/1\0"
 _NAME_TAG: Final = b"hivelearn/name/1\0"
 _PREFIX: Final = "hl1"
@@ -145,58 +151,94 @@ def make(root_seed: bytes, device_seed: bytes, now_s: float, epoch: int = 0) -> 
 def open_in(folder: Path, now_s: float) -> Identity:
     """Return the identity kept in ``folder``, made now if there is none.
 
+    A certificate in its last year is renewed where the root key is at hand.
+
     Raises:
-        IdentityError: files are missing, altered or do not belong together.
+        IdentityError: files are missing, altered or do not belong together, or
+            the disk refuses.
     """
-    certificate_file = folder / "certificate.cbor"
-    if not certificate_file.exists():
-        if (folder / "device.key").exists():
-            raise IdentityError(f"{folder} holds keys but no certificate")
-        identity = make(os.urandom(KEY_BYTES), os.urandom(KEY_BYTES), now_s)
-        save(identity, folder)
-        return identity
     try:
-        root, device, not_after, epoch, signature = _fields(certificate_file.read_bytes())
-        certificate = Certificate(root, device, not_after, epoch, signature)
-        seed = (folder / "device.key").read_bytes()
-        root_file = folder / "root.key"
-        root_seed = root_file.read_bytes() if root_file.exists() else None
-        certificate.check(now_s=0)
-        if bytes(SigningKey(seed).verify_key) != device:
-            raise IdentityError(f"the device key in {folder} is not the certified one")
+        if not any((folder / name).exists() for name in _FILES):
+            return _make_once(folder, now_s)
+        identity = _read(folder)
     except (OSError, PeerError, ValueError, TypeError) as error:
         raise IdentityError(f"the identity in {folder} cannot be used: {error}") from error
-    if now_s > not_after - CERTIFICATE_VALID_S // 5 and root_seed is not None:
-        identity = Identity(_certify(root_seed, device, now_s, epoch), seed, root_seed)
-        save(identity, folder)
+    certificate = identity.certificate
+    if identity.root_seed is None or now_s <= certificate.not_after - RENEWED_BEFORE_S:
         return identity
+    fresh = _certify(identity.root_seed, identity.device, now_s, certificate.epoch)
+    identity = replace(identity, certificate=fresh)
+    with suppress(OSError):  # a read-only home renews again at the next start
+        save(identity, folder)
+    return identity
+
+
+def _make_once(folder: Path, now_s: float) -> Identity:
+    """Make an identity beside ``folder`` and move it there whole, or find that another did.
+
+    A crash leaves all files or none; of two processes that start together, one
+    makes the keys and the other reads them.
+    """
+    identity = make(os.urandom(KEY_BYTES), os.urandom(KEY_BYTES), now_s)
+    fresh = folder.with_name(f"{folder.name}.{os.urandom(4).hex()}")
+    try:
+        save(identity, fresh)
+        with suppress(OSError):
+            folder.rmdir()  # an empty folder may stand in the way
+        fresh.rename(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if (folder / _CERTIFICATE_FILE).exists():
+            return _read(folder)  # another process was first
+        raise IdentityError(
+            f"no keys could be made in {folder}: {error}",
+            remedy="Name a home that can be written and has room, with nothing else in `identity`.",
+        ) from error
+    return identity
+
+
+def _read(folder: Path) -> Identity:
+    """Return the identity in ``folder``.
+
+    Raises:
+        IdentityError, OSError, PeerError, ValueError, TypeError: it is damaged.
+    """
+    certificate = _certificate((folder / _CERTIFICATE_FILE).read_bytes())
+    certificate.check(now_s=0)  # an expired one still opens: asking needs no signature
+    seed = (folder / _DEVICE_FILE).read_bytes()
+    if bytes(SigningKey(seed).verify_key) != certificate.device:
+        raise IdentityError(f"the device key in {folder} is not the certified one")
+    root_file = folder / _ROOT_FILE
+    root_seed = root_file.read_bytes() if root_file.exists() else None
+    if root_seed is not None and bytes(SigningKey(root_seed).verify_key) != certificate.root:
+        raise IdentityError(f"the root key in {folder} is not the one that certified")
     return Identity(certificate, seed, root_seed)
 
 
-def _fields(raw: bytes) -> tuple[bytes, bytes, int, int, bytes]:
+def _certificate(raw: bytes) -> Certificate:
     match codec.decode(raw):
         case [bytes(root), bytes(device), int(not_after), int(epoch), bytes(signature)]:
-            return root, device, not_after, epoch, signature
+            return Certificate(root, device, not_after, epoch, signature)
     raise ValueError("certificate file does not hold a certificate")
 
 
 def save(identity: Identity, folder: Path) -> None:
-    """Write ``identity`` into ``folder`` (0700), each file 0600 and whole or absent."""
+    """Write ``identity`` into ``folder`` (0700), each file 0600 and whole or absent.
+
+    Raises:
+        OSError: the disk refuses; files that were there are untouched or replaced whole.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     if identity.root_seed is not None:
-        _write_secret(folder / "root.key", identity.root_seed)
-    _write_secret(folder / "device.key", identity.device_seed)
+        _write_secret(folder / _ROOT_FILE, identity.root_seed)
+    _write_secret(folder / _DEVICE_FILE, identity.device_seed)
     cert = identity.certificate
-    row: list[codec.Value] = [
-        cert.root,
-        cert.device,
-        cert.not_after,
-        cert.epoch,
-        cert.signature,
-    ]
+    row: list[codec.Value] = [cert.root, cert.device, cert.not_after, cert.epoch, cert.signature]
     # The certificate goes last: its presence says that the keys are all there.
-    _write_secret(folder / "certificate.cbor", codec.encode(row))
+    _write_secret(folder / _CERTIFICATE_FILE, codec.encode(row))
+    _sync(folder)
 
 
 def _write_secret(path: Path, data: bytes) -> None:
@@ -208,6 +250,17 @@ def _write_secret(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _sync(folder: Path) -> None:
+    """Make renames inside ``folder`` durable; a lost root key is lost trust."""
+    if sys.platform == "win32":  # pragma: no cover - directories cannot be opened there
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def full_name(key: bytes) -> str:
