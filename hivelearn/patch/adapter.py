@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from hivelearn.codec import fixed, real
 from hivelearn.errors import UsageError
 from hivelearn.patch import chunks, header
 from hivelearn.patch.adapter_spec import ALPHA_MAX
@@ -24,6 +24,7 @@ from hivelearn.patch.adapter_spec import ALPHA_MAX
 if TYPE_CHECKING:
     from torch.nn import Module
 
+UNIT_ALPHA: Final = 1e-6
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 CONFIG_FILE: Final = "adapter_config.json"
 _DTYPES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
@@ -48,7 +49,8 @@ class Adapter:
             A is (rank, d_in), B is (d_out, rank), all on the CPU, of one dtype
             among float32, bfloat16, float16.
         rank: 1 … 64, the same for all modules.
-        alpha: > 0; the delta is ``(alpha / rank) · B @ A``.
+        alpha: > 0, rounded to 1e-6, the unit in which it is signed: sealing an
+            adapter changes nothing in it. The delta is ``(alpha / rank) · B @ A``.
         base: 32-byte fingerprint of the model it belongs to, or None if unknown.
     """
 
@@ -63,26 +65,27 @@ class Adapter:
             raise AdapterError("an adapter without modules")
         if not (0 < self.rank <= header.RANK_MAX):
             raise AdapterError(f"rank {self.rank} is not in 1 … {header.RANK_MAX}")
-        if not 0 < self.alpha < ALPHA_MAX:
-            raise AdapterError(f"alpha {self.alpha} is out of range")
+        if not UNIT_ALPHA <= self.alpha <= ALPHA_MAX:  # NaN fails this too
+            raise AdapterError(f"alpha {self.alpha} is not in {UNIT_ALPHA} … {ALPHA_MAX:g}")
+        object.__setattr__(self, "alpha", real(fixed(self.alpha)))
         if 2 * len(self.factors) > header.TENSORS_MAX:
             raise AdapterError(f"{2 * len(self.factors)} tensors, limit {header.TENSORS_MAX}")
-        factors = {}
-        for module in sorted(self.factors):
-            factors[module] = self._checked(module, *self.factors[module])
+        factors = {name: self._checked(name, *self.factors[name]) for name in sorted(self.factors)}
+        dtypes = {t.dtype for pair in factors.values() for t in pair}
+        if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
+            raise AdapterError(f"factors are {', '.join(sorted(str(d) for d in dtypes))}")
         object.__setattr__(self, "factors", factors)
 
     def _checked(self, module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         if not header.allowed(module):
             raise AdapterError(f"{module[:80]!r} cannot be the target of a LoRA")
-        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != self.rank or b.shape[1] != self.rank:
+        shapes = (*a.shape, *b.shape)
+        if (a.ndim, b.ndim) != (2, 2) or (a.shape[0], b.shape[1]) != (self.rank, self.rank):
             raise AdapterError(
                 f"{module}: A {tuple(a.shape)} and B {tuple(b.shape)} are not of rank {self.rank}"
             )
-        if a.dtype not in _DTYPES or b.dtype != next(iter(self.factors.values()))[0].dtype:
-            raise AdapterError(f"{module}: factors are {a.dtype} and {b.dtype}")
-        if a.dtype != b.dtype:
-            raise AdapterError(f"{module}: A is {a.dtype}, B is {b.dtype}")
+        if not 0 < min(shapes) <= max(shapes) <= header.DIM_MAX:
+            raise AdapterError(f"{module}: a dimension of {shapes} is not in 1 … {header.DIM_MAX}")
         return a.detach().cpu().contiguous(), b.detach().cpu().contiguous()
 
     def __repr__(self) -> str:
@@ -125,11 +128,14 @@ class Adapter:
 
     def to_bytes(self) -> bytes:
         """Return the canonical payload: sorted tensors, one metadata entry."""
-        tensors = {}
-        for module, (a, b) in self.factors.items():
-            tensors[header.key(module, "A")] = a
-            tensors[header.key(module, "B")] = b
-        return safetensors.torch.save(tensors, metadata={"format": "pt"})
+        tensors = {
+            header.key(module, factor): tensor
+            for module, pair in self.factors.items()
+            for factor, tensor in zip("AB", pair, strict=True)
+        }
+        shapes = {name: (t.shape[0], t.shape[1]) for name, t in tensors.items()}
+        raw = (tensors[name].view(torch.uint8).numpy().tobytes() for name in sorted(tensors))
+        return b"".join((header.write(shapes, self.dtype), *raw))
 
     def root(self) -> bytes:
         """Return the 32-byte content id of :meth:`to_bytes`."""
@@ -170,19 +176,28 @@ class Adapter:
             "init_lora_weights": True,
             "fan_in_fan_out": False,
             "modules_to_save": None,
-            "target_modules": list(self._target_names()),
+            **self._targeting(),
             "inference_mode": True,
         }
 
-    def _target_names(self) -> tuple[str, ...]:
-        """Short names if every layer has the same ones (what servers expect), else full."""
+    def _targeting(self) -> dict[str, object]:
+        """Name exactly our modules: PEFT would wrap whatever else a short name matches.
+
+        If every layer has the same modules: their names inside a layer (what
+        servers expect) and the layers' numbers. Else full names.
+        """
         layers: dict[str, set[str]] = {}
         for name in self.factors:
             parts = name.split(".")
             after = next((i + 1 for i, part in enumerate(parts) if part.isdigit()), 0)
             layers.setdefault(".".join(parts[:after]), set()).add(".".join(parts[after:]))
-        regular = len(layers) > 1 and len({frozenset(names) for names in layers.values()}) == 1
-        return self.targets if regular else tuple(self.factors)
+        inside = {frozenset(names) for names in layers.values()}
+        # PEFT finds a layer's number behind two names or more ("model.layers.0.").
+        countable = all(prefix.count(".") > 1 for prefix in layers)
+        if len(inside) == 1 and countable and len(layers) == len(self.layers):
+            names = sorted(next(iter(inside)))
+            return {"target_modules": names, "layers_to_transform": list(self.layers)}
+        return {"target_modules": list(self.factors)}
 
     def save(self, folder: str | Path) -> Path:
         """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it."""
@@ -208,4 +223,3 @@ class Adapter:
 
         factors, rank, alpha = peft_folder.from_model(model, name)
         return cls(factors, rank, alpha)
-

@@ -51,9 +51,9 @@ class AdapterSpec:
 
     @classmethod
     def of(cls, adapter: _Adapter, *, shared_a: bool) -> Self:
-        """Describe ``adapter``; alpha is rounded to 1e-6 here, once."""
-        alpha = real(fixed(adapter.alpha))
-        return cls(adapter.rank, alpha, adapter.dtype, adapter.targets, adapter.layers, shared_a)
+        """Describe ``adapter``, whose alpha is a multiple of 1e-6."""
+        promised = (adapter.rank, adapter.alpha, adapter.dtype, adapter.targets, adapter.layers)
+        return cls(*promised, shared_a)
 
     def check(self, adapter: _Adapter) -> None:
         """Raise SpecError unless ``adapter`` is what this section promises."""
@@ -79,7 +79,8 @@ class AdapterSpec:
                 4: [*targets],
                 5: [*layers],
                 6: bool(shared),
-            } if len(value) == 6:
+                **rest,
+            } if not rest:
                 pass
             case _:
                 raise SpecError("malformed")

@@ -5,15 +5,16 @@ payload is the signed one, its header is strict, and it is the adapter that the
 body promised. Whether it is any *good* is the gate's question, not this file's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.identity import Identity
-from hivelearn.patch import chunks, notice
-from hivelearn.patch.adapter import Adapter
+from hivelearn.patch import chunks, header, notice
+from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
 from hivelearn.patch.notice import Notice, read_envelope
@@ -100,8 +101,9 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
     twice is a forged history in everybody's eyes.
 
     Raises:
-        UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``.
-        AdapterError: the adapter belongs to another base.
+        UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``,
+            the adapter belongs to another base, the device's certificate has
+            expired, or nobody could read the patch. Nothing was signed.
     """
     if DOMAIN.fullmatch(label.domain) is None:
         raise UsageError(
@@ -113,8 +115,29 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
             "the adapter was made for another base model",
             remedy="Seal it on a node that opened the model it was trained on.",
         )
+    if label.now_s > identity.certificate.not_after:
+        raise UsageError(
+            "this device's certificate has expired",
+            remedy="Bring `identity/root.key` back for one start: it renews the certificate.",
+        )
     payload = adapter.to_bytes()
-    body = Body(
+    try:
+        header.read(payload)
+        raw = _body(adapter, label, identity, payload).to_bytes()
+        Body.from_value(cast("Mapping[int, Any]", codec.decode(raw)))
+    except PeerError as error:
+        # Said before signing: a signed record that nobody can read costs its author trust.
+        raise UsageError(
+            f"nobody could read this patch: {error.what}",
+            remedy="Keep to the limits of hivelearn.patch.header and hivelearn.patch.manifest.",
+        ) from error
+    signature = identity.sign(notice.SIGNATURE_TAG + raw)
+    envelope = codec.encode({1: raw, 2: signature})
+    return unseal(envelope, payload, now_s=label.now_s)  # what we send, we can read
+
+
+def _body(adapter: Adapter, label: Label, identity: Identity, payload: bytes) -> Body:
+    return Body(
         author=identity.author,
         certificate=identity.certificate,
         seq=label.seq,
@@ -132,10 +155,6 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
         card=label.card,
         licence=label.licence,
     )
-    raw = body.to_bytes()
-    signature = identity.sign(notice.SIGNATURE_TAG + raw)
-    envelope = codec.encode({1: raw, 2: signature})
-    return unseal(envelope, payload, now_s=label.now_s)  # what we send, we can read
 
 
 def unseal(envelope: bytes, payload: bytes, *, now_s: float) -> Patch:
@@ -174,8 +193,8 @@ def load(folder: str | Path, *, now_s: float) -> Patch:
     path = Path(folder)
     try:
         envelope = (path / ENVELOPE_FILE).read_bytes()
-        payload = (path / "adapter_model.safetensors").read_bytes()
-    except FileNotFoundError as error:
+        payload = (path / WEIGHTS_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(
             f"{path} is not a patch folder: {error.filename} is missing",
             remedy="A plain PEFT folder is read by hl.Adapter.load(folder).",

@@ -23,6 +23,7 @@ TENSORS_MAX: Final = 4_096
 RANK_MAX: Final = 64
 DIM_MAX: Final = 1 << 20
 NAME_MAX: Final = 200
+_LENGTH_BYTES: Final = 8
 ITEM_BYTES: Final[Mapping[str, int]] = {"BF16": 2, "F16": 2, "F32": 4}
 _MODULE = r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,31}"
 _KEY: Final = re.compile(rf"base_model\.model\.({_MODULE})\.lora_(A|B)\.weight")
@@ -73,27 +74,43 @@ def allowed(module: str) -> bool:
     )
 
 
+def write(shapes: Mapping[str, tuple[int, int]], dtype: str) -> bytes:
+    """Return the header, length included, of tensors with these names and shapes.
+
+    It is what safetensors 0.8 writes, but it stays so when safetensors changes:
+    the bytes are hashed, so they belong to our format.
+    """
+    entries, at = {}, 0
+    for name in sorted(shapes):
+        rows, columns = shapes[name]
+        end = at + rows * columns * ITEM_BYTES[dtype]
+        entries[name], at = Entry((rows, columns), at, end), end
+    raw = _canonical(entries, dtype)
+    return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
+
+
 def read(payload: bytes) -> Header:
     """Return the header of a canonical payload.
 
     Raises:
         HeaderError: anything else. Its ``code`` names the rule.
     """
-    size = int.from_bytes(payload[:8], "little")
-    if len(payload) < 8 or size > min(HEADER_MAX_BYTES, len(payload) - 8):
+    size = int.from_bytes(payload[:_LENGTH_BYTES], "little")
+    if size > min(HEADER_MAX_BYTES, len(payload) - _LENGTH_BYTES):
         raise HeaderError("header longer than its limit or than the file", "size")
-    raw = payload[8 : 8 + size]
+    data_start = _LENGTH_BYTES + size
+    raw = payload[_LENGTH_BYTES:data_start]
     table = _parse(raw)
     if table.pop("__metadata__", None) != {"format": "pt"}:
         raise HeaderError("metadata is not exactly {'format': 'pt'}", "metadata")
     if not 0 < len(table) <= TENSORS_MAX:
         raise HeaderError(f"{len(table)} tensors", "count")
     dtype = _one_dtype(table)
-    entries = _entries(table, dtype, len(payload) - 8 - size)
+    entries = _entries(table, dtype, len(payload) - data_start)
+    rank, factors = _pairs(entries)  # before the bytes are compared: names are plain ASCII now
     if raw != _canonical(entries, dtype):
         raise HeaderError("header bytes are not the canonical ones", "canonical")
-    rank, factors = _pairs(entries)
-    return Header(dtype, rank, factors, 8 + size)
+    return Header(dtype, rank, factors, data_start)
 
 
 def _parse(raw: bytes) -> dict[str, object]:
@@ -104,7 +121,8 @@ def _parse(raw: bytes) -> dict[str, object]:
         return table
 
     try:
-        table = json.loads(raw, object_pairs_hook=unique)
+        # Decoded here, for json.loads takes bytes of UTF-16 and UTF-32 too.
+        table = json.loads(raw.decode(), object_pairs_hook=unique)
     except (ValueError, RecursionError):
         raise HeaderError("header is not JSON", "json") from None
     if type(table) is not dict:
@@ -124,7 +142,10 @@ def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[s
     entries, at = {}, 0
     for name in sorted(table):
         match table[name]:
-            case {"shape": [int(rows), int(columns)], "data_offsets": [int(start), int(end)]}:
+            case {"shape": [rows, columns], "data_offsets": [start, end]} if all(
+                type(number) is int
+                for number in (rows, columns, start, end)  # true is not 1
+            ):
                 pass
             case _:
                 raise HeaderError(f"tensor {name[:80]!r} has no two-dimensional shape", "shape")
@@ -139,7 +160,7 @@ def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[s
 
 
 def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
-    """Return the header that safetensors 0.8 writes for these tensors, padded to 8."""
+    """Return the header that safetensors 0.8 writes for these tensors, padded to 8 bytes."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     for name, entry in entries.items():
         offsets = [entry.start, entry.end]

@@ -22,7 +22,7 @@ from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
 PATCH: Final = 1  # record kinds; the others come with later issues
 CRITICAL_KEYS: Final = 64
 PARENTS_MAX: Final = 256
-LICENCE_MAX: Final = 64
+LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
 
@@ -43,6 +43,10 @@ def require(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as a se
         raise BodyError(what)
 
 
+def _require_numbers(*numbers: int) -> None:
+    require(all(type(number) is int for number in numbers), "true is no number")
+
+
 @dataclass(frozen=True, slots=True)
 class RouterCard:
     """How a specialist's own holdout prompts look to it, so that others can route.
@@ -61,7 +65,8 @@ class RouterCard:
     def from_value(cls, value: object) -> Self:
         """Return the card in ``value`` or raise BodyError."""
         match value:
-            case {1: int(median), 2: int(ceiling)} if len(value) == 2:
+            case {1: int(median), 2: int(ceiling), **rest} if not rest:
+                _require_numbers(median, ceiling)
                 require(0 <= median <= fixed(LOSS_MAX), "card median out of range")
                 require(0 <= ceiling <= fixed(LOSS_MAX), "card ceiling out of range")
                 return cls(real(median), real(ceiling))
@@ -92,8 +97,16 @@ class Receipt:
     def from_value(cls, value: object) -> Self:
         """Return the receipt in ``value`` or raise BodyError."""
         match value:
-            case {1: int(s), 2: int(t), 3: int(n), 4: int() | None as b, 5: int() | None as a}:
-                require(len(value) == 5 and min(s, t, n) >= 0, "receipt malformed")
+            case {
+                1: int(s),
+                2: int(t),
+                3: int(n),
+                4: int() | None as b,
+                5: int() | None as a,
+                **rest,
+            } if not rest:
+                _require_numbers(s, t, n, *(loss for loss in (b, a) if loss is not None))
+                require(min(s, t, n) >= 0, "receipt malformed")
                 require(n & (n - 1) == 0, "receipt counts records exactly")
                 for loss in (b, a):
                     require(loss is None or 0 <= loss <= fixed(LOSS_MAX), "receipt loss")
@@ -137,7 +150,7 @@ class Body:
         require(DOMAIN.fullmatch(self.domain) is not None, f"domain {self.domain[:80]!r}")
         require(0 < self.payload_bytes <= header.PAYLOAD_MAX_BYTES, "payload size")
         require(0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "time")
-        require(len(self.licence) <= LICENCE_MAX, "licence")
+        require(LICENCE.fullmatch(self.licence) is not None, f"licence {self.licence[:80]!r}")
 
     @property
     def device(self) -> bytes:
@@ -200,8 +213,7 @@ class Body:
                 raise BodyError("a field has the wrong type")
         require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes")
         require(all(type(p) is bytes for p in parents), "a parent is no id")
-        numbers = (kind, not_after, epoch, seq, length, created, valid_until)
-        require(all(type(n) is int for n in numbers), "true is no number")
+        _require_numbers(kind, not_after, epoch, seq, length, chunk, created, valid_until)
         return cls(
             author=author,
             certificate=Certificate(author, device, not_after, epoch, signature),

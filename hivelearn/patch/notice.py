@@ -7,8 +7,9 @@ a later kind or version is nobody's fault: the answer is None.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from hivelearn import codec
 from hivelearn.errors import PeerError
@@ -59,12 +60,13 @@ def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
     if len(envelope) > ENVELOPE_MAX_BYTES:
         raise EnvelopeError(f"{len(envelope)} bytes", "frame.size")
     match codec.decode(envelope):
-        case {1: bytes(raw), 2: bytes(signature)} as outer if len(outer) == 2:
+        case {1: bytes(raw), 2: bytes(signature), **rest} if not rest:
             pass
         case _:
             raise EnvelopeError("not a body and a signature", "envelope.form")
-    match codec.decode(raw):
-        case {1: int(kind), 2: bytes(author), 3: [*chain]} as value:
+    value = codec.decode(raw)
+    match value:
+        case {1: int(kind), 2: bytes(author), 3: [*chain]} if type(kind) is int:
             pass
         case _:
             raise EnvelopeError("body without kind, author and certificate", "envelope.form")
@@ -74,7 +76,7 @@ def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
         raise EnvelopeError("the signature does not hold", "sig")
     if kind != PATCH:
         return None
-    body = Body.from_value(value)
+    body = Body.from_value(cast("Mapping[int, Any]", value))  # matched as a map above
     if now_s > body.valid_until:
         raise PeerError("the record has expired", code="body.expired", fault="nobody")
     return Notice(record_id(raw), body, envelope)

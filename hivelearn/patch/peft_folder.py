@@ -1,12 +1,15 @@
 """PEFT's folders and open models in, factors out: what a LoRA from elsewhere really is.
 
 Everything that changes the function beyond ``scale · B · A`` is refused by
-name. Scales that differ by module (rsLoRA, ``alpha_pattern``) and ranks that
-differ (``rank_pattern``) are folded exactly: B carries the scale, zeros fill
-up the rank.
+name, also what a later PEFT will invent: a setting that is neither known here
+nor switched off is refused. Scales that differ by module (rsLoRA,
+``alpha_pattern``) and ranks that differ (``rank_pattern``) are folded exactly:
+B carries the scale, zeros fill up the rank.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,34 +24,35 @@ from hivelearn.patch.header import key
 Factors = dict[str, tuple[Tensor, Tensor]]
 
 _PREFIX: Final = "base_model.model."
-# Settings under which the delta is not (alpha / r) · B · A, and their harmless values.
-_HARMLESS: Final[Mapping[str, tuple[object, ...]]] = {
-    "use_dora": (False, None),
-    "lora_bias": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "trainable_token_indices": (None, [], {}),
-    "target_parameters": (None, []),
-    "use_qalora": (False, None),
-    "alora_invocation_tokens": (None, []),
-    "layer_replication": (None, []),
-}
+# PEFT's settings under which the delta stays scale · B · A, whatever their value.
+# Targets and ranks are read from the factors themselves.
+_HARMLESS: Final = frozenset(
+    "alpha_pattern auto_mapping base_model_name_or_path corda_config eva_config exclude_modules "
+    "fan_in_fan_out inference_mode init_lora_weights layers_pattern layers_to_transform "
+    "loftq_config lora_alpha lora_dropout lora_ga_config megatron_config megatron_core peft_type "
+    "peft_version qalora_group_size r rank_pattern revision runtime_config target_modules "
+    "task_type use_rslora".split()
+)
+_OFF: Final[tuple[object, ...]] = (None, False, "none", [], {})
+# Ways to begin that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA
+# subtract something from it, so their factors alone mean nothing.
+_INITS: Final = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
 
 
 def refuse_exotic(config: Mapping[str, Any]) -> None:
     """Raise AdapterError if ``config`` (PEFT's, as a mapping) is not plain LoRA."""
     kind = str(getattr(config.get("peft_type"), "value", config.get("peft_type")))
     if kind != "LORA":
-        raise AdapterError(f"the adapter is of type {kind}, not LORA")
-    for name, harmless in _HARMLESS.items():
-        if config.get(name) not in harmless:
-            raise AdapterError(f"the adapter uses {name}={config[name]!r}")
-    init = config.get("init_lora_weights", True)
-    if isinstance(init, str) and init.split("_")[0] in ("pissa", "olora", "corda", "loftq"):
+        raise AdapterError(f"the adapter is of type {kind[:40]}, not LORA")
+    init = config.get("init_lora_weights")
+    if init not in _INITS:
         raise AdapterError(
             f"init_lora_weights={init!r} changes the base model, so its factors alone mean nothing",
             remedy="Convert it with PEFT's `path_initial_model_for_weight_conversion` first.",
         )
+    for name in sorted(config.keys() - _HARMLESS):
+        if config[name] not in _OFF:
+            raise AdapterError(f"the adapter uses {name}={config[name]!r}")
 
 
 def load(folder: Path) -> tuple[Factors, int, float]:
@@ -57,17 +61,7 @@ def load(folder: Path) -> tuple[Factors, int, float]:
     Raises:
         AdapterError: no such folder, not plain LoRA, pickled weights, or damaged.
     """
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AdapterError(
-            f"{folder} holds no {CONFIG_FILE}",
-            remedy="Give the folder that PEFT's save_pretrained wrote.",
-        ) from None
-    except ValueError as error:
-        raise AdapterError(f"{folder / CONFIG_FILE} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise AdapterError(f"{folder / CONFIG_FILE} is not a JSON object")
+    config = _config(folder)
     refuse_exotic(config)
     weights = folder / WEIGHTS_FILE
     if not weights.exists():
@@ -78,36 +72,72 @@ def load(folder: Path) -> tuple[Factors, int, float]:
     try:
         with safe_open(weights, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise AdapterError(f"{weights} is damaged: {error}") from None
-    return _fold(_pair(tensors), lambda module, rank: _scale(config, module, rank))
+    factors = _pair(tensors)
+    scales = {module: _scale(config, module, a.shape[0]) for module, (a, _) in factors.items()}
+    return _fold(factors, scales)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise AdapterError(
+            f"{folder} holds no {CONFIG_FILE} that can be read",
+            remedy="Give the folder that PEFT's save_pretrained wrote.",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise AdapterError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path} is not a JSON object")
+    return config
 
 
 def _pair(tensors: Mapping[str, Tensor]) -> Factors:
-    modules = {name.removesuffix(".lora_A.weight") for name in tensors} & {
-        name.removesuffix(".lora_B.weight") for name in tensors
-    }
     factors = {}
-    for module in sorted(modules):
-        short = module.removeprefix(_PREFIX)
-        factors[short] = (tensors[key(short, "A")], tensors[key(short, "B")])
+    for name in sorted(tensors):
+        module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
+        first, second = key(module, "A"), key(module, "B")
+        if name == first and second in tensors:
+            factors[module] = _matrices(module, tensors[first], tensors[second])
     foreign = set(tensors) - {key(module, factor) for module in factors for factor in "AB"}
     if foreign or not factors:
         name = min(foreign, default="no LoRA factor at all")
-        raise AdapterError(f"the weights hold {name!r}, which is no LoRA factor")
+        raise AdapterError(f"the weights hold {name!r}, which is no LoRA factor with its partner")
     return factors
 
 
+def _matrices(module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    if (a.ndim, b.ndim) != (2, 2) or a.shape[0] != b.shape[1] or not a.shape[0]:
+        raise AdapterError(
+            f"{module}: A {tuple(a.shape)} and B {tuple(b.shape)} are no factors of one rank"
+        )
+    return a, b
+
+
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alpha = config.get("lora_alpha", 8)
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if module == pattern or module.endswith("." + pattern):
-            alpha = value
-    return float(alpha) / (rank**0.5 if config.get("use_rslora") else rank)
+    """Return the factor before ``B · A`` as PEFT computes it.
+
+    ``alpha_pattern`` holds regular expressions; the first that matches the end
+    of the module's name, from a dot on, wins (PEFT 0.21, ``get_pattern_key``).
+    """
+    try:
+        alpha = config.get("lora_alpha", 8)
+        for pattern, value in (config.get("alpha_pattern") or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                alpha = value
+                break
+        return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    except (AttributeError, TypeError, ValueError, re.error) as error:
+        raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
 
 
-def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:  # noqa: ANN401
+def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:
     """Return (factors, rank, alpha) of a PEFT model's adapter (the active one by default).
+
+    The factors are copies: training on does not change them.
 
     Raises:
         AdapterError: not a PEFT model, or the adapter is not plain LoRA.
@@ -118,32 +148,52 @@ def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:  # n
             f"{type(model).__name__} carries no PEFT adapter",
             remedy="Wrap it with peft.get_peft_model(model, LoraConfig(...)) and train it first.",
         )
-    chosen = name or getattr(model, "active_adapter", None) or next(iter(configs))
-    chosen = chosen() if callable(chosen) else chosen
+    chosen = _active(model) if name is None else name
     if chosen not in configs:
         raise AdapterError(f"the model has no adapter {chosen!r}, only {sorted(configs)}")
     refuse_exotic(configs[chosen].to_dict())
     factors, scales = {}, {}
     for path, module in model.named_modules():
+        if chosen in getattr(module, "lora_embedding_A", ()):
+            raise AdapterError(f"the adapter changes the embedding {path.removeprefix(_PREFIX)!r}")
         if chosen in getattr(module, "lora_A", ()):
             short = path.removeprefix(_PREFIX)
-            factors[short] = (module.lora_A[chosen].weight, module.lora_B[chosen].weight)
+            a, b = module.lora_A[chosen].weight, module.lora_B[chosen].weight
+            factors[short] = _matrices(short, a.detach().clone(), b.detach().clone())
             scales[short] = float(module.scaling[chosen])
     if not factors:
         raise AdapterError(f"adapter {chosen!r} touches no linear layer")
-    return _fold(factors, lambda module, _rank: scales[module])
+    return _fold(factors, scales)
 
 
-def _fold(factors: Factors, scale_of: Any) -> tuple[Factors, int, float]:  # noqa: ANN401
+def _active(model: Any) -> str:
+    """Return the name of the one active adapter, of a PeftModel or a transformers model."""
+    active = model.active_adapters
+    names = list(active() if callable(active) else active)
+    if len(names) != 1:
+        raise AdapterError(
+            f"the model has {len(names)} active adapters: {names}",
+            remedy="Say which: hl.Adapter.from_model(model, name=...).",
+        )
+    return str(names[0])
+
+
+def _fold(factors: Factors, scales: Mapping[str, float]) -> tuple[Factors, int, float]:
     """Give all modules one rank and one scale without changing any delta."""
     rank = max(a.shape[0] for a, _ in factors.values())
-    scales = {module: scale_of(module, a.shape[0]) for module, (a, _) in factors.items()}
-    scale = scales[min(scales)]
+    scale = max(scales.values())
+    if not 0 < scale < math.inf:
+        raise AdapterError(f"a scale of {scale} switches the adapter off")
+    if set(scales.values()) != {scale}:
+        # In float32: a bfloat16 B times a scale would lose what it does not show.
+        factors = {
+            module: (a.float(), b.float() * (scales[module] / scale))
+            for module, (a, b) in factors.items()
+        }
     folded = {}
     for module, (a, b) in factors.items():
         missing = rank - a.shape[0]
-        wide_a = torch.nn.functional.pad(a.detach(), (0, 0, 0, missing)) if missing else a
-        wide_b = torch.nn.functional.pad(b.detach(), (0, missing)) if missing else b
-        same = scales[module] == scale
-        folded[module] = (wide_a, wide_b if same else wide_b * (scales[module] / scale))
+        wide_a = torch.nn.functional.pad(a, (0, 0, 0, missing)) if missing else a
+        wide_b = torch.nn.functional.pad(b, (0, missing)) if missing else b
+        folded[module] = (wide_a, wide_b)
     return folded, rank, scale * rank
