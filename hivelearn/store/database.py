@@ -1,0 +1,236 @@
+"""One SQLite file: readers open it read-only, the lock's holder writes.
+
+WAL with synchronous=FULL, because NORMAL loses acknowledged commits when the
+power goes. Two connections that write or checkpoint at once can corrupt a WAL
+in older SQLite releases; here there is never a second one, since readers
+(mode=ro) do neither.
+
+A read opens its own connection (a fifth of a millisecond), so any thread and
+any process may read while another writes. Inside a transaction its own thread
+reads what it has written so far.
+"""
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from hivelearn.errors import HivelearnError
+from hivelearn.store.durable import Reached, unwatched
+from hivelearn.store.errors import (
+    HomeDamagedError,
+    HomeError,
+    HomeFullError,
+    HomeReadOnlyError,
+    LaterVersionError,
+    NotWritingError,
+)
+from hivelearn.store.schema import MIGRATIONS
+
+BUSY_WAIT_S: Final = 5.0  # how long SQLite waits for a reader or a recovery to finish
+
+Row: TypeAlias = tuple[Any, ...]
+
+_REFUSALS: Final[dict[int, type[HomeError]]] = {
+    sqlite3.SQLITE_FULL: HomeFullError,
+    sqlite3.SQLITE_READONLY: HomeReadOnlyError,
+    sqlite3.SQLITE_CANTOPEN: HomeReadOnlyError,
+    sqlite3.SQLITE_PERM: HomeReadOnlyError,
+    sqlite3.SQLITE_CORRUPT: HomeDamagedError,
+    sqlite3.SQLITE_NOTADB: HomeDamagedError,
+    sqlite3.SQLITE_IOERR: HomeError,
+    sqlite3.SQLITE_BUSY: HomeError,
+    sqlite3.SQLITE_LOCKED: HomeError,
+}
+
+
+class Database:
+    """Reads for everybody, transactions for the holder of the writer lock."""
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        reached: Reached = unwatched,
+    ) -> None:
+        self.path, self._migrations, self._reached = path, migrations, reached
+        self._turn = threading.RLock()  # one transaction at a time
+        self._writer: sqlite3.Connection | None = None
+        self._depth = 0
+
+    def version(self) -> int:
+        """Return the stored schema version, 0 if nothing is stored yet.
+
+        Raises:
+            LaterVersionError: it is beyond what this library knows.
+        """
+        with self._refusals():
+            reader = self._open_reader()
+            if reader is None:
+                return 0
+            with closing(reader):
+                return self._known_version(reader)
+
+    def rows(self, sql: str, args: Sequence[object] = ()) -> list[Row]:
+        """Return all rows of a query; none while nothing is stored yet."""
+        with self._refusals():
+            if self._is_mine():
+                return self._connection().execute(sql, args).fetchall()
+            reader = self._open_reader()
+            if reader is None:
+                return []
+            with closing(reader):
+                return reader.execute(sql, args).fetchall() if self._known_version(reader) else []
+
+    def row(self, sql: str, args: Sequence[object] = ()) -> Row | None:
+        """Return the first row of a query, or None."""
+        return next(iter(self.rows(sql, args)), None)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep the writing connection open. Only for the holder of the writer lock."""
+        with self._refusals():
+            self._writer = self._open_writer()
+        try:
+            yield
+        finally:
+            with self._turn:
+                writer, self._writer = self._writer, None
+                with suppress(sqlite3.Error):  # its last checkpoint can be made next time
+                    writer.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do all of the block or nothing of it; a nested block can fail by itself.
+
+        Raises:
+            NotWritingError: outside ``with store.writing(...)``.
+        """
+        with self._turn, self._refusals():
+            writer = self._connection()
+            begin, commit, undo = _boundary(self._depth)
+            writer.execute(begin)
+            self._depth += 1
+            try:
+                yield writer
+                self._reached("before commit")
+                writer.execute(commit)
+            except BaseException:
+                if writer.in_transaction:  # a full disk has rolled back by itself
+                    for step in undo:
+                        writer.execute(step)
+                raise
+            finally:
+                self._depth -= 1
+        self._reached("committed")
+
+    def compact(self) -> bool:
+        """Rewrite the file without what was deleted, and empty the write-ahead log.
+
+        secure_delete alone is not enough: balancing a B-tree leaves copies of
+        rows in the gaps of pages.
+
+        Returns:
+            False while a transaction is open or a reader holds an old snapshot.
+        """
+        with self._turn, self._refusals():
+            if self._depth:
+                return False
+            writer = self._connection()
+            writer.execute("VACUUM")
+            (busy, _, _) = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
+    def check(self) -> None:
+        """Raise HomeDamagedError unless SQLite finds the file whole."""
+        with self._refusals():
+            (said,) = self._connection().execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise HomeDamagedError(self.path, str(said))
+
+    def migrate(self) -> None:
+        """Bring the file to this version, each step whole or not at all."""
+        for number in range(self.version(), len(self._migrations)):
+            with self.transaction() as writer:
+                for statement in self._migrations[number]:
+                    writer.execute(statement)
+                writer.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _is_mine(self) -> bool:
+        """Whether this thread is inside a transaction."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            return self._depth > 0
+        finally:
+            self._turn.release()
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise NotWritingError("a write to the store outside `with store.writing(...)`")
+        return self._writer
+
+    def _open_writer(self) -> sqlite3.Connection:
+        writer = sqlite3.connect(
+            self.path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "foreign_keys=ON",
+                "secure_delete=ON",
+                "temp_store=MEMORY",
+            ):
+                writer.execute(f"PRAGMA {pragma}")
+            if sys.platform == "darwin":
+                writer.execute("PRAGMA fullfsync=ON")
+        except BaseException:
+            writer.close()
+            raise
+        return writer
+
+    def _open_reader(self) -> sqlite3.Connection | None:
+        if not self.path.exists():
+            return None
+        uri = f"{self.path.as_uri()}?mode=ro"
+        reader = sqlite3.connect(uri, uri=True, timeout=BUSY_WAIT_S, isolation_level=None)
+        try:
+            reader.execute("PRAGMA user_version")
+        except sqlite3.OperationalError:
+            reader.close()
+            log = self.path.with_name(f"{self.path.name}-wal")
+            if log.exists() and log.stat().st_size:
+                raise
+            # A read-only directory: SQLite may not make the WAL's index there, and with
+            # no log there is nothing to index.
+            reader = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+        return reader
+
+    def _known_version(self, reader: sqlite3.Connection) -> int:
+        (found,) = reader.execute("PRAGMA user_version").fetchone()
+        if found > len(self._migrations):
+            raise LaterVersionError(self.path, found, len(self._migrations))
+        return int(found)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except HivelearnError:
+            raise
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the family
+            if code not in _REFUSALS:
+                raise  # a wrong statement is a bug of ours
+            raise _REFUSALS[code](self.path, str(error)) from error
+
+
+def _boundary(depth: int) -> tuple[str, str, tuple[str, ...]]:
+    if depth == 0:
+        return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
+    name = f"nested_{depth}"
+    return f"SAVEPOINT {name}", f"RELEASE {name}", (f"ROLLBACK TO {name}", f"RELEASE {name}")

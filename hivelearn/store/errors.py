@@ -1,0 +1,154 @@
+"""The ways a home or a correction can be refused, one class for each."""
+
+from pathlib import Path
+
+from hivelearn.errors import DeviceError, UsageError
+
+
+class HomeError(DeviceError):
+    """The disk under the home refused something; nothing was changed."""
+
+    remedy = "Nothing was changed. Check the disk and the home's permissions, then try again."
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {what}")
+
+
+class HomeFullError(HomeError):
+    """No room left for a write; what was stored before is whole."""
+
+    remedy = "Nothing was lost. Free disk space (or raise the quota) and repeat the last command."
+
+
+class HomeReadOnlyError(HomeError):
+    """The home can be read at best."""
+
+    remedy = "Make the directory writable for this user, or choose another with HIVELEARN_HOME."
+
+
+class HomeDamagedError(HomeError):
+    """The database file is not what this library wrote."""
+
+    remedy = "Copy the home away first; then restore hive.db from a backup, or move it aside."
+
+
+class UnsafeHomeError(HomeError):
+    """Others can read or write a home that this user does not own."""
+
+    remedy = "Choose a directory of your own with HIVELEARN_HOME, or have its owner set mode 0700."
+
+
+class MissingBlobError(HomeError):
+    """A blob that some row names is not on the disk."""
+
+    remedy = "Fetch or train it again; `hivelearn doctor` lists what else is missing."
+
+
+class NotAHomeError(UsageError):
+    """The path is a file, or a directory that holds other things."""
+
+    remedy = "Give an empty or new directory as the home (argument or HIVELEARN_HOME)."
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.path = path
+        super().__init__(f"{path} is no hivelearn home: {what}")
+
+
+class LaterVersionError(UsageError):
+    """A later hivelearn has written this home."""
+
+    remedy = "Update hivelearn, or use another home: an older version must not write here."
+
+    def __init__(self, path: Path, found: int, known: int) -> None:
+        self.path, self.found, self.known = path, found, known
+        super().__init__(f"{path} is of version {found}; this hivelearn knows up to {known}")
+
+
+class WriterBusyError(DeviceError):
+    """Another process (or another node object of this one) writes to the home."""
+
+    def __init__(self, path: Path, pid: int | None, doing: str, since_s: float | None) -> None:
+        self.path, self.pid, self.doing, self.since_s = path, pid, doing, since_s
+        who = "another process" if pid is None else f"process {pid}"
+        super().__init__(
+            f"{who} is writing to {path}: {doing or 'it did not say what'}",
+            remedy=f"Wait until {who} is done, or stop it. Asking, correcting and "
+            "`hivelearn status` work meanwhile.",
+        )
+
+
+class NotWritingError(UsageError):
+    """A write outside ``with store.writing(...)``."""
+
+    remedy = 'Wrap the call: `with store.writing("what you do"): ...`.'
+
+
+class WrongStateError(UsageError):
+    """A patch cannot go from where it is to where it was sent."""
+
+    remedy = "Look at `hivelearn patches` for its state; a refused patch is parked again first."
+
+
+class UnknownPatchError(UsageError):
+    """No such patch on the shelf."""
+
+    remedy = "Look at `hivelearn patches` for what is there."
+
+
+class NothingToRollBackError(UsageError):
+    """Every commit of this domain is undone already."""
+
+    remedy = "Nothing to do: the domain is served by the base model alone."
+
+
+class StaleGenerationError(UsageError):
+    """Somebody committed in between; the judgement is about an older state."""
+
+    remedy = "Judge again on the current generation, then commit."
+
+
+class CorrectionError(UsageError):
+    """A correction that cannot be learned from. Subclasses say why."""
+
+    remedy = "Fix the correction and give it again; nothing was stored."
+
+
+class EmptyCorrectionError(CorrectionError):
+    """No question, or no right answer."""
+
+    remedy = "Give a question and the right answer, both with visible text."
+
+
+class CorrectionTooLargeError(CorrectionError):
+    """More text than one correction may hold."""
+
+    remedy = "Shorten it: corrections teach best when they are short. Nothing was stored."
+
+
+class BinaryTextError(CorrectionError):
+    """Control bytes, lone surrogates or raw bytes where text belongs."""
+
+    remedy = "Give decoded text (str, UTF-8). Nothing was stored."
+
+
+class MalformedMessagesError(CorrectionError):
+    """Not a conversation that ends with the user's question."""
+
+    remedy = 'Give text, or [{"role": "user", "content": "..."}] ending with the user.'
+
+
+class DomainNameError(CorrectionError):
+    """A domain that cannot be a topic name."""
+
+    remedy = "Use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit."
+
+
+class ImportLineError(CorrectionError):
+    """One line of a JSONL file cannot be imported, so none was."""
+
+    remedy = "Fix that line and import the file again; nothing of it was stored."
+
+    def __init__(self, path: Path, line: int, why: str) -> None:
+        self.path, self.line, self.why = path, line, why
+        super().__init__(f"{path}, line {line}: {why}")

@@ -1,0 +1,176 @@
+"""All corrections of a home: listed, counted, drained from the inbox, forgotten.
+
+The same question corrected again in the same domain supersedes the earlier
+answer; the earlier one stays as history. Forgetting is real: the rows are
+deleted, the file is rewritten without them and the write-ahead log emptied, and
+if the process dies in between, the next writer finishes it.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.database import Database, Row
+from hivelearn.store.inbox import Inbox
+from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_COLUMNS: Final = (
+    "messages, correct, domain, base, created_s, wrong, subject, generation, id, prompt, holdout"
+)
+_UNSCRUBBED: Final = "journal.unscrubbed"  # setting: deleted text may still be in the files
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many questions of a domain may be trained on and how many judge."""
+
+    training: int
+    holdout: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What :meth:`Journal.forget` did."""
+
+    corrections: int
+    bytes_gone: bool  # False: a reader holds the old state; the next writer finishes
+
+
+class Journal:
+    """The corrections of one home. Reads include what waits in the inbox."""
+
+    def __init__(self, database: Database, inbox: Inbox) -> None:
+        self._db, self._inbox = database, inbox
+
+    def add(self, corrections: Iterable[Correction]) -> int:
+        """Store corrections, all or none; return how many were new."""
+        with self._db.transaction() as writer:
+            before = writer.total_changes
+            writer.executemany(
+                f"INSERT OR IGNORE INTO corrections ({_COLUMNS})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                map(_to_row, corrections),
+            )
+            return writer.total_changes - before
+
+    def get(self, correction: str) -> Correction | None:
+        """Return the correction with this id, or None."""
+        return next((c for c in self._all() if c.id == correction), None)
+
+    def list(
+        self, domain: str | None = None, *, holdout: bool | None = None, superseded: bool = False
+    ) -> tuple[Correction, ...]:
+        """Return corrections, oldest first.
+
+        Args:
+            domain: only these; None means all.
+            holdout: True for those that judge, False for those to train on, None for both.
+            superseded: include answers that were corrected again later.
+        """
+        found = self._all(domain)
+        if not superseded:
+            found = latest(found)
+        return tuple(c for c in found if holdout is None or c.holdout == holdout)
+
+    def counts(self) -> dict[str, Count]:
+        """Return per domain the number of different questions, sorted by domain."""
+        waiting = {(c.domain, c.prompt, c.holdout) for c in self._inbox.waiting()}
+        stored = self._db.rows("SELECT DISTINCT domain, prompt, holdout FROM corrections")
+        held: dict[str, list[bool]] = {}
+        for domain, _, holdout in waiting | {(d, p, bool(h)) for d, p, h in stored}:
+            held.setdefault(domain, []).append(holdout)
+        return {
+            domain: Count(training=held[domain].count(False), holdout=held[domain].count(True))
+            for domain in sorted(held)
+        }
+
+    def forget(self, *, correction: str | None = None, domain: str | None = None) -> Forgotten:
+        """Delete one correction, or a domain's, so that no file of the home holds its text.
+
+        Superseded answers to a forgotten question go with it. What a model has
+        learned stays learned; train again for that.
+        """
+        if (correction is None) == (domain is None):
+            raise ValueError("forget either one correction or one domain")
+        self.drain()
+        with self._db.transaction() as writer:
+            deleted = writer.execute(
+                "DELETE FROM corrections WHERE domain = ?1 OR (domain, prompt) IN"
+                " (SELECT domain, prompt FROM corrections WHERE id = ?2)",
+                (domain, correction),
+            ).rowcount
+            if deleted:
+                writer.execute("INSERT OR REPLACE INTO settings VALUES (?, 'true')", (_UNSCRUBBED,))
+        return Forgotten(deleted, bytes_gone=self.scrub())
+
+    def scrub(self) -> bool:
+        """Finish an earlier :meth:`forget` if one is unfinished; say whether none is."""
+        if self._db.row("SELECT 1 FROM settings WHERE key = ?", (_UNSCRUBBED,)) is None:
+            return True
+        if not self._db.compact():
+            return False
+        with self._db.transaction() as writer:
+            writer.execute("DELETE FROM settings WHERE key = ?", (_UNSCRUBBED,))
+        return True
+
+    def drain(self, drained: Callable[[str], None] = lambda _: None) -> int:
+        """Move the inbox into the journal; return how many corrections were new."""
+        waiting = self._inbox.waiting()
+        if not waiting:
+            return 0
+        new = self.add(waiting)
+        drained("drained")
+        self._inbox.discard(waiting)
+        return new
+
+    def import_jsonl(self, path: Path, defaults: Defaults) -> int:
+        """Store every line of a JSONL file or none; return how many were new.
+
+        Raises:
+            ImportLineError: the first line that cannot be read, by number.
+        """
+        return self.add(read_jsonl(path, defaults))
+
+    def export_jsonl(self, path: Path) -> int:
+        """Write all corrections, superseded ones too; :meth:`import_jsonl` reads them back."""
+        return write_jsonl(path, self.list(superseded=True))
+
+    def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
+        """Return the corrections of :meth:`list` as a ``datasets.Dataset``."""
+        return to_dataset(self.list(domain, holdout=holdout))
+
+    def _all(self, domain: str | None = None) -> tuple[Correction, ...]:
+        # The inbox first: what a writer drains in between is then seen twice, not never.
+        found = {c.id: c for c in self._inbox.waiting() if domain in (None, c.domain)}
+        rows = self._db.rows(
+            f"SELECT {_COLUMNS} FROM corrections WHERE domain = ifnull(?, domain)",  # noqa: S608
+            (domain,),
+        )
+        found.update((c.id, c) for c in map(_from_row, rows))
+        return tuple(sorted(found.values(), key=_age))
+
+
+def latest(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
+    """Return the last answer to each question of each domain, oldest first."""
+    last = {(c.domain, c.prompt): c for c in sorted(corrections, key=_age)}
+    return tuple(sorted(last.values(), key=_age))
+
+
+def _age(correction: Correction) -> tuple[float, str]:
+    return correction.created_s, correction.id
+
+
+def _to_row(c: Correction) -> Row:
+    messages = json.dumps([{"role": m.role, "content": m.content} for m in c.messages])
+    given = (messages, c.right, c.domain, c.base, c.created_s, c.wrong, c.subject, c.generation)
+    return (*given, c.id, c.prompt, c.holdout)
+
+
+def _from_row(row: Row) -> Correction:
+    return Correction(as_messages(json.loads(row[0])), *row[1:8])

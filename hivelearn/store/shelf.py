@@ -1,0 +1,244 @@
+"""Patches and where each stands: the envelope's bytes, a state, the last verdict.
+
+The shelf judges nothing. It holds the table of moves that make sense, remembers
+refusals so that nothing is fetched twice, and keeps both envelopes when one
+device signed two different records with one number.
+"""
+
+import sqlite3
+from dataclasses import astuple, dataclass, fields
+from types import MappingProxyType
+from typing import Final, Literal, get_args
+
+from hivelearn.errors import PeerError
+from hivelearn.store.correction import DOMAIN
+from hivelearn.store.database import Database, Row
+from hivelearn.store.errors import UnknownPatchError, WrongStateError
+
+State = Literal["parked", "quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
+Arrival = Literal["new", "known", "equivocation"]
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+# To its own state a patch may always go: a new verdict in the old place.
+MOVES: Final = MappingProxyType(
+    {
+        "parked": {"quarantined", "refused"},
+        "quarantined": {"sandboxed", "admitted", "merged", "refused"},
+        "sandboxed": {"admitted", "merged", "refused"},
+        "admitted": {"sandboxed", "merged", "refused"},
+        "merged": {"sandboxed", "admitted", "refused"},
+        "refused": {"parked"},  # a person asked for a second look: it is fetched again
+        "own": set[str](),
+    }
+)
+WITHOUT_PAYLOAD: Final = {"parked", "refused"}
+ID_BYTES: Final = 32
+ENVELOPE_MAX_BYTES: Final = 64 * 1024
+NUMBER_MAX: Final = 2**63 - 1  # SQLite integers are signed
+
+
+class ShelfEntryError(PeerError):
+    """A verified record that does not fit the shelf's limits."""
+
+    code = "shelf.limits"
+    fault = "author"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One patch on the shelf."""
+
+    id: bytes  # PatchId, 32 bytes
+    author: bytes  # root key, 32 bytes
+    device: bytes  # device key, 32 bytes
+    epoch: int
+    seq: int
+    domain: str
+    base: bytes  # base fingerprint, 32 bytes
+    envelope: bytes  # as received: signatures cover these bytes
+    payload: str | None  # blob name; None until it is here
+    state: State
+    arrived_s: float
+    verdict: str | None = None  # JSON: layer, code, measured, limit, fault
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        keys = (self.id, self.author, self.device, self.base)
+        _require(all(type(k) is bytes and len(k) == ID_BYTES for k in keys), "an id of 32 bytes")
+        numbers = (self.epoch, self.seq)
+        _require(
+            all(type(n) is int and 0 <= n <= NUMBER_MAX for n in numbers), "epoch, seq below 2^63"
+        )
+        _require(DOMAIN.fullmatch(self.domain) is not None, "a domain name")
+        _require(0 < len(self.envelope) <= ENVELOPE_MAX_BYTES, "an envelope of at most 64 KiB")
+        _require(self.state in STATES, "a known state")
+        _require(
+            self.payload is not None or self.state in WITHOUT_PAYLOAD, f"a payload if {self.state}"
+        )
+
+
+_COLUMNS: Final = ", ".join(field.name for field in fields(Entry))
+_MARKS: Final = ", ".join("?" * len(fields(Entry)))
+
+
+class Shelf:
+    """The patches of one home. Lists are sorted by patch id: sums depend on order."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, entry: Entry) -> Arrival:
+        """Put a verified record on the shelf.
+
+        Returns:
+            "known" if the id is here (nothing changes); "equivocation" if the
+            device has signed another record with this number: the newcomer is
+            kept as refused, for evidence; else "new".
+        """
+        with self._db.transaction() as writer:
+            if self.get(entry.id) is not None:
+                return "known"
+            feed = (entry.device, entry.epoch, entry.seq)
+            twin = self._db.row(
+                "SELECT id FROM patches WHERE device = ? AND epoch = ? AND seq = ?", feed
+            )
+            _insert(writer, entry)
+            if twin is None:
+                return "new"
+            reason = f"equivocation: {twin[0].hex()} has the same number"
+            _update(writer, entry.id, "refused", entry.payload, None, reason)
+            return "equivocation"
+
+    def get(self, patch: bytes) -> Entry | None:
+        """Return the entry of this id, or None."""
+        row = self._db.row(f"SELECT {_COLUMNS} FROM patches WHERE id = ?", (patch,))  # noqa: S608
+        return None if row is None else Entry(*row)
+
+    def wants(self, patch: bytes) -> bool:
+        """Return whether its payload should be fetched: new here, or parked without it."""
+        entry = self.get(patch)
+        return entry is None or (entry.state == "parked" and entry.payload is None)
+
+    def list(
+        self,
+        *,
+        state: State | None = None,
+        domain: str | None = None,
+        base: bytes | None = None,
+        author: bytes | None = None,
+    ) -> tuple[Entry, ...]:
+        """Return the entries that match all that is given, sorted by id."""
+        rows = self._db.rows(
+            f"SELECT {_COLUMNS} FROM patches WHERE state = ifnull(?, state)"  # noqa: S608
+            " AND domain = ifnull(?, domain) AND base = ifnull(?, base)"
+            " AND author = ifnull(?, author) ORDER BY id",
+            (state, domain, base, author),
+        )
+        return tuple(Entry(*row) for row in rows)
+
+    def counts(self) -> dict[State, int]:
+        """Return how many patches are in each state, absent states left out."""
+        return dict(self._db.rows("SELECT state, COUNT(*) FROM patches GROUP BY state"))
+
+    def move(
+        self,
+        patch: bytes,
+        state: State,
+        *,
+        verdict: str | None = None,
+        reason: str = "",
+        payload: str | None = None,
+    ) -> Entry:
+        """Send a patch to another state, or give it a new verdict where it is.
+
+        Args:
+            patch: its id.
+            state: where to; see ``MOVES``.
+            verdict: JSON of the judgement behind the move; None keeps the last one.
+            reason: one sentence for people.
+            payload: blob name, when it has just arrived; None keeps what is known.
+
+        Raises:
+            UnknownPatchError: not on the shelf.
+            WrongStateError: the table of moves does not allow it, or the payload is not here.
+        """
+        with self._db.transaction() as writer:
+            entry = self.get(patch)
+            if entry is None:
+                raise UnknownPatchError(f"patch {patch.hex()} is not on the shelf")
+            if state != entry.state and state not in MOVES[entry.state]:
+                raise WrongStateError(f"patch {patch.hex()} is {entry.state}, not to be {state}")
+            # A refused patch's blob is swept, so a second look begins without it.
+            held = None if (entry.state, state) == ("refused", "parked") else entry.payload
+            held = payload or held
+            if held is None and state not in WITHOUT_PAYLOAD:
+                raise WrongStateError(f"patch {patch.hex()} cannot be {state}: no payload here")
+            _update(writer, patch, state, held, verdict or entry.verdict, reason)
+            moved = self.get(patch)
+            assert moved is not None
+            return moved
+
+    def equivocations(self) -> tuple[tuple[Entry, ...], ...]:
+        """Return the groups of records that share device, epoch and number: the evidence."""
+        groups: dict[tuple[bytes, int, int], list[Row]] = {}
+        for row in self._db.rows(
+            f"SELECT device, epoch, seq, {_COLUMNS} FROM patches"  # noqa: S608
+            " WHERE (device, epoch, seq) IN (SELECT device, epoch, seq FROM patches"
+            " GROUP BY device, epoch, seq HAVING COUNT(*) > 1) ORDER BY device, epoch, seq, id"
+        ):
+            groups.setdefault((row[0], row[1], row[2]), []).append(row[3:])
+        return tuple(tuple(Entry(*row) for row in rows) for rows in groups.values())
+
+    def next_seq(self, device: bytes, epoch: int) -> int:
+        """Return the next number of this device's feed, never returned before.
+
+        Durable on return, so sign after it: a crash between leaves a gap, and a
+        gap is nobody's fault, while one number signed twice is. Starts at 1.
+        """
+        with self._db.transaction() as writer:
+            shelved = self._db.row(
+                "SELECT ifnull(max(seq), 0) FROM patches WHERE device = ? AND epoch = ?",
+                (device, epoch),
+            )
+            assert shelved is not None
+            return int(
+                writer.execute(
+                    "INSERT INTO feeds VALUES (?1, ?2, ?3 + 1) ON CONFLICT DO UPDATE"
+                    " SET last = max(last, ?3) + 1 RETURNING last",
+                    (device, epoch, shelved[0]),
+                ).fetchone()[0]
+            )
+
+    def id_at(self, device: bytes, epoch: int, seq: int) -> bytes | None:
+        """Return the id of the record with this number (the smallest of twins), or None."""
+        row = self._db.row(
+            "SELECT min(id) FROM patches WHERE device = ? AND epoch = ? AND seq = ?",
+            (device, epoch, seq),
+        )
+        return None if row is None else row[0]
+
+
+def _insert(writer: sqlite3.Connection, entry: Entry) -> None:
+    writer.execute(
+        f"INSERT INTO patches ({_COLUMNS}) VALUES ({_MARKS})",  # noqa: S608
+        astuple(entry),
+    )
+
+
+def _update(
+    writer: sqlite3.Connection,
+    patch: bytes,
+    state: State,
+    payload: str | None,
+    verdict: str | None,
+    reason: str,
+) -> None:
+    writer.execute(
+        "UPDATE patches SET state = ?, payload = ?, verdict = ?, reason = ? WHERE id = ?",
+        (state, payload, verdict, reason, patch),
+    )
+
+
+def _require(holds: bool, what: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise ShelfEntryError(f"a shelf entry needs {what}")

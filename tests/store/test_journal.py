@@ -1,0 +1,257 @@
+import json
+
+import pytest
+
+from hivelearn.store.errors import CorrectionError, ImportLineError
+from hivelearn.store.journal import Count, latest
+from hivelearn.store.jsonl import LINE_MAX_BYTES, LINES_MAX, Defaults
+
+BASE = b"b" * 32
+DEFAULTS = Defaults(BASE, 100.0, domain="roman")
+
+
+def bytes_of(home):
+    files = [path for path in home.path.rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in files)
+
+
+def question(n):
+    return f"Write {n} in Roman numerals."
+
+
+def test_a_correction_comes_back_as_it_was_given(store, correct):
+    given = correct(
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "14?"}],
+        wrong="IVX",
+        subject="a person, or none",
+        generation=3,
+        created_s=1234.567891,
+    )
+    with store.writing("test"):
+        assert store.journal.add([given]) == 1
+        assert store.journal.add([given]) == 0
+    assert store.journal.list() == (given,)
+    assert store.journal.get(given.id) == given
+    assert store.journal.get("0" * 64) is None
+
+
+def test_no_question_stands_on_both_sides(store, correct):
+    with store.writing("test"):
+        store.journal.add(correct(question(n), created_s=n) for n in range(100))
+        store.journal.add(
+            correct(question(n).upper(), "again", created_s=n + 0.5) for n in range(100)
+        )
+    train = store.journal.list("roman", holdout=False)
+    judge = store.journal.list("roman", holdout=True)
+    assert len(train) + len(judge) == len(store.journal.list()) == 100
+    assert not {c.prompt for c in train} & {c.prompt for c in judge}
+    assert store.journal.counts() == {"roman": Count(len(train), len(judge))}
+    assert 5 < len(judge) < 40
+
+
+def test_the_latest_answer_supersedes_and_the_history_is_kept(store, correct):
+    old, new = correct("14?", "IVX", created_s=1), correct(" 14? ", "XIV", created_s=2)
+    hexadecimal = correct("14?", "E", "hex", created_s=0)
+    with store.writing("test"):
+        store.journal.add([new, hexadecimal, old])
+    assert store.journal.list("roman") == (new,)
+    assert store.journal.list("roman", superseded=True) == (old, new)
+    assert store.journal.list() == (hexadecimal, new)
+
+
+def test_which_answer_is_latest_does_not_depend_on_the_order_of_arrival(correct):
+    twins = [correct("14?", right, created_s=1) for right in ("XIV", "IVX")]
+    assert latest(twins) == latest(reversed(twins))
+
+
+def test_readers_see_the_inbox_and_the_next_writer_drains_it(store, correct):
+    first, second = correct("1?", created_s=1), correct("2?", created_s=2)
+    store.remember(second)
+    store.remember(first)
+    assert store.journal.list() == (first, second)
+    assert sum(c.training + c.holdout for c in store.journal.counts().values()) == 2
+    assert len(list(store.home.inbox.iterdir())) == 2
+    with store.writing("test"):
+        assert list(store.home.inbox.iterdir()) == []
+        assert store.journal.list() == (first, second)
+    assert store.journal.list() == (first, second)
+
+
+def test_within_a_writing_block_a_correction_goes_straight_to_the_journal(store, correct):
+    with store.writing("test"):
+        store.remember(correct("1?"))
+        assert list(store.home.inbox.iterdir()) == []
+    assert len(store.journal.list()) == 1
+    assert not store.is_writing
+
+
+GARBAGE = {
+    "no json": b"\xff\xfe",
+    "no object": b"[]",
+    "deep": b"[" * 100_000,
+    "huge": b" " * (512 * 1024 + 1),
+    "empty": b"",
+    "no correction": b'{"messages": []}',
+}
+
+
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
+def test_garbage_in_the_inbox_is_set_aside_and_hides_nothing(store, correct, data):
+    store.remember(correct("1?"))
+    (store.home.inbox / "000-garbage.json").write_bytes(data)
+    assert len(store.journal.list()) == 1
+    with store.writing("test"):
+        pass
+    assert [path.name for path in store.inbox.garbage()] == ["000-garbage.json"]
+    assert len(store.journal.list()) == 1
+
+
+def test_an_inbox_file_that_was_changed_is_not_believed(store, correct):
+    store.remember(correct("1?", "one"))
+    (path,) = store.home.inbox.iterdir()
+    path.write_text(path.read_text().replace("one", "two"))
+    with store.writing("test"):
+        assert store.journal.list() == ()
+    assert len(store.inbox.garbage()) == 1
+
+
+def test_forgetting_leaves_no_bytes_in_any_file(store, correct):
+    secret = "quicksilver-{}-" + "x" * 300
+    kept = [correct(question(n), "kept" * 50, created_s=n) for n in range(60)]
+    gone = [correct(f"{n}?", secret.format(n), "secret", created_s=n) for n in range(60)]
+    with store.writing("test"):
+        for pair in zip(kept, gone, strict=True):
+            store.journal.add(pair)  # page by page beside what stays
+        assert b"quicksilver" in bytes_of(store.home)
+        for correction in gone[::2]:
+            assert store.journal.forget(correction=correction.id).corrections == 1
+        assert b"quicksilver-58" not in bytes_of(store.home)
+        assert b"quicksilver-59" in bytes_of(store.home)
+        store.remember(correct("late?", "quicksilver", "secret"))
+        done = store.journal.forget(domain="secret")
+        assert (done.corrections, done.bytes_gone) == (31, True)
+        assert b"quicksilver" not in bytes_of(store.home)
+        assert store.journal.list() == tuple(kept)
+    assert b"quicksilver" not in bytes_of(store.home)
+
+
+def test_forgetting_an_answer_forgets_what_it_superseded(store, correct):
+    old, new = correct("14?", "quicksilver", created_s=1), correct("14?", created_s=2)
+    store.remember(old)
+    with store.writing("test"):
+        store.journal.add([new])
+        assert store.journal.forget(correction=new.id).corrections == 2
+        assert store.journal.forget(correction=new.id).corrections == 0
+    assert b"quicksilver" not in bytes_of(store.home)
+
+
+def test_forgetting_inside_a_transaction_is_finished_when_the_block_ends(store, correct):
+    with store.writing("test"):
+        store.journal.add([correct("14?", "quicksilver")])
+        with store.together():
+            assert not store.journal.forget(domain="roman").bytes_gone
+    assert b"quicksilver" not in bytes_of(store.home)
+
+
+@pytest.mark.parametrize("named", [{}, {"correction": "0" * 64, "domain": "roman"}])
+def test_forgetting_names_one_thing(store, named):
+    with store.writing("test"), pytest.raises(ValueError, match="either"):
+        store.journal.forget(**named)
+
+
+def lines(tmp_path, *rows):
+    path = tmp_path / "corrections.jsonl"
+    raw = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(raw))
+    return path
+
+
+def test_both_kinds_of_lines_are_imported(store, tmp_path):
+    path = lines(
+        tmp_path,
+        b"\xef\xbb\xbf" + json.dumps({"prompt": "14?", "right": "XIV"}).encode(),
+        b"  ",
+        {"messages": [{"role": "user", "content": "9?"}], "right": "IX", "wrong": "VIIII"},
+        {"prompt": "2024-1-2", "right": "2024-01-02", "domain": "iso-date", "subject": "dates"},
+        {"prompt": "14?", "right": "xiv"},
+    )
+    with store.writing("import"):
+        assert store.journal.import_jsonl(path, DEFAULTS) == 4
+    roman = store.journal.list("roman")
+    assert {c.right for c in roman} == {"IX", "xiv"}  # the later line wins
+    (date,) = store.journal.list("iso-date")
+    assert (date.subject, date.wrong, date.base) == ("dates", None, BASE)
+
+
+BAD_LINES = {
+    "not json": (b"{", "no JSON"),
+    "not an object": (b"[]", "no JSON object"),
+    "not utf-8": (b'{"prompt": "\xff"}', "not UTF-8"),
+    "no answer": ({"prompt": "1?"}, "'right'"),
+    "no question": ({"right": "I"}, "either"),
+    "two questions": ({"prompt": "1?", "messages": [], "right": "I"}, "either"),
+    "a typo": ({"prompt": "1?", "right": "I", "subjcet": "x"}, "subjcet"),
+    "empty answer": ({"prompt": "1?", "right": ""}, "empty"),
+    "domain in capitals": ({"prompt": "1?", "right": "I", "domain": "ROMAN"}, "domain"),
+    "binary": ({"prompt": "1\0", "right": "I"}, "U+0000"),
+    "surrogate": (b'{"prompt": "\\ud800", "right": "I"}', "U+D800"),
+    "deep": (b"[" * 100_000, "no JSON"),
+    "endless": (b" " * (LINE_MAX_BYTES + 1), "longer"),
+    "number with a million digits": (b"1" * 10_000, "no JSON"),
+}
+
+
+@pytest.mark.parametrize(("bad", "why"), BAD_LINES.values(), ids=BAD_LINES.keys())
+def test_one_bad_line_is_named_and_nothing_is_imported(store, tmp_path, bad, why):
+    good = {"prompt": "14?", "right": "XIV"}
+    path = lines(tmp_path, good, good, bad, good)
+    with store.writing("import"):
+        with pytest.raises(ImportLineError) as caught:
+            store.journal.import_jsonl(path, DEFAULTS)
+        assert (caught.value.line, caught.value.path) == (3, path)
+        assert why in caught.value.why
+    assert store.journal.list() == ()
+
+
+def test_a_file_of_too_many_lines_is_refused_before_it_is_all_in_memory(store, tmp_path):
+    path = tmp_path / "endless.jsonl"
+    path.write_bytes(b"\n" * (LINES_MAX + 1))
+    with store.writing("import"), pytest.raises(ImportLineError, match="split"):
+        store.journal.import_jsonl(path, DEFAULTS)
+
+
+def test_without_a_domain_each_line_must_name_one(store, tmp_path):
+    path = lines(tmp_path, {"prompt": "14?", "right": "XIV"})
+    with store.writing("import"), pytest.raises(ImportLineError, match="domain"):
+        store.journal.import_jsonl(path, Defaults(BASE, 1.0))
+
+
+def test_a_file_that_is_not_there_is_said_so(store, tmp_path):
+    with store.writing("import"), pytest.raises(CorrectionError, match="cannot be read"):
+        store.journal.import_jsonl(tmp_path / "nothing.jsonl", DEFAULTS)
+
+
+def test_importing_an_export_changes_nothing(store, correct, tmp_path):
+    given = [
+        correct("14?", "IVX", created_s=1.25, generation=2, wrong=""),
+        correct("14?", "ⅩⅣ 🏛", created_s=2),
+    ]
+    with store.writing("test"):
+        store.journal.add(given)
+        assert store.journal.export_jsonl(tmp_path / "out.jsonl") == 2
+        assert store.journal.import_jsonl(tmp_path / "out.jsonl", DEFAULTS) == 0
+        store.journal.forget(domain="roman")
+        assert store.journal.import_jsonl(tmp_path / "out.jsonl", DEFAULTS) == 2
+    assert store.journal.list(superseded=True) == tuple(given)
+
+
+def test_a_dataset_has_the_same_rows(store, correct):
+    given = correct("14?", wrong="IVX", created_s=1.5)
+    store.remember(given)
+    rows = store.journal.to_dataset("roman")
+    assert rows.num_rows == 1
+    row = rows[0]
+    assert row["messages"] == [{"role": "user", "content": "14?"}]
+    assert (row["right"], row["wrong"], row["subject"]) == ("XIV", "IVX", None)
+    assert (row["holdout"], row["created_s"], row["id"]) == (given.holdout, 1.5, given.id)
+    assert store.journal.to_dataset("hex").num_rows == 0

@@ -1,0 +1,169 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hivelearn.store.database import Database
+from hivelearn.store.errors import NotWritingError, UnknownPatchError, WrongStateError
+from hivelearn.store.shelf import (
+    ENVELOPE_MAX_BYTES,
+    MOVES,
+    NUMBER_MAX,
+    STATES,
+    WITHOUT_PAYLOAD,
+    Shelf,
+    ShelfEntryError,
+)
+
+BLOB = "ab" * 32
+
+MALFORMED = {
+    "short id": {"id": b"x"},
+    "text as id": {"id": "x" * 32},
+    "short author": {"author": b""},
+    "seq beyond SQLite's integers": {"seq": NUMBER_MAX + 1},
+    "negative epoch": {"epoch": -1},
+    "true as seq": {"seq": True},
+    "domain in capitals": {"domain": "Roman"},
+    "no envelope": {"envelope": b""},
+    "huge envelope": {"envelope": bytes(ENVELOPE_MAX_BYTES + 1)},
+    "unknown state": {"state": "loved"},
+    "admitted without payload": {"state": "admitted"},
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_entry_cannot_exist(entry, fields):
+    with pytest.raises(ShelfEntryError):
+        entry("a", **fields)
+
+
+def test_what_is_added_is_found_again_whole(store, entry):
+    given = entry("a", seq=NUMBER_MAX, verdict='{"layer": 1}', reason="early")
+    with store.writing("test"):
+        assert store.shelf.add(given) == "new"
+        assert store.shelf.add(entry("a", reason="told again")) == "known"
+    assert store.shelf.get(given.id) == given
+    assert store.shelf.list() == (given,)
+
+
+@pytest.mark.parametrize("there", STATES)
+@pytest.mark.parametrize("here", STATES)
+def test_only_the_moves_of_the_table_are_made(tmp_path, entry, here, there):
+    db = Database(tmp_path / "hive.db")
+    with db.opened():
+        db.migrate()
+        shelf = Shelf(db)
+        shelf.add(entry("a", state=here, payload=BLOB))
+        if there == here or there in MOVES[here]:
+            moved = shelf.move(entry("a").id, there, verdict="{}", reason="why")
+            assert (moved.state, moved.verdict, moved.reason) == (there, "{}", "why")
+        else:
+            with pytest.raises(WrongStateError):
+                shelf.move(entry("a").id, there)
+            assert shelf.get(entry("a").id).state == here
+
+
+def test_every_state_has_its_moves_and_no_move_leads_nowhere():
+    assert set(MOVES) == set(STATES)
+    assert set().union(*MOVES.values()) <= set(STATES)
+
+
+def test_quarantine_begins_when_the_payload_is_here(store, entry):
+    with store.writing("test"):
+        store.shelf.add(entry("a"))
+        with pytest.raises(WrongStateError, match="no payload"):
+            store.shelf.move(entry("a").id, "quarantined")
+        moved = store.shelf.move(entry("a").id, "quarantined", payload=BLOB)
+    assert moved.payload == BLOB
+
+
+def test_a_refusal_is_remembered_and_not_fetched_again(store, entry):
+    a = entry("a")
+    assert store.shelf.wants(a.id)
+    with store.writing("test"):
+        store.shelf.add(a)
+        assert store.shelf.wants(a.id)  # parked: its payload is still missing
+        store.shelf.move(a.id, "quarantined", payload=BLOB)
+        assert not store.shelf.wants(a.id)
+        store.shelf.move(a.id, "refused", verdict='{"code": "num.nonfinite"}')
+        assert not store.shelf.wants(a.id)
+        assert store.shelf.add(a) == "known"
+        again = store.shelf.move(a.id, "parked", reason="second look")
+    assert again.payload is None  # its blob may be swept by now
+    assert again.verdict == '{"code": "num.nonfinite"}'
+    assert store.shelf.wants(a.id)
+
+
+def test_a_patch_that_is_not_here_cannot_be_moved(store, entry):
+    with store.writing("test"), pytest.raises(UnknownPatchError):
+        store.shelf.move(entry("a").id, "refused")
+
+
+def test_lists_are_sorted_by_id_and_filter_by_all_that_is_given(store, entry):
+    with store.writing("test"):
+        for name in "dbca":
+            store.shelf.add(entry(name))
+        store.shelf.add(entry("own", state="own", payload=BLOB, domain="iso-date"))
+        store.shelf.add(entry("other", base=b"o" * 32, author=b"a" * 32))
+    ids = [e.id for e in store.shelf.list()]
+    assert ids == sorted(ids)
+    assert len(ids) == 6
+    assert store.shelf.list(state="own") == store.shelf.list(domain="iso-date")
+    assert [e.id for e in store.shelf.list(base=b"o" * 32)] == [entry("other").id]
+    assert [e.id for e in store.shelf.list(author=b"a" * 32, state="parked")] == [entry("other").id]
+    assert store.shelf.list(author=b"a" * 32, state="own") == ()
+    assert store.shelf.counts() == {"parked": 5, "own": 1}
+
+
+def test_two_records_with_one_number_are_kept_as_evidence(store, entry):
+    first, second = entry("first", seq=7), entry("second", seq=7, payload=BLOB)
+    with store.writing("test"):
+        assert store.shelf.add(first) == "new"
+        assert store.shelf.equivocations() == ()
+        assert store.shelf.add(second) == "equivocation"
+        assert store.shelf.add(second) == "known"
+        store.shelf.add(entry("another epoch", seq=7, epoch=1))
+        store.shelf.add(entry("another device", seq=7, device=b"d" * 32))
+    ((one, two),) = store.shelf.equivocations()
+    assert {one.envelope, two.envelope} == {b"first", b"second"}
+    assert store.shelf.get(first.id).state == "parked"  # whose fault it is, others decide
+    late = store.shelf.get(second.id)
+    assert late.state == "refused"
+    assert first.id.hex() in late.reason
+
+
+@settings(max_examples=10, deadline=None)  # every step is a durable commit
+@given(st.lists(st.integers(0, 3), max_size=8))
+def test_no_number_is_given_twice_not_even_one_of_a_restored_shelf(tmp_path_factory, moves):
+    path = tmp_path_factory.mktemp("shelf") / "hive.db"
+    device, seen = b"d" * 32, []
+    for epoch in moves:  # each in a new process, as far as SQLite can tell
+        db = Database(path)
+        with db.opened():
+            db.migrate()
+            seen.append((epoch, Shelf(db).next_seq(device, epoch)))
+    assert len(set(seen)) == len(seen)
+    for epoch in set(moves):
+        assert [n for e, n in seen if e == epoch] == list(range(1, moves.count(epoch) + 1))
+
+
+def test_numbers_continue_after_what_lies_on_the_shelf(store, entry):
+    device = entry("a").device
+    with store.writing("test"):
+        store.shelf.add(entry("a", seq=41))
+        assert store.shelf.next_seq(device, 0) == 42
+        assert store.shelf.next_seq(device, 0) == 43
+        assert store.shelf.next_seq(device, 1) == 1
+    assert store.shelf.id_at(device, 0, 41) == entry("a").id
+    assert store.shelf.id_at(device, 0, 42) is None  # reserved, never signed: a gap
+
+
+def test_nothing_is_written_outside_a_writing_block(store, entry):
+    with pytest.raises(NotWritingError):
+        store.shelf.add(entry("a"))
+    with store.writing("test"):
+        pass
+    with pytest.raises(NotWritingError):
+        store.shelf.next_seq(b"d" * 32, 0)
+    assert store.shelf.list() == ()
+    assert set(WITHOUT_PAYLOAD) < set(STATES)

@@ -1,0 +1,274 @@
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from hivelearn.store import errors
+from hivelearn.store.database import Database
+from hivelearn.store.generations import Generation, Served
+from hivelearn.store.home import Home
+from hivelearn.store.notes import EvidenceCount, Vouch
+from hivelearn.store.pauses import Candidate
+from hivelearn.store.store import Store
+
+BASE, AUTHOR = b"b" * 32, b"a" * 32
+
+FILLING = """
+import resource, signal, sys
+from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.errors import HomeFullError
+from hivelearn.store.home import Home
+from hivelearn.store.store import Store
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = Store(Home.open(sys.argv[1]))
+correction = Correction(as_messages("14?"), "x" * 20_000, "roman", b"b" * 32, 1.0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+for write in (lambda: store.blobs.put(b"x" * 20_000), lambda: store.remember(correction)):
+    try:
+        write()
+    except HomeFullError as error:
+        print("full", bool(error.remedy))
+"""
+
+
+def test_nothing_stored_yet_reads_as_nothing(store):
+    assert store.shelf.list() == ()
+    assert store.journal.list() == ()
+    assert store.journal.counts() == {}
+    assert store.generations.current(BASE, "roman") is None
+    assert store.notes.setting("duty", 1.0) == 1.0
+    assert not store.home.database.exists()  # reading made nothing
+
+
+def test_a_reader_sees_the_last_commit_while_another_writes(store, correct):
+    reader = Store(Home.open(store.home.path))
+    with store.writing("test"):
+        store.journal.add([correct("1?")])
+        with store.together():
+            store.journal.add([correct("2?")])
+            assert len(store.journal.list()) == 2  # its own thread reads what it wrote
+            assert len(reader.journal.list()) == 1
+        assert len(reader.journal.list()) == 2
+
+
+def test_together_is_all_or_nothing_and_an_inner_failure_can_be_survived(store, correct):
+    def fail(question):
+        with store.together():
+            store.journal.add([correct(question)])
+            raise ZeroDivisionError
+
+    with store.writing("test"):
+        with pytest.raises(ZeroDivisionError):
+            fail("1?")
+        assert store.journal.list() == ()
+        with store.together():
+            store.journal.add([correct("2?")])
+            with pytest.raises(ZeroDivisionError):
+                fail("3?")
+        assert len(store.journal.list()) == 1
+
+
+def test_many_threads_write_and_read_and_nothing_is_lost(store, correct):
+    failed = []
+
+    def work(number):
+        try:
+            for n in range(5):
+                store.remember(correct(f"remember {number} {n}"))
+                with store.writing("thread"), store.together():
+                    store.journal.add([correct(f"thread {number} {n}")])
+                    store.remember(correct(f"inside {number} {n}"))
+                store.journal.list()
+        except Exception as error:  # noqa: BLE001 - told to the main thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    assert len(store.journal.list()) == 4 * 5 * 3
+    assert not store.is_writing
+
+
+def test_an_older_file_is_brought_forward_and_a_failed_step_leaves_it_as_it_was(tmp_path):
+    one, two = ("CREATE TABLE a (x)",), ("ALTER TABLE a ADD y", "CREATE TABLE a (x)")
+    path = tmp_path / "hive.db"
+    for steps, version in [((one,), 1), ((one, two[:1]), 2)]:
+        db = Database(path, steps)
+        with db.opened():
+            db.migrate()
+        assert db.version() == version
+    path.unlink()
+    db = Database(path, (one, two))
+    with db.opened(), pytest.raises(Exception, match="already exists"):
+        db.migrate()
+    assert db.version() == 1
+    assert db.rows("SELECT * FROM a") == []
+    with pytest.raises(Exception, match="no such column"):
+        db.rows("SELECT y FROM a")
+
+
+def test_a_lock_of_another_program_is_an_error_of_the_device(store, monkeypatch):
+    monkeypatch.setattr("hivelearn.store.database.BUSY_WAIT_S", 0.01)
+    with store.writing("test"):
+        pass
+    import sqlite3
+
+    other = sqlite3.connect(store.home.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with store.writing("test"), pytest.raises(errors.HomeError, match="locked"):
+        store.notes.set("a", 1)
+    other.close()
+
+
+def test_a_long_reader_delays_the_forgetting_and_the_next_writer_finishes_it(
+    store, correct, monkeypatch
+):
+    monkeypatch.setattr("hivelearn.store.database.BUSY_WAIT_S", 0.01)
+    with store.writing("test"):
+        store.journal.add([correct("14?", "quicksilver")])
+    reader = store.database._open_reader()
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM corrections").fetchall()
+    with store.writing("test"):
+        assert not store.journal.forget(domain="roman").bytes_gone
+        assert store.journal.list() == ()
+    reader.close()
+    with store.writing("later"):
+        pass
+    files = [path for path in store.home.path.rglob("*") if path.is_file()]
+    assert not any(b"quicksilver" in path.read_bytes() for path in files)
+
+
+def test_damage_inside_the_file_is_found_when_the_first_block_opens(store, correct):
+    with store.writing("test"):
+        store.journal.add(correct(f"{n}?", "x" * 2000, created_s=n) for n in range(50))
+    data = bytearray(store.home.database.read_bytes())
+    for page in range(20, len(data) // 4096):
+        data[page * 4096 : page * 4096 + 64] = b"\xff" * 64
+    store.home.database.write_bytes(data)
+    with pytest.raises(errors.HomeDamagedError), Store(store.home).writing("test"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
+def test_a_file_that_cannot_grow_is_a_full_home_and_leaves_nothing_behind(home):
+    command = [sys.executable, "-c", FILLING, home.path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["full True", "full True"], done.stderr
+    assert not any(path.is_file() for path in home.path.rglob("*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 512 KiB, where this machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk]
+    if not sys.platform.startswith("linux") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("only root on Linux mounts a disk of its own")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_on_a_full_disk_nothing_is_lost_and_writing_goes_on_when_there_is_room(small_disk, correct):
+    store = Store(Home.open(small_disk / "home"))
+    kept = []
+
+    def fill(name, keep):
+        for n in range(1000):
+            correction = correct(f"{name} {n}?", "x" * 10_000, created_s=n)
+            keep(correction)
+            kept.append(correction.id)
+
+    with store.writing("fill"):
+        ballast = store.blobs.put(os.urandom(200_000))
+        with pytest.raises(errors.HomeFullError):
+            fill("journal", lambda correction: store.journal.add([correction]))
+        with pytest.raises(errors.HomeFullError):
+            store.blobs.put(os.urandom(200_000))
+    assert kept
+    with pytest.raises(errors.HomeFullError):
+        fill("inbox", store.remember)
+    assert {c.id for c in store.journal.list()} == set(kept)
+    store.blobs.delete(ballast)
+    with store.writing("go on"):
+        store.journal.add([correct("after")])
+        store.database.check()
+    assert {c.id for c in store.journal.list()} == {*kept, correct("after").id}
+
+
+def test_a_checkpoint_replaces_the_last_one_and_its_blob(store):
+    with store.writing("train"):
+        first = store.pauses.save(BASE, "roman", b"one", 1.0)
+        assert store.pauses.load(BASE, "roman") == b"one"
+        second = store.pauses.save(BASE, "roman", b"two", 2.0)
+        assert store.pauses.save(BASE, "roman", b"two", 3.0) == second
+        assert not store.blobs.has(first)
+        assert store.pauses.load(BASE, "roman") == b"two"
+        assert store.pauses.paused() == ((BASE, "roman", 3.0),)
+        store.pauses.save(BASE, "iso-date", b"two", 4.0)
+        store.pauses.clear(BASE, "roman")
+        assert store.pauses.load(BASE, "roman") is None
+        assert store.pauses.load(BASE, "iso-date") == b"two"  # one blob, two needs
+        store.pauses.clear(BASE, "roman")
+
+
+def test_candidates_wait_for_a_decision(store):
+    given = Candidate(BASE, "roman", "ab" * 32, '{"gain": 0.01}', 1.0)
+    with store.writing("merge"):
+        first, second = store.pauses.leave(given), store.pauses.leave(given)
+        assert [c.number for c in store.pauses.candidates(BASE, "roman")] == [first, second]
+        store.pauses.drop(first)
+        assert store.pauses.leave(given) not in (first, second)
+    assert store.pauses.candidates(BASE, "roman")[0].detail == given.detail
+    assert store.pauses.candidates(BASE, "hex") == ()
+
+
+def test_the_sweep_spares_what_any_row_needs(store, entry, tmp_path):
+    blobs = store.blobs
+    with store.writing("test"):
+        names = {k: blobs.put(k.encode()) for k in ("own", "refused", "served", "left", "orphan")}
+        store.shelf.add(entry("own", state="own", payload=names["own"]))
+        store.shelf.add(entry("refused", state="refused", payload=names["refused"]))
+        served = Served(None, names["served"], AUTHOR)
+        store.generations.commit(Generation(BASE, "roman", served, (), "train", 1.0))
+        store.pauses.leave(Candidate(BASE, "roman", names["left"], "{}", 1.0))
+        names["paused"] = store.pauses.save(BASE, "roman", b"paused", 1.0)
+    later = Store(Home.open(store.home.path, clock=lambda: 9e9))
+    with later.writing("test"):
+        pass
+    kept = {k for k, name in names.items() if later.blobs.has(name)}
+    assert kept == {"own", "served", "left", "paused"}
+
+
+def test_vouches_are_kept_after_they_are_withdrawn(store):
+    with store.writing("vouch"):
+        store.notes.vouch(AUTHOR, "met in person", 1.0)
+        store.notes.vouch(b"z" * 32, "", 2.0)
+        assert store.notes.withdraw(AUTHOR, 3.0)
+        assert not store.notes.withdraw(AUTHOR, 4.0)
+        assert [v.author for v in store.notes.vouches()] == [b"z" * 32]
+        assert store.notes.vouches(withdrawn=True)[0] == Vouch(AUTHOR, "met in person", 1.0, 3.0)
+        store.notes.vouch(AUTHOR, "again", 5.0)
+    assert store.notes.vouches()[0] == Vouch(AUTHOR, "again", 5.0)
+
+
+def test_evidence_and_settings_come_back_as_they_were(store):
+    with store.writing("judge"):
+        store.notes.set_evidence({AUTHOR: EvidenceCount(0.98, 3.92)})
+        store.notes.set_evidence({b"z" * 32: EvidenceCount(1.0, 0.0)})
+        store.notes.set("paused", {"until": None})
+        store.notes.set("gone", 1)
+        store.notes.unset("gone")
+    assert store.notes.evidence() == {
+        AUTHOR: EvidenceCount(0.98, 3.92),
+        b"z" * 32: EvidenceCount(1.0, 0.0),
+    }
+    assert store.notes.setting("paused") == {"until": None}
+    assert store.notes.setting("gone") is None
