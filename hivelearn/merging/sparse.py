@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.linear import Part
-from hivelearn.merging.lowrank import Factors, Rows, truncate_rows
-from hivelearn.merging.plan import MergeRecipe
+from hivelearn.merging.lowrank import TOO_LARGE, Factors, Rows, truncate_rows
+from hivelearn.merging.plan import MergeError, MergeRecipe
 
 DENSITY: Final = 0.2  # the paper's top 20 %
 BLOCK_ELEMENTS: Final = 1 << 22  # of all adapters' rows in a block: 16 MiB of float32
@@ -42,6 +42,9 @@ def ties(parts: Sequence[Part], rank: int, recipe: MergeRecipe) -> Factors:
     half the weight moves half as far; and a negative weight means the negated
     delta with that weight, where mergekit divides by a sum that may vanish
     (1455 x the largest input at weights 1, -.999).
+
+    Raises:
+        MergeError: a delta overflows float32.
     """
     density = DENSITY if recipe.density is None else recipe.density
     shape = parts[0].b.shape[0], parts[0].a.shape[1]
@@ -54,6 +57,8 @@ def ties(parts: Sequence[Part], rank: int, recipe: MergeRecipe) -> Factors:
     def rows() -> Iterator[tuple[slice, Tensor]]:
         for place in places:
             deltas = torch.stack([_block(part, place) for part in parts])  # (n, rows, d_in)
+            if not bool(deltas.isfinite().all()):  # trimming would drop a NaN without a word
+                raise MergeError(TOO_LARGE)
             yield place, recipe.mass * elect_and_mean(deltas, limits, weights)
 
     cached = list(rows()) if len(places) == 1 else None  # a small layer is made only once

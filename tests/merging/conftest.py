@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hivelearn.patch.adapter import Adapter
 
@@ -50,3 +51,24 @@ def truth() -> Callable[[Sequence[Adapter], Sequence[float], str], Tensor]:
         return torch.stack(deltas).sum(dim=0)
 
     return weighted_sum
+
+
+class Largest(TorchDispatchMode):
+    """Watch every tensor that an operation returns and remember the largest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(value, torch.Tensor):
+                self.numel = max(self.numel, value.numel())
+        return out
+
+
+@pytest.fixture
+def largest() -> Largest:
+    """Return a watcher of the largest tensor formed inside its ``with`` block."""
+    return Largest()

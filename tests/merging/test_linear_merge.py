@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from hivelearn.merging import lowrank
 from hivelearn.merging.merge import combine, merge
@@ -183,26 +182,11 @@ def test_neither_global_randomness_nor_gradients_leak_in(made, monkeypatch):
     assert not first.factors[Q][0].requires_grad
 
 
-class Largest(TorchDispatchMode):
-    """Watch every tensor that an operation returns and remember the largest."""
-
-    def __init__(self):
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for value in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(value, torch.Tensor):
-                self.numel = max(self.numel, value.numel())
-        return out
-
-
 @pytest.mark.parametrize("core_max", [256, 8], ids=["exact core", "sketch"])
-def test_nothing_of_the_size_of_the_weight_is_formed(made, monkeypatch, core_max):
+def test_nothing_of_the_size_of_the_weight_is_formed(made, largest, monkeypatch, core_max):
     monkeypatch.setattr(lowrank, "CORE_MAX", core_max)
     side, rank, count = 640, 4, 6
     adapters = [made(n, rank, shapes={Q: (side, side)}) for n in range(count)]
-    with Largest() as seen:
+    with largest as seen:
         merge(adapters)
     assert side * rank <= seen.numel <= side * (rank * count + 16) < side * side // 10

@@ -85,8 +85,11 @@ def test_hostile_sources_are_refused_by_every_method(made, sources, says, method
 
 @pytest.mark.parametrize("method", TABLE)
 @pytest.mark.parametrize("rank", [1, 8])
-def test_finite_factors_whose_product_overflows_are_refused(made, method, rank):
-    huge = {Q: (torch.full((4, 24), 1e30), torch.full((20, 4), 1e30))}
+@pytest.mark.parametrize("signs", [1.0, torch.tensor([1.0, -1, 1, -1])], ids=["inf", "inf - inf"])
+def test_finite_factors_whose_product_overflows_are_refused(made, method, rank, signs):
+    columns = torch.full((20, 4), 1e30)
+    columns[0] *= signs  # in the second case only this row is NaN, the rest is infinite
+    huge = {Q: (torch.full((4, 24), 1e30), columns)}
     with pytest.raises(MergeError, match="overflows float32"):
         merge([Adapter(huge, 4, 4e4), made(1)], method=method, rank=rank, weights=[1000, 1])
 

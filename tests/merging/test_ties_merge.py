@@ -153,3 +153,12 @@ def test_blocks_are_bounded_and_made_anew():
     dense = torch.arange(720, dtype=torch.float32).view(90, 8)
     torch.testing.assert_close(made_of.b @ made_of.a, dense, atol=0.05, rtol=1e-4)
     assert len(seen) == 4 * 3
+
+
+def test_memory_is_a_few_blocks_whatever_the_size_of_the_layer(made, largest, monkeypatch):
+    side, block = 640, 80_000
+    adapters = [made(n, shapes={Q: (side, side)}) for n in range(3)]
+    monkeypatch.setattr(sparse, "BLOCK_ELEMENTS", block)
+    with largest as seen:
+        merge(adapters, method="ties")
+    assert block // 2 < seen.numel <= block < side * side // 5
