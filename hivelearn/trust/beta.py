@@ -21,9 +21,7 @@ PRIOR_BAD: Final = 3.0  # a stranger is expected to be right one time in four
 CAUTION: Final = 0.05  # the quantile taken as reliability
 
 _TINY: Final = 1e-300
-_TERMS_MAX: Final = (
-    10_000  # far beyond what counts up to the 50 / (1 - DECAY) of a loud author need
-)
+_CLOSE: Final = 1e-14  # some roundings of a float; closer might never be reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,9 @@ def cumulative(x: float, a: float, b: float) -> float:
 def _continued_fraction(x: float, a: float, b: float) -> float:
     """Return 1 / (1 + d_1 / (1 + d_2 / ...)) with the d_n of DLMF 8.17.22."""
     value, c, d = 1.0, 1.0 / _TINY, 1.0
-    for term in range(1, _TERMS_MAX):
+    change, term = 0.0, 0
+    while abs(change - 1.0) > _CLOSE:  # about sqrt(max(a, b)) terms
+        term += 1
         m = term // 2
         if term % 2:
             coefficient = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
@@ -102,9 +102,8 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
             coefficient = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         d = 1.0 / _away_from_zero(1.0 + coefficient * d)
         c = _away_from_zero(1.0 + coefficient / c)
-        value *= c * d
-        if abs(c * d - 1.0) < 1e-16:  # noqa: PLR2004 - below half the spacing of floats at 1
-            break
+        change = c * d
+        value *= change
     return value
 
 

@@ -21,8 +21,7 @@ HARM_CUT: Final = 0.8  # of a voucher's trust, for each confirmed harm of a vouc
 PROOF_EDGE: Final = 0.5  # five judged successes are worth half a person's word
 PROOFS_TOGETHER: Final = 1.0  # and all proven strangers together one person's
 
-_CLOSE: Final = 1e-13  # stop when a round moves less trust than this
-_ROUNDS_MAX: Final = 200  # 0.85 ** 200 is 8e-15
+_CLOSE: Final = 1e-12  # a round moves at most 85 % of what the last one moved: 170 rounds
 
 Edges = dict[bytes, dict[bytes, float]]  # voucher -> author -> how much the word weighs
 
@@ -86,7 +85,8 @@ def _flow(roots: list[bytes], words: Edges, cut: Mapping[bytes, float]) -> dict[
         for voucher, row in words.items()
     }
     trust = dict.fromkeys(roots, 1.0 / len(roots))
-    for _ in range(_ROUNDS_MAX):
+    moved = 1.0
+    while moved > _CLOSE:
         handed: dict[bytes, float] = {}
         for voucher in sorted(trust):  # sorted: float sums depend on order
             for author, share in edges.get(voucher, ()):
@@ -97,6 +97,4 @@ def _flow(roots: list[bytes], words: Edges, cut: Mapping[bytes, float]) -> dict[
             handed[root] = handed.get(root, 0.0) + back
         moved = sum(abs(handed[author] - trust.get(author, 0.0)) for author in handed)
         trust = handed
-        if moved < _CLOSE:
-            break
     return trust

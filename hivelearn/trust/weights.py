@@ -56,7 +56,7 @@ class _Author:
     known: Known
     rank: float
     score: float  # reliability · gain, nats
-    beginner: bool  # nothing proven yet, vouched for or not
+    beginner: bool  # nothing proven yet and no second harm, vouched for or not
 
 
 def authors_weights(
@@ -143,7 +143,7 @@ def _authors(
                 known=kinds[key],
                 rank=ranks.get(key, 0.0),
                 score=reliability[standing.evidence] * max(0.0, gains[key]),
-                beginner=not standing.proven,
+                beginner=not (standing.proven or standing.withdrawn),
             )
         )
     return found
@@ -185,4 +185,6 @@ def _seats(authors: list[_Author], seat: float) -> dict[bytes, float]:
 def _nothing(author: _Author) -> str:
     if author.score == 0:
         return "nothing, as no gain was measured"
+    if not author.beginner:
+        return "nothing, as it did harm more than once"
     return "nothing, as the seat for authors without proof went to a better one"
