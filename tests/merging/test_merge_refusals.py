@@ -111,3 +111,9 @@ def test_settings_that_do_not_fit_the_sources_are_refused(made, settings, says):
 def test_every_row_of_the_table_is_found_by_its_own_name():
     assert [operator(name).name for name in TABLE] == list(TABLE)
     assert all(0 <= op.tolerates < 0.5 and op.source for op in TABLE.values())
+
+
+def test_factors_that_overflow_with_their_weight_are_refused(made):
+    huge = Adapter({Q: (torch.ones(4, 24), torch.full((20, 4), 1e36))}, 4, 4e4)
+    with pytest.raises(MergeError, match="overflows float32"):
+        merge([huge, made(1)], rank=1, weights=[1000, 1])
