@@ -1,4 +1,5 @@
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -143,6 +144,23 @@ def test_a_long_reader_delays_the_forgetting_and_the_next_writer_finishes_it(
         pass
     files = [path for path in store.home.path.rglob("*") if path.is_file()]
     assert not any(b"quicksilver" in path.read_bytes() for path in files)
+
+
+def test_compacting_leaves_no_copies_in_the_gaps_of_pages(tmp_path):
+    chance = random.Random(57)
+    db = Database(tmp_path / "hive.db", (("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT)",),))
+    with db.opened():
+        db.migrate()
+        with db.transaction() as writer:  # rows that grow move between pages, and leave copies
+            for n in range(1, 600):
+                text = ("keep" if n % 2 else "quicksilver") * chance.randrange(1, 100)
+                writer.execute("INSERT INTO t VALUES (?, ?)", (n, text))
+                grown = (chance.randrange(900), chance.randrange(1, n + 1))
+                writer.execute("UPDATE t SET x = x || printf('%*c', ?, 'z') WHERE id = ?", grown)
+        with db.transaction() as writer:
+            writer.execute("DELETE FROM t WHERE id % 2 = 0")
+        assert db.compact()
+        assert b"quicksilver" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
 def test_damage_inside_the_file_is_found_when_the_first_block_opens(store, correct):
