@@ -93,6 +93,7 @@ def test_a_temperature_that_is_no_number_is_hot():
 
 BLIND = {  # reading, duty, a word of the sentence
     "no battery, no sensor": (Reading(has_battery=NO), FULL, "no temperature sensor"),
+    "no battery, no sensor, mains": (Reading(has_battery=NO, on_mains=YES), FULL, "no battery"),
     "desktop": (DESKTOP, FULL, "CPU 60 °C"),
     "laptop on mains": (LAPTOP, FULL, "battery 30 °C"),
     "laptop on battery": (replace(LAPTOP, on_mains=NO), REST, "runs on battery"),

@@ -113,7 +113,8 @@ def test_closing_closes_the_inner_generator():
         finally:
             closed.append(True)
 
-    paced = World().governor().paced(work())
+    inner = work()  # held, so that no garbage collector closes it for us
+    paced = World().governor().paced(inner)
     next(paced)
     paced.close()
     assert closed == [True]

@@ -74,7 +74,8 @@ def test_a_harmful_vouchee_cuts_its_voucher():
 
 def test_one_does_not_lose_trust_in_oneself():
     fallen = Standing(key(1), harms=1)
-    assert ranked((0, 1), standings=[fallen]) == ranked((0, 1))
+    edges = (0, 1), (0, 2), (2, 0), (2, 3)
+    assert ranked(*edges, standings=[fallen]) == ranked(*edges)
 
 
 def test_after_two_harms_no_vouch_counts():
