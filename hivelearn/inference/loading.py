@@ -1,7 +1,4 @@
-"""From a path, a hub id or nothing to a model, a tokenizer and a folder to fingerprint.
-
-One code path for all three: the embedded nano model is a folder like any other.
-"""
+"""From a folder to an open model and its tokenizer, on the right device, in the right type."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,16 +9,9 @@ from typing import Any, Final
 import torch
 
 from hivelearn.errors import UsageError
+from hivelearn.inference.source import NoModelError
 
-NANO: Final = Path(__file__).parent / "nano" / "model"
 _BF16_FROM_PARAMETERS: Final = 500_000_000
-_HUB_FILES: Final = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md"]
-
-
-class NoModelError(UsageError):
-    """The path or hub id leads to no model that can be opened."""
-
-    remedy = "Give the folder of a causal language model, a hub id, or nothing for the nano model."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +21,6 @@ class Loaded:
     model: Any  # a transformers causal LM, in eval mode, gradients off
     tokenizer: Any
     folder: Path
-
-
-def resolve(source: "str | Path | None") -> Path:
-    """Return the folder of a model; a hub id is fetched into the hub's own cache.
-
-    Raises:
-        NoModelError: neither a folder here nor a hub id that can be reached.
-    """
-    if source is None:
-        return NANO
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    text = str(source)
-    if folder.exists() or text.count("/") > 1 or text.startswith((".", "/", "~")) or "\\" in text:
-        raise NoModelError(f"{text!r} is not a folder")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(text, allow_patterns=_HUB_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NoModelError(f"{text!r} is no folder here, and as a hub id: {reason}") from error
 
 
 def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:

@@ -1,1 +1,1 @@
-"""Where strangers meet: the facade, its configuration and the two stories."""
+"""The facade a user holds, and the two stories that connect all other rooms."""

@@ -1,0 +1,52 @@
+"""Every setting of a node, in one frozen record with one line of reason each."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hivelearn.device.permit import COMFORT, SAFETY, Limits
+from hivelearn.errors import UsageError
+from hivelearn.training.recipe import Recipe
+from hivelearn.trust.weights import Caps
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """How a node behaves. Change a setting with ``hl.Node(..., setting=value)``."""
+
+    home: Path | None = None  # None: $HIVELEARN_HOME, else the platform's data directory
+    device: str = "auto"  # CUDA, MPS or CPU
+    dtype: str = "auto"  # by device and by what the machine has kernels for
+    recipe: Recipe = field(default_factory=Recipe)  # of `train`
+    safety: Limits = SAFETY  # what an explicit `train` obeys
+    comfort: Limits = COMFORT  # what `live` obeys
+    caps: Caps = field(default_factory=Caps)  # how much of a merge anybody may move
+    base_texts: int = 80  # general questions: half lower ceilings, half judge harm
+    checkpoint_s: float = 30.0  # a kill -9 costs at most so much training
+    max_new_tokens: int = 128  # of one answer
+    patch_max_bytes: int = 64 << 20  # larger offers are not fetched
+    sandbox_max: int = 64  # patches of unknown authors kept at once
+    seed: int = 0  # of bootstrap intervals and of the order of chunks
+    progress: bool | None = None  # None: on a terminal and in Jupyter only
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work."""
+        for name in ("base_texts", "max_new_tokens", "patch_max_bytes", "sandbox_max"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} = {getattr(self, name)}", remedy="Give at least 1.")
+        if self.checkpoint_s < 0:
+            raise UsageError(f"checkpoint_s = {self.checkpoint_s}", remedy="Give 0 or more.")
+
+    def with_settings(self, settings: dict[str, Any]) -> Self:
+        """Return this configuration with some settings changed.
+
+        Raises:
+            UsageError: a setting that does not exist.
+        """
+        unknown = settings.keys() - set(self.__slots__)
+        if unknown:
+            raise UsageError(
+                f"a node has no setting {min(unknown)!r}",
+                remedy=f"It has: {', '.join(sorted(self.__slots__))}.",
+            )
+        return replace(self, **settings)

@@ -1,0 +1,134 @@
+"""Questions in, answers out, corrections kept: what a person does with a node all day."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from hivelearn.inference.answer import Answer, Route
+from hivelearn.inference.engine import Sampling
+from hivelearn.inference.rows import Messages, Row, as_messages
+from hivelearn.node import panel
+from hivelearn.node.panel import Panel
+from hivelearn.node.workbench import Workbench
+from hivelearn.store.correction import Correction
+from hivelearn.store.correction import as_messages as turns
+
+_END: Final = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a question is to be answered."""
+
+    sampling: Sampling
+    domain: str | None = None
+    experts: tuple[str, ...] = ()
+
+
+def ask(bench: Workbench, prompts: "Sequence[str | Messages]", wish: Wish) -> list[Answer]:
+    """Answer all prompts, each expert's questions in one batch."""
+    rows = [bench.engine.rower.prompt(prompt) for prompt in prompts]
+    chosen, routes = _routed(bench, rows, wish)
+    texts = chosen.answer(bench.engine, rows, routes, wish.sampling)
+    return [
+        _answer(bench, prompt, text, route, wish)
+        for prompt, text, route in zip(prompts, texts, routes, strict=True)
+    ]
+
+
+def _routed(bench: Workbench, rows: Sequence[Row], wish: Wish) -> tuple[Panel, list[Route]]:
+    chosen = panel.current(bench)
+    named: list[str] = []
+    if wish.experts:
+        chosen, named = panel.with_named(bench, chosen, wish.experts)
+    return chosen, chosen.routes(bench.engine, rows, wish.domain, named)
+
+
+def _answer(
+    bench: Workbench, prompt: "str | Messages", text: str, route: Route, wish: Wish
+) -> Answer:
+    def journal(
+        messages: Messages, right: str, *, domain: str, subject: str | None, wrong: str | None
+    ) -> Correction:
+        number = serving_number(bench, route)
+        return correct(
+            bench,
+            messages,
+            right,
+            domain=domain,
+            subject=subject,
+            wrong=wrong,
+            generation=number,
+        )
+
+    return Answer(text, route, tuple(as_messages(prompt)), wish.domain, journal)
+
+
+def serving_number(bench: Workbench, route: Route) -> int | None:
+    """Return the generation that ``route`` answered from; None is the base model."""
+    for generation in bench.store.generations.serving(bench.base):
+        served = [s for s in (generation.specialist, *generation.experts) if s is not None]
+        if set(route.experts) & {panel.expert_id(each) for each in served}:
+            return generation.number
+    return None
+
+
+def stream(bench: Workbench, prompt: "str | Messages", wish: Wish) -> Iterator[str]:
+    """Yield the answer's text as it comes. Closing the iterator lets the rest finish unheard."""
+    rows = [bench.engine.rower.prompt(prompt)]
+    chosen, routes = _routed(bench, rows, wish)
+    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+
+    def speak() -> None:
+        try:
+            chosen.answer(bench.engine, rows, routes, wish.sampling, pieces.put)
+        except BaseException as error:  # noqa: BLE001 - carried over to the reader's thread
+            pieces.put(error)
+        else:
+            pieces.put(_END)
+
+    threading.Thread(target=speak, name="hivelearn-stream", daemon=True).start()
+    while (piece := pieces.get()) is not _END:
+        if isinstance(piece, BaseException):
+            raise piece
+        yield piece
+
+
+def score(
+    bench: Workbench, pairs: "Sequence[tuple[str | Messages, str]]", wish: Wish
+) -> list[float]:
+    """Return mean nats per answer token of each (prompt, answer), as this node would serve it."""
+    rows = [bench.engine.rower.pair(prompt, answer) for prompt, answer in pairs]
+    chosen, routes = _routed(bench, rows, wish)
+    return chosen.losses(bench.engine, rows, routes)
+
+
+def correct(  # noqa: PLR0913 - a correction has that many facts
+    bench: Workbench,
+    prompt: "str | Messages",
+    right: str,
+    *,
+    domain: str,
+    subject: str | None = None,
+    wrong: str | None = None,
+    generation: int | None = None,
+) -> Correction:
+    """Journal what the answer should have been; never waits for another process.
+
+    Raises:
+        CorrectionError: empty, enormous, binary, or no domain name.
+    """
+    correction = Correction(
+        messages=turns(prompt if isinstance(prompt, str) else list(prompt)),
+        right=right,
+        domain=domain,
+        base=bench.base,
+        created_s=bench.world.clock(),
+        wrong=wrong,
+        subject=subject,
+        generation=generation,
+    )
+    bench.store.remember(correction)
+    return correction

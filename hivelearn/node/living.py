@@ -1,0 +1,126 @@
+"""All of it, every night, until stopped: join, sync, merge, train, publish.
+
+One thread that makes rounds. It does nothing a person could not do by hand with
+`train`, `join` and `merge`; it only does it when the device is idle, on mains
+power and cool. Stopping takes effect between two training steps, and the
+training goes on from there next time.
+"""
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from hivelearn.device.permit import Permit
+from hivelearn.errors import HivelearnError
+from hivelearn.node import believing, learning
+from hivelearn.node.joining import Hub, Joining
+from hivelearn.node.reports import MergeReport, TrainReport
+
+if TYPE_CHECKING:
+    from hivelearn.node.node import Node
+
+log: Final = logging.getLogger("hivelearn.live")
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """When and on what to work."""
+
+    domains: tuple[str, ...]
+    hours: str | None
+    round_s: float = 60.0  # between two rounds
+    sync_s: float = 20.0  # of one round at most
+
+
+class Night:
+    """The background life of a node; ``stop()`` or the end of its ``with`` block ends it."""
+
+    def __init__(self, node: "Node", hub: Hub, rhythm: Rhythm, joining: dict[str, Any]) -> None:
+        self._bench, self._hub, self._rhythm = node._bench, hub, rhythm  # noqa: SLF001 - its own half
+        self._limits = replace(self._bench.config.comfort, hours=rhythm.hours)
+        self._stop = threading.Event()
+        self.trained: list[TrainReport] = []
+        self.merged: list[MergeReport] = []
+        self.errors: list[str] = []
+        self.permit: Permit | None = None  # the last decision, with its sentence
+        domains = self._domains()
+        self._swarm = hub.join(domains, Joining(**joining)) if domains else None
+        self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        """Tell whether it lives and what the device says."""
+        state = "stopped" if self._stop.is_set() else "alive"
+        return f"Night({state}; {self.permit.why if self.permit else 'not measured yet'})"
+
+    def stop(self, wait_s: float = 60.0) -> None:
+        """End the rounds and leave the swarm; waits for the step in hand. May be called twice."""
+        self._stop.set()
+        self._thread.join(wait_s)
+        if self._swarm is not None:
+            self._swarm.close()
+
+    def __enter__(self) -> "Night":
+        """Live for a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def _domains(self) -> tuple[str, ...]:
+        if self._rhythm.domains:
+            return self._rhythm.domains
+        store = self._bench.store
+        serving = {g.domain for g in store.generations.serving(self._bench.base)}
+        return tuple(sorted({*store.journal.counts(), *serving}))
+
+    def _live(self) -> None:
+        governor = self._bench.governor(self._limits, self._heard, sleep=self._stop.wait)
+        for _ in governor.paced(iter(self._stop.is_set, True)):
+            try:
+                self._round()
+            except HivelearnError as error:
+                self.errors.append(error.what)
+                log.warning("%s", error)
+            if self._stop.wait(self._rhythm.round_s):
+                return
+
+    def _heard(self, permit: Permit) -> None:
+        self.permit = permit
+        log.info("%s", permit.why)
+
+    def _round(self) -> None:
+        if self._swarm is not None:
+            self._swarm.sync(self._rhythm.sync_s)
+        for domain in self._domains():
+            if self._stop.is_set():
+                return
+            if self._bench.store.shelf.list(
+                state="quarantined", domain=domain, base=self._bench.base
+            ):
+                self.merged.append(believing.merge(self._bench, domain))
+            if self._has_news(domain):
+                self._train(domain)
+
+    def _has_news(self, domain: str) -> bool:
+        """Whether somebody corrected something since the domain was last trained."""
+        corrections = self._bench.store.journal.list(domain, holdout=False)
+        if not corrections:
+            return False
+        last = self._bench.store.notes.setting(f"trained/{domain}", 0.0)
+        return corrections[-1].created_s > float(last)
+
+    def _train(self, domain: str) -> None:
+        began_s = self._bench.world.clock()
+        patch, report = learning.train(
+            self._bench, domain, self._bench.config.recipe, self._limits, sleep=self._stop.wait
+        )
+        self.trained.append(report)
+        if patch is None:
+            return
+        with self._bench.store.writing(f"note {domain}"):
+            self._bench.store.notes.set(f"trained/{domain}", began_s)
+        if report.adopted and self._swarm is not None:
+            self._swarm.publish(patch)

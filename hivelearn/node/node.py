@@ -1,0 +1,294 @@
+"""The facade: one object that asks, learns, shares and judges.
+
+Every method is a few lines that hand over to a story or a station; read
+`learning.py` and `believing.py` for what happens.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hivelearn.errors import UsageError
+from hivelearn.identity import parse_name, short_name
+from hivelearn.inference.answer import Answer
+from hivelearn.inference.engine import Sampling
+from hivelearn.node import adopting, believing, conversation, learning, people
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.conversation import Wish
+from hivelearn.node.corrections import Corrections
+from hivelearn.node.joining import Hub, Joining, Swarm
+from hivelearn.node.living import Night, Rhythm
+from hivelearn.node.memory_model import kept_in_home
+from hivelearn.node.reports import MergeReport, TrainReport
+from hivelearn.node.status import Status, read_status
+from hivelearn.node.workbench import World, open_workbench
+
+if TYPE_CHECKING:
+    from hivelearn.inference.rows import Messages
+    from hivelearn.merging.plan import MergeRecipe
+    from hivelearn.patch.adapter import Adapter
+    from hivelearn.patch.envelope import Patch
+    from hivelearn.store.correction import Correction
+    from hivelearn.store.generations import Generation
+    from hivelearn.training.recipe import Recipe
+
+
+class Node:
+    """A local model with its corrections, its specialists and its place in the swarm.
+
+    Args:
+        model: folder or hub id of a causal language model, an open transformers
+            model (then ``tokenizer`` too), or nothing: the embedded nano model.
+        tokenizer: of an open model.
+        config: settings; single ones may be given by name instead.
+        world: clock, sleep and sensors; tests give their own.
+        settings: any field of :class:`NodeConfig`, such as ``home=...``.
+
+    Raises:
+        NoModelError: the model cannot be opened.
+        HomeError: the home cannot be used, with the reason.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,  # noqa: ANN401 - a path, an id or an open model
+        *,
+        tokenizer: Any = None,  # noqa: ANN401
+        config: NodeConfig | None = None,
+        world: World | None = None,
+        **settings: Any,  # noqa: ANN401 - checked by NodeConfig
+    ) -> None:
+        if "home" in settings and settings["home"] is not None:
+            settings["home"] = Path(settings["home"])
+        self.config = (config or NodeConfig()).with_settings(settings)
+        if model is not None and not isinstance(model, str | Path):
+            model = kept_in_home(model, tokenizer, self.config)
+        self._bench = open_workbench(model, self.config, world)
+        self._bench.engine  # noqa: B018 - a bad model fails here, not in the first ask
+        self._hub = Hub(self._bench)
+        self._last: TrainReport | None = None
+
+    def __repr__(self) -> str:
+        """Tell who and where."""
+        name = short_name(self._bench.identity.author)
+        return f"Node({name}, {self._bench.engine!r}, home={str(self._bench.home.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """A short name for eyes only."""
+        return short_name(self._bench.identity.author)
+
+    @property
+    def key(self) -> str:
+        """The full public key, ``hl1…``: what others vouch for."""
+        from hivelearn.identity import full_name
+
+        return full_name(self._bench.identity.author)
+
+    @property
+    def home(self) -> Path:
+        """Where everything this node knows is kept."""
+        return self._bench.home.path
+
+    @property
+    def base(self) -> bytes:
+        """The base model's 32-byte fingerprint."""
+        return self._bench.base
+
+    @property
+    def model(self) -> Any:  # noqa: ANN401 - any transformers causal LM
+        """The open base model, without any adapter."""
+        return self._bench.engine.model  # type: ignore[attr-defined]
+
+    @property
+    def corrections(self) -> Corrections:
+        """What experts said: list, forget, import, export, a dataset."""
+        return Corrections(self._bench)
+
+    @property
+    def last_training(self) -> TrainReport | None:
+        """What the last `train` of this object measured."""
+        return self._last
+
+    def ask(
+        self,
+        prompt: "str | Messages",
+        domain: str | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        experts: Sequence[str] | None = None,
+    ) -> Answer:
+        """Answer one prompt.
+
+        Args:
+            prompt: text, or chat messages that end with the user's words.
+            domain: if stated, that domain's specialist answers; else the router decides.
+            max_new_tokens: at most so many; the configuration's by default.
+            temperature: 0 is greedy.
+            seed: of sampling; the caller's random state is not touched.
+            experts: ids to choose from, the sandbox included.
+        """
+        wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
+        return conversation.ask(self._bench, [prompt], wish)[0]
+
+    def ask_many(
+        self,
+        prompts: "Sequence[str | Messages]",
+        domain: str | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+        experts: Sequence[str] | None = None,
+    ) -> list[Answer]:
+        """Answer many prompts in batches; see :meth:`ask`."""
+        wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
+        return conversation.ask(self._bench, list(prompts), wish)
+
+    def stream(
+        self,
+        prompt: "str | Messages",
+        domain: str | None = None,
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yield the answer's text as it comes; see :meth:`ask`."""
+        wish = self._wish(domain, max_new_tokens, temperature, seed, None)
+        return conversation.stream(self._bench, prompt, wish)
+
+    def score(
+        self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
+    ) -> list[float]:
+        """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
+        return conversation.score(self._bench, list(pairs), self._wish(domain, 1, 0.0, 0, None))
+
+    def _wish(
+        self,
+        domain: str | None,
+        max_new_tokens: int | None,
+        temperature: float,
+        seed: int,
+        experts: Sequence[str] | None,
+    ) -> Wish:
+        count = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
+        sampling = Sampling(count, temperature, seed=seed)
+        return Wish(sampling, domain, tuple(experts or ()))
+
+    def correct(
+        self,
+        prompt: "str | Messages",
+        right: str,
+        *,
+        domain: str,
+        subject: str | None = None,
+        wrong: str | None = None,
+    ) -> "Correction":
+        """Journal a correction without asking first; see :meth:`Answer.correct`."""
+        return conversation.correct(
+            self._bench, prompt, right, domain=domain, subject=subject, wrong=wrong
+        )
+
+    def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
+        """Train on the domain's corrections, judge, serve if better, and seal.
+
+        Obeys heat and battery; pauses; goes on after an interruption bit for bit.
+        ``node.last_training`` holds the figures.
+
+        Returns:
+            The sealed patch, or None if it was told to stop before its end.
+        """
+        patch, self._last = learning.train(
+            self._bench, domain, recipe or self.config.recipe, self.config.safety
+        )
+        return patch
+
+    def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
+        """Make a signed patch of an adapter from elsewhere; it does not serve yet.
+
+        ``node.adopt(patch)`` serves it here, ``swarm.publish(patch)`` offers it.
+        """
+        return learning.sealed(self._bench, adapter, domain, licence)
+
+    def join(
+        self,
+        *domains: str,
+        fabric: str = "lan",
+        secret: str | None = None,
+        peers: Sequence[str] = (),
+        listen: str | None = None,
+        discover: bool = True,
+    ) -> Swarm:
+        """Meet others who work on ``domains`` with the same base model.
+
+        Args:
+            domains: all that one wants to hear of, own ones and others'.
+            fabric: "lan", or "memory" inside one process.
+            secret: closes the topics to those who do not know it.
+            peers: addresses, ``host:port`` or ``hl1…@host:port``.
+            listen: ``host:port`` to listen on; any free port by default.
+            discover: find peers by zeroconf.
+
+        Returns:
+            A handle with publish, sync, peers, close; use it in a ``with`` block.
+        """
+        return self._hub.join(domains, Joining(fabric, secret, tuple(peers), listen, discover))
+
+    def vouch(self, key: str, note: str = "") -> None:
+        """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
+        people.vouch(self._bench, parse_name(key), note)
+
+    def merge(
+        self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
+    ) -> MergeReport:
+        """Judge what rests in quarantine; merge it or admit it; adopt only what measures better."""
+        return believing.merge(self._bench, domain, recipe, adopt=adopt)
+
+    def adopt(self, what: "MergeReport | Patch") -> MergeReport:
+        """Serve a candidate that `merge(adopt=False)` left, or an own sealed patch."""
+        if isinstance(what, MergeReport):
+            return adopting.adopt_report(self._bench, what)
+        if not hasattr(what, "adapter"):
+            raise UsageError(
+                f"a {type(what).__name__} cannot be adopted",
+                remedy="Give the report of node.merge(..., adopt=False), or a patch of node.seal.",
+            )
+        return adopting.adopt_patch(self._bench, what)
+
+    def rollback(self, domain: str) -> "Generation":
+        """Serve the domain's previous state again."""
+        return adopting.rollback(self._bench, domain)
+
+    def live(
+        self, *domains: str, hours: str | None = None, **joining: Any  # noqa: ANN401
+    ) -> Night:
+        """Do all of it in the background: join, sync, merge and train while the device permits.
+
+        Args:
+            domains: none means every domain that has corrections or a generation.
+            hours: such as "22:00-06:00", local time; None is any time.
+            joining: as for :meth:`join`.
+
+        Returns:
+            A handle whose ``stop()`` (or the end of its ``with`` block) ends it cleanly.
+        """
+        return Night(self, self._hub, Rhythm(tuple(domains), hours), joining)
+
+    def status(self) -> Status:
+        """Return how everything stands; reads only."""
+        return read_status(self._bench)
+
+    def close(self) -> None:
+        """Leave the swarm. What was learnt is on disk already."""
+        self._hub.close()
+
+    def __enter__(self) -> "Node":
+        """Use the node in a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()

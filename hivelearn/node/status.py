@@ -1,0 +1,121 @@
+"""How a node stands, read without opening its model: half a second, torch not loaded."""
+
+import html
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hivelearn.identity import full_name, short_name
+from hivelearn.node.workbench import Workbench
+from hivelearn.report.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStatus:
+    """One domain's corrections and what serves it."""
+
+    domain: str
+    training: int
+    holdout: int
+    generation: int | None
+    serves: str  # base, specialist, experts: in words
+    waiting: int  # patches in quarantine
+    paused: bool  # a training waits to go on
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything worth knowing about a node at a glance."""
+
+    name: str
+    key: str
+    home: Path
+    model: str
+    base: str  # fingerprint, hex
+    domains: tuple[DomainStatus, ...]
+    shelf: dict[str, int]  # patches by state
+    vouched: int
+    writer: str | None  # what another process is doing, or None
+
+    def __str__(self) -> str:
+        """Return a few lines for a terminal."""
+        rows = [
+            {
+                "domain": d.domain,
+                "corrections": d.training,
+                "held out": d.holdout,
+                "generation": "–" if d.generation is None else d.generation,
+                "serves": d.serves,
+                "in quarantine": d.waiting,
+                "training": "paused" if d.paused else "",
+            }
+            for d in self.domains
+        ]
+        shelf = ", ".join(f"{count} {state}" for state, count in sorted(self.shelf.items()))
+        lines = [
+            f"{self.name}  {self.key}",
+            f"home   {self.home}",
+            f"model  {self.model} ({self.base[:16]})",
+            f"shelf  {shelf or 'empty'}; {self.vouched} vouched for",
+        ]
+        if self.writer:
+            lines.append(f"busy   {self.writer}")
+        lines.append(str(Table.of(rows)) if rows else "no corrections yet: ask, then correct")
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self), default=str)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def read_status(bench: Workbench) -> Status:
+    """Return the status of the node on ``bench``."""
+    store = bench.store
+    counts = store.journal.counts()
+    serving = {g.domain: g for g in store.generations.serving(bench.base)}
+    quarantined = store.shelf.list(state="quarantined", base=bench.base)
+    waiting = [entry.domain for entry in quarantined]
+    paused = {domain for base, domain, _ in store.pauses.paused() if base == bench.base}
+    domains = []
+    for domain in sorted({*counts, *serving, *waiting}):
+        generation = serving.get(domain)
+        domains.append(
+            DomainStatus(
+                domain=domain,
+                training=counts[domain].training if domain in counts else 0,
+                holdout=counts[domain].holdout if domain in counts else 0,
+                generation=generation.number if generation else None,
+                serves=_serves(generation),
+                waiting=waiting.count(domain),
+                paused=domain in paused,
+            )
+        )
+    me = bench.identity.author
+    return Status(
+        name=short_name(me),
+        key=full_name(me),
+        home=bench.home.path,
+        model=bench.folder.name if bench.folder.name != "model" else "embedded nano model",
+        base=bench.base.hex(),
+        domains=tuple(domains),
+        shelf={str(state): count for state, count in store.shelf.counts().items()},
+        vouched=len(store.notes.vouches()),
+        writer=_writer(bench),
+    )
+
+
+def _serves(generation: object) -> str:
+    specialist = getattr(generation, "specialist", None)
+    experts = len(getattr(generation, "experts", ()))
+    parts = ["own specialist"] if specialist else []
+    if experts:
+        parts.append(f"{experts} expert{'s' if experts > 1 else ''}")
+    return " and ".join(parts) or "base model"
+
+
+def _writer(bench: Workbench) -> str | None:
+    pid, doing, _since = bench.home.lock.holder()
+    return None if pid is None else f"process {pid}: {doing}"

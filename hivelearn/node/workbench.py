@@ -1,0 +1,148 @@
+"""What both stories work with: home, keys, model, settings, and the clock.
+
+The model is opened on first need, so that a node's status can be read, and a
+correction left, by a process that never loads torch.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hivelearn import identity
+from hivelearn.device import sensors
+from hivelearn.device.permit import Limits
+from hivelearn.device.reading import Reading
+from hivelearn.inference import source
+from hivelearn.node.config import NodeConfig
+from hivelearn.patch import fingerprint
+from hivelearn.store.errors import UnknownPatchError
+from hivelearn.store.generations import Served
+from hivelearn.store.home import Home
+from hivelearn.store.store import Store
+
+if TYPE_CHECKING:
+    from hivelearn.device.governor import Governor
+    from hivelearn.device.permit import Permit
+    from hivelearn.inference.engine import Engine
+    from hivelearn.patch.adapter import Adapter
+    from hivelearn.patch.envelope import Patch
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a node reads from outside itself; tests give their own."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    read: Callable[[], Reading] = sensors.read
+
+
+@dataclass(eq=False)
+class Workbench:
+    """One node's parts. Stations get what they need from here and nothing more."""
+
+    folder: Path  # of the base model
+    config: NodeConfig
+    world: World
+    home: Home = field(init=False)
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Open the home and the keys; the model waits."""
+        self.home = Home.open(self.config.home, clock=self.world.clock)
+        self.store = Store(self.home)
+        self.lock = threading.RLock()
+        self._adapters: dict[str, Adapter] = {}
+
+    @cached_property
+    def identity(self) -> identity.Identity:
+        """The node's keys, made at first use."""
+        return identity.open_in(self.home.path / "identity", self.world.clock())
+
+    @cached_property
+    def base(self) -> bytes:
+        """The base model's 32-byte fingerprint."""
+        return fingerprint.of_folder(self.folder, self.home.path / "fingerprints.json")
+
+    @cached_property
+    def engine(self) -> "Engine":
+        """The running model."""
+        from hivelearn.inference.loading import load
+        from hivelearn.inference.resident import ResidentEngine
+
+        with self.lock:
+            loaded = load(self.folder, self.config.device, self.config.dtype)
+            return ResidentEngine(loaded, self.base)
+
+    def governor(
+        self,
+        limits: Limits,
+        on_change: "Callable[[Permit], None] | None" = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> "Governor":
+        """Return a governor over this node's world; ``sleep`` may be one that somebody can end."""
+        from hivelearn.device.governor import Governor
+
+        return Governor(
+            limits,
+            read=self.world.read,
+            sleep=sleep or self.world.sleep,
+            monotonic=self.world.monotonic,
+            on_change=on_change,
+        )
+
+    def adapter(self, served: Served) -> "Adapter":
+        """Return the adapter that a generation serves, kept in memory after the first time.
+
+        Raises:
+            HomeError: its blob is missing.
+            PeerError: its blob is no longer what was signed: the disk has changed it.
+        """
+        key = served.payload if served.patch is None else served.patch.hex()
+        with self.lock:
+            if key not in self._adapters:
+                self._adapters[key] = self._read(served)
+            return self._adapters[key]
+
+    def lend(self, served: Served, adapter: "Adapter") -> None:
+        """Let ``served`` mean ``adapter`` before it is stored, so that it can be tried."""
+        with self.lock:
+            self._adapters[served.payload if served.patch is None else served.patch.hex()] = adapter
+
+    def _read(self, served: Served) -> "Adapter":
+        from hivelearn.patch.adapter import Adapter
+        from hivelearn.patch.header import read
+
+        payload = self.store.blobs.read(served.payload)
+        if served.patch is None:  # a merge of our own: its scale is 1 (merging.merge)
+            return Adapter.from_bytes(payload, alpha=float(read(payload).rank), base=self.base)
+        return self.patch(served.patch, payload).adapter
+
+    def patch(self, patch: bytes, payload: bytes | None = None) -> "Patch":
+        """Return a patch of the shelf, verified again from its bytes.
+
+        Raises:
+            UsageError: it is not on the shelf, or its payload is not here.
+        """
+        from hivelearn.patch.envelope import unseal_notice
+        from hivelearn.patch.notice import read_envelope
+
+        entry = self.store.shelf.get(patch)
+        if entry is None or entry.payload is None:
+            raise UnknownPatchError(f"patch {patch.hex()[:8]} is not on the shelf with its payload")
+        # Time 0: what was let in does not stop serving because its offer has expired.
+        notice = read_envelope(entry.envelope, now_s=0.0)
+        assert notice is not None
+        return unseal_notice(notice, payload or self.store.blobs.read(entry.payload))
+
+
+def open_workbench(
+    model: str | Path | None, config: NodeConfig, world: World | None = None
+) -> Workbench:
+    """Return the workbench of a node on ``model`` (a path, a hub id, or None)."""
+    return Workbench(source.resolve(model), config, world or World())
