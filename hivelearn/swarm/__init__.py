@@ -1,1 +1,1 @@
-"""How patches travel: a protocol without I/O over exchangeable fabrics."""
+"""Patches travel: gossip, anti-entropy and verified transfer over exchangeable fabrics."""

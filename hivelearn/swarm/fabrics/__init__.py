@@ -1,1 +1,1 @@
-"""Ways to reach another node; each keeps the contract of `hivelearn.swarm.fabric`."""
+"""The networks a swarm can run on; each is one row of ``hivelearn.swarm.fabric``."""

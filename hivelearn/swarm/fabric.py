@@ -1,0 +1,184 @@
+"""What a network must offer to carry a swarm, and the table of those that do.
+
+A fabric finds peers, proves their keys and carries framed streams and small
+posts. It knows nothing of patches: announcing and fetching are built on top,
+once, for all fabrics. Peer ids are device keys (Ed25519, 32 bytes), so what a
+fabric proves is who *relays*; who is *believed* is decided elsewhere.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final, Protocol
+
+from hivelearn.errors import PeerError, UsageError
+
+FRAME_MAX_BYTES: Final = 1 << 20
+POST_MAX_BYTES: Final = 64 * 1024
+KEY_BYTES: Final = 32
+
+OnPeer = Callable[[bytes, bool], None]  # (peer, up)
+
+
+class StreamReset(PeerError):  # noqa: N818 - the name every stream library uses
+    """A stream ended in any other way than cleanly: abort, loss, silence."""
+
+    fault = "nobody"
+    code = "stream.reset"
+    remedy = "Nothing to do here: what was missing will be asked for again."
+
+
+class UnreachableError(PeerError):
+    """No verified connection to this peer exists right now."""
+
+    fault = "nobody"
+    code = "peer.unreachable"
+    remedy = "`node.status()` shows at which step the connection fails."
+
+
+class Stream(Protocol):
+    """An ordered, message-framed, two-way channel to one peer, with back pressure."""
+
+    async def send(self, data: bytes, *, timeout_s: float = 30.0) -> None:
+        """Send one frame (≤ 1 MiB); waits while the reader is slow.
+
+        Raises:
+            StreamReset: the stream is gone, or the reader took nothing for ``timeout_s``.
+            UsageError: the frame is larger than ``FRAME_MAX_BYTES``.
+        """
+
+    async def recv(self, timeout_s: float) -> bytes | None:
+        """Return the next frame, or None at the peer's clean end.
+
+        Raises:
+            StreamReset: anything else, silence of ``timeout_s`` included.
+        """
+
+    async def close(self) -> None:
+        """End our direction cleanly; the other one stays readable. May be called twice."""
+
+    def abort(self) -> None:
+        """Reset both directions at once. May be called twice."""
+
+
+class Subscription(Protocol):
+    """A bounded queue of posts in one topic; what does not fit is dropped and counted."""
+
+    dropped: int
+
+    async def get(self) -> tuple[bytes, bytes]:
+        """Return the next (peer, data)."""
+
+
+Handler = Callable[[bytes, Stream], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """How far the connection to one peer has come, and where it fails.
+
+    Seen, reachable and verified are three different things: a name on the
+    network, a machine that answers, a machine that proved its key.
+    """
+
+    key: bytes | None  # 32, None while only an address is known
+    address: str  # empty where it dialled us
+    seen: bool
+    reachable: bool
+    verified: bool
+    failing: str  # the step that fails, empty when none does
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Fabric(Protocol):
+    """A network, seen from one node; all methods belong to one asyncio loop."""
+
+    key: bytes  # this node's peer id
+    floods: bool  # True where publish reaches all members by itself, False: neighbours only
+
+    @property
+    def address(self) -> str:
+        """What to give to others so that they can connect (``key@host:port``), or ""."""
+
+    async def start(self) -> None:
+        """Open sockets and begin to find peers."""
+
+    async def close(self) -> None:
+        """Say goodbye and free everything. May be called twice."""
+
+    async def join(self, topic: bytes) -> None:
+        """Take part in a 32-byte topic."""
+
+    async def leave(self, topic: bytes) -> None:
+        """Stop taking part."""
+
+    def on_peer(self, callback: OnPeer) -> None:
+        """Call ``callback(peer, up)`` when a verified peer comes or goes."""
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """Serve streams of ``protocol``; exceptions are caught here and reset the stream."""
+
+    async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
+        """Open a stream.
+
+        Raises:
+            UnreachableError: no verified connection within ``timeout_s``.
+        """
+
+    async def publish(self, topic: bytes, data: bytes) -> None:
+        """Post to the neighbours in ``topic`` (≤ 64 KiB): best effort, perhaps twice."""
+
+    def subscribe(self, topic: bytes) -> Subscription:
+        """Return a queue of the posts in ``topic``."""
+
+    def peers(self) -> frozenset[bytes]:
+        """Return the keys of the verified peers that are up."""
+
+    def views(self) -> list[PeerView]:
+        """Return every peer seen, with the step that fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class FabricConfig:
+    """Where to listen and whom to look for; each fabric reads what concerns it."""
+
+    listen: str = "0.0.0.0:0"  # noqa: S104 - a LAN node is meant to be reached
+    peers: Sequence[str] = ()  # "hl1…@host:port" or "host:port"
+    zeroconf: bool = True
+    network: object | None = None  # memory fabric: its MemoryNetwork, None for the process-wide one
+
+
+_TABLE: Final = {
+    "memory": "hivelearn.swarm.fabrics.memory",
+    "lan": "hivelearn.swarm.fabrics.lan",
+}
+_LATER: Final = ("hyperswarm", "libp2p")
+
+
+def open_fabric(name: str, device_seed: bytes, config: FabricConfig | None = None) -> Fabric:
+    """Return a fabric by name, not yet started.
+
+    Args:
+        name: a row of the table: "memory" or "lan".
+        device_seed: 32 bytes, the seed of the device key.
+        config: where to listen and whom to look for.
+
+    Raises:
+        UsageError: no such fabric here, or the configuration makes no sense.
+    """
+    if name not in _TABLE:
+        later = " It comes in a later release." if name in _LATER else ""
+        raise UsageError(
+            f"there is no fabric {name!r} in this installation.{later}",
+            remedy=f"Use one of: {', '.join(sorted(_TABLE))}.",
+        )
+    try:
+        module = import_module(_TABLE[name])
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"fabric {name!r} needs the package {error.name!r}, which is not installed",
+            remedy=f"pip install {error.name}",
+        ) from error
+    opened: Fabric = module.open_fabric(device_seed, config or FabricConfig())
+    return opened

@@ -1,0 +1,281 @@
+"""A fabric made of links: everything that memory and lan have in common.
+
+A transport finds peers and proves keys; it hands in each verified link. Here
+lie the handlers, topics, subscriptions and heartbeats, so that the contract of
+``Fabric`` is kept in one place.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Final, Protocol
+
+from hivelearn.errors import HivelearnError, UsageError
+from hivelearn.swarm import topics
+from hivelearn.swarm.fabric import (
+    KEY_BYTES,
+    POST_MAX_BYTES,
+    Handler,
+    OnPeer,
+    PeerView,
+    UnreachableError,
+)
+from hivelearn.swarm.fabrics.channel import Channel
+from hivelearn.swarm.fabrics.link import Link
+
+PING_S: Final = 3.0
+DEAD_S: Final = 12.0  # of silence
+POSTS_QUEUED_MAX: Final = 256  # of one subscription
+TOPICS_MAX: Final = 256
+_log: Final = logging.getLogger("hivelearn.swarm")
+
+
+class Transport(Protocol):
+    """Finds peers, proves keys, makes links."""
+
+    address: str
+
+    async def start(self, attach: Callable[[Link], None]) -> None:
+        """Open sockets; call ``attach`` for every verified link."""
+
+    async def close(self) -> None:
+        """Free everything. May be called twice."""
+
+    def views(self) -> list[PeerView]:
+        """Return the peers that are seen but have no link."""
+
+
+class Queue:
+    """A ``Subscription``."""
+
+    def __init__(self, done: Callable[["Queue"], None]) -> None:
+        """Begin empty; ``done`` forgets it."""
+        self.dropped = 0
+        self._done = done
+        self._queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(POSTS_QUEUED_MAX)
+
+    async def get(self) -> tuple[bytes, bytes]:
+        """See ``Subscription.get``."""
+        return await self._queue.get()
+
+    def put(self, peer: bytes, data: bytes) -> None:
+        """Add a post, or count it as dropped."""
+        try:
+            self._queue.put_nowait((peer, data))
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._done(self)
+
+
+class LinkedFabric:
+    """See the module."""
+
+    floods = False
+
+    def __init__(self, key: bytes, transport: Transport) -> None:
+        """Begin closed; ``key`` is this node's device key, 32 bytes."""
+        self.key = key
+        self._transport = transport
+        self._links: dict[bytes, list[Link]] = {}
+        self._topics: set[bytes] = set()
+        self._handlers: dict[str, Handler] = {}
+        self._callbacks: list[OnPeer] = []
+        self._subscriptions: dict[bytes, list[Queue]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._came = asyncio.Event()  # a link was attached
+        self._open = False
+
+    @property
+    def address(self) -> str:
+        """See ``Fabric.address``."""
+        return self._transport.address
+
+    async def start(self) -> None:
+        """See ``Fabric.start``."""
+        self._open = True
+        await self._transport.start(self._attach)
+        self._spawn(self._beat())
+
+    async def close(self) -> None:
+        """See ``Fabric.close``."""
+        self._open = False
+        for link in self._all():
+            link.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._transport.close()
+
+    # -- topics and posts -------------------------------------------------
+
+    async def join(self, topic: bytes) -> None:
+        """See ``Fabric.join``."""
+        if len(topic) != KEY_BYTES or len(self._topics) >= TOPICS_MAX:
+            raise UsageError(
+                f"no 32-byte topic, or more than {TOPICS_MAX} of them",
+                remedy="Make the id with hivelearn.swarm.topics.topic and leave what is unused.",
+            )
+        self._topics.add(topic)
+        self._show_all()
+
+    async def leave(self, topic: bytes) -> None:
+        """See ``Fabric.leave``."""
+        self._topics.discard(topic)
+        self._show_all()
+
+    async def publish(self, topic: bytes, data: bytes) -> None:
+        """See ``Fabric.publish``."""
+        if len(data) > POST_MAX_BYTES:
+            raise UsageError(
+                f"a post of {len(data)} bytes is above {POST_MAX_BYTES}",
+                remedy="Send it over a stream.",
+            )
+        for peer, links in list(self._links.items()):
+            link = links[0]
+            if topics.tag(topic, peer, link.wire.salt) in link.shown:
+                link.post(topics.tag(topic, self.key, link.wire.salt), data)
+
+    def subscribe(self, topic: bytes) -> Queue:
+        """See ``Fabric.subscribe``."""
+
+        def done(queue: Queue) -> None:
+            with contextlib.suppress(ValueError):
+                self._subscriptions[topic].remove(queue)
+
+        queue = Queue(done)
+        self._subscriptions.setdefault(topic, []).append(queue)
+        return queue
+
+    # -- peers and streams ------------------------------------------------
+
+    def on_peer(self, callback: OnPeer) -> None:
+        """See ``Fabric.on_peer``."""
+        self._callbacks.append(callback)
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """See ``Fabric.handle``."""
+        self._handlers[protocol] = handler
+
+    async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Channel:
+        """See ``Fabric.open_stream``."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while peer not in self._links:
+                    self._came.clear()
+                    await self._came.wait()
+        except TimeoutError:
+            raise UnreachableError(f"no connection to {peer.hex()[:8]} in {timeout_s:g} s") from None
+        return self._links[peer][0].open(protocol)
+
+    def peers(self) -> frozenset[bytes]:
+        """See ``Fabric.peers``."""
+        return frozenset(self._links)
+
+    def views(self) -> list[PeerView]:
+        """See ``Fabric.views``."""
+        up = [
+            PeerView(
+                key=peer,
+                address=next((one.wire.address for one in links if one.wire.address), ""),
+                seen=True,
+                reachable=True,
+                verified=True,
+                failing="",
+                bytes_in=sum(one.bytes_in for one in links),
+                bytes_out=sum(one.bytes_out for one in links),
+            )
+            for peer, links in sorted(self._links.items())
+        ]
+        return up + [view for view in self._transport.views() if view.key not in self._links]
+
+    # -- Owner of the links -----------------------------------------------
+
+    def opened(self, link: Link, channel: Channel, protocol: str) -> None:
+        """See ``Owner.opened``."""
+        handler = self._handlers.get(protocol)
+        if handler is None:
+            channel.abort()
+        else:
+            self._spawn(self._serve(handler, link.peer, channel))
+
+    def posted(self, link: Link, tag: bytes, data: bytes) -> None:
+        """See ``Owner.posted``."""
+        topic = topics.recognise(self._topics, link.peer, link.wire.salt).get(tag)
+        for queue in self._subscriptions.get(topic, []) if topic is not None else []:
+            queue.put(link.peer, data)
+
+    def gone(self, link: Link) -> None:
+        """See ``Owner.gone``."""
+        links = self._links.get(link.peer, [])
+        if link in links:
+            links.remove(link)
+        if not links and self._links.pop(link.peer, None) is not None:
+            self._tell(link.peer, up=False)
+
+    # ---------------------------------------------------------------------
+
+    def _attach(self, link: Link) -> None:
+        if not self._open:
+            link.wire.hang_up()
+            return
+        for old in list(self._links.get(link.peer, [])):
+            # A peer dials once: a second connection means that it started anew.
+            if old.dialled == link.dialled:
+                old.close(goodbye=False)
+        first = link.peer not in self._links
+        self._links.setdefault(link.peer, []).append(link)
+        link.attach(self)
+        self._show(link)
+        self._came.set()
+        if first:
+            self._tell(link.peer, up=True)
+
+    async def _serve(self, handler: Handler, peer: bytes, channel: Channel) -> None:
+        try:
+            await handler(peer, channel)
+        except HivelearnError as error:
+            _log.debug("stream of %s reset: %s", peer.hex()[:8], error.what)
+            channel.abort()
+        except Exception:
+            # Whatever a peer made a handler do, it costs that peer one stream.
+            _log.exception("a stream handler failed; the stream is reset")
+            channel.abort()
+        except asyncio.CancelledError:
+            channel.abort()
+            raise
+        else:
+            channel.end()
+
+    async def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PING_S)
+            for link in self._all():
+                if loop.time() - link.heard_at > DEAD_S:
+                    link.close(goodbye=False)
+                else:
+                    link.ping()
+
+    def _tell(self, peer: bytes, *, up: bool) -> None:
+        for callback in self._callbacks:
+            callback(peer, up)
+
+    def _show_all(self) -> None:
+        for link in self._all():
+            self._show(link)
+
+    def _show(self, link: Link) -> None:
+        # Sorted by tag: the order of our topics says nothing about them.
+        link.show(sorted(topics.tag(one, self.key, link.wire.salt) for one in self._topics))
+
+    def _all(self) -> list[Link]:
+        return [link for links in self._links.values() for link in links]
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
