@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hivelearn.device.governor import Governor
 from hivelearn.device.permit import FULL, QUARTER, REST, SAFETY
 from hivelearn.device.reading import Reading, known
-from hivelearn.device.schedule import pull
 from hivelearn.errors import UsageError
 
 COOL = Reading(cpu_c=known(60.0), has_battery=known(value=False))
@@ -187,35 +186,3 @@ def test_a_recheck_that_is_no_time_is_refused(wrong):
 
 def test_the_real_doors_open_on_this_machine():
     assert list(Governor(sleep=lambda _: True).paced([1])) in ([1], [])  # [] on a hot machine
-
-
-def ends(world, work, slice_s=3.0, **doors):
-    slice_ = pull(work, world.governor(**doors), slice_s=slice_s, monotonic=lambda: world.now_s)
-    return slice_.items, slice_.end
-
-
-def test_a_slice_ends_with_its_time_its_work_or_its_permit():
-    world = World()
-    work = world.work(5)
-    assert ends(world, work) == ((0, 1, 2), "time")
-    assert ends(world, work) == ((3, 4), "finished")
-    assert ends(world, work) == ((), "finished")
-    world.reading_at = lambda _: replace(COOL, cpu_c=known(99.0))
-    assert ends(world, world.work(5)) == ((), "rest")
-
-
-def test_a_slice_makes_progress_however_short_it_is():
-    world = World()
-    assert ends(world, world.work(5), slice_s=0.001) == ((0,), "time")
-
-
-def test_a_slice_keeps_its_duty_and_can_be_stopped():
-    world = World(lambda _: BLIND)
-    assert ends(world, world.work(5)) == ((0,), "time")
-    assert world.slept == [3.0]
-    assert ends(world, world.work(5), sleep=lambda _: True) == ((0,), "stopped")
-
-
-def test_a_slice_without_time_is_refused():
-    with pytest.raises(UsageError):
-        pull(iter(()), World().governor(), slice_s=0.0)
