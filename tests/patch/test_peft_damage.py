@@ -1,0 +1,132 @@
+"""A folder that is no plain LoRA, or no longer, is refused in a sentence; nothing is unpickled."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, AdapterError
+
+Q = "base_model.model.q.lora_"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of ours, good until somebody damages it."""
+    return Adapter({"q": (torch.ones(2, 3), torch.ones(5, 2))}, 2, 4.0).save(tmp_path)
+
+
+def test_the_folder_is_good(folder):
+    adapter = Adapter.load(folder)
+    assert (adapter.rank, adapter.alpha, list(adapter.factors)) == (2, 4.0, ["q"])
+
+
+def _config(**changes):
+    def damage(folder):
+        table = json.loads((folder / CONFIG_FILE).read_text()) | changes
+        (folder / CONFIG_FILE).write_text(json.dumps(table))
+
+    return damage
+
+
+def _weights(**tensors):
+    named = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
+    return lambda folder: safetensors.torch.save_file(named, folder / WEIGHTS_FILE)
+
+
+def _factor_pair(a, b, module="q"):
+    prefix = f"base_model.model.{module}.lora_"
+    tensors = {f"{prefix}A.weight": a, f"{prefix}B.weight": b}
+    return lambda folder: safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE)
+
+
+def _write(name, data):
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def _pickled(folder):
+    (folder / WEIGHTS_FILE).rename(folder / "adapter_model.bin")
+
+
+A, B = torch.ones(2, 3), torch.ones(5, 2)
+DAMAGE = {
+    "no config": lambda folder: (folder / CONFIG_FILE).unlink(),
+    "a folder as config": lambda folder: [
+        (folder / CONFIG_FILE).unlink(),
+        (folder / CONFIG_FILE).mkdir(),
+    ],
+    "config is cut": _write(CONFIG_FILE, b'{"peft_type": "LO'),
+    "config is binary": _write(CONFIG_FILE, b"\xff\xfe\x00"),
+    "config is a list": _write(CONFIG_FILE, b"[]"),
+    "config is deep": _write(CONFIG_FILE, b"[" * 200_000),
+    "no type": _config(peft_type=None),
+    "another type": _config(peft_type="IA3"),
+    "alpha is text": _config(lora_alpha="much"),
+    "alpha is a list": _config(lora_alpha=[1]),
+    "alpha is negative": _config(lora_alpha=-8),
+    "alpha is infinite": _config(lora_alpha=float("inf")),
+    "alpha is no number": _config(lora_alpha=float("nan")),
+    "patterns are a list": _config(alpha_pattern=["q"]),
+    "a pattern is no regular expression": _config(alpha_pattern={"(": 1}),
+    "a setting of a later PEFT": _config(use_something_new=True),
+    "LoRA-GA": _config(init_lora_weights="lora_ga"),
+    "LoftQ": _config(init_lora_weights="loftq"),
+    "CorDA": _config(init_lora_weights="corda"),
+    "a beginning of a later PEFT": _config(init_lora_weights="residual_of_something"),
+    "a beginning that is a list": _config(init_lora_weights=["pissa"]),
+    "replicated layers": _config(layer_replication=[[0, 2]]),
+    "pickled weights": _pickled,
+    "weights are cut": lambda folder: _write(
+        WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()[:-1]
+    )(folder),
+    "weights are empty": _write(WEIGHTS_FILE, b""),
+    "weights are a folder": lambda folder: [
+        (folder / WEIGHTS_FILE).unlink(),
+        (folder / WEIGHTS_FILE).mkdir(),
+    ],
+    "no factors": _weights(),
+    "a replaced embedding": _weights(base_model__model__embed_tokens__weight=A),
+    "A without B": _weights(base_model__model__q__lora_A__weight=A),
+    "B without A": _weights(base_model__model__q__lora_B__weight=B),
+    "no prefix": _weights(q__lora_A__weight=A, q__lora_B__weight=B),
+    "a base weight": _factor_pair(A, B, "q.base_layer"),
+    "a vector": _factor_pair(torch.ones(2), B),
+    "a number": _factor_pair(torch.tensor(1.0), torch.tensor(1.0)),
+    "a convolution": _factor_pair(torch.ones(2, 3, 1, 1), torch.ones(5, 2, 1, 1)),
+    "two ranks in one module": _factor_pair(torch.ones(3, 3), B),
+    "rank 0": _factor_pair(torch.ones(0, 3), torch.ones(5, 0)),
+    "integers": _factor_pair(A.int(), B.int()),
+    "two types": _factor_pair(A, B.half()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_folder_is_refused_with_a_remedy(folder, damage):
+    damage(folder)
+    with pytest.raises(AdapterError) as caught:
+        Adapter.load(folder)
+    assert len(caught.value.remedy) > 10
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(AdapterError, match="save_pretrained"):
+        Adapter.load(tmp_path / "nowhere")
+
+
+def test_pickled_weights_are_never_opened(folder, tmp_path):
+    """A pickle runs code when opened; this one would leave a trace."""
+    trace = tmp_path / "trace"
+    (folder / WEIGHTS_FILE).unlink()
+    bomb = b"cbuiltins\nopen\n(V" + str(trace).encode() + b"\nVw\ntR."
+    (folder / "adapter_model.bin").write_bytes(bomb)
+    (folder / "adapter_model.pt").write_bytes(bomb)
+    with pytest.raises(AdapterError, match=r"holds no adapter_model\.safetensors") as caught:
+        Adapter.load(folder)
+    assert "pickled" in caught.value.remedy
+    assert not trace.exists()
+
+
+def test_what_later_versions_leave_switched_off_is_no_obstacle(folder):
+    _config(use_something_new=False, something_else=None, more=[], runtime_config={"a": 1})(folder)
+    assert Adapter.load(folder).rank == 2
