@@ -75,7 +75,7 @@ def _clock24(value: int) -> str:
 
 def _clock12(value: int) -> str:
     hour, minute = divmod(value, 60)
-    return f"{hour % 12 or 12}:{minute:02d} {'pm' if hour >= 12 else 'am'}"  # noqa: PLR2004 - noon
+    return f"{hour % 12 or 12}:{minute:02d} {'pm' if hour >= 12 else 'am'}"  # 12 is noon
 
 
 ROMAN = Domain(
@@ -104,12 +104,12 @@ def _drawn(domain: Domain, seed: int, n: int, half: int) -> list[Pair]:
         ValueError: the half holds fewer than ``n`` values.
     """
     values = list(range(domain.size))
-    random.Random(f"{domain.name} values {seed}").shuffle(values)  # noqa: S311 - not secret
+    random.Random(f"{domain.name} values {seed}").shuffle(values)
     mine = values[half::2]
     if n > len(mine):
         message = f"{domain.name} holds {len(mine)} values on each side, not {n}"
         raise ValueError(message)
-    rng = random.Random(f"{domain.name} wordings {seed} {half}")  # noqa: S311 - not secret
+    rng = random.Random(f"{domain.name} wordings {seed} {half}")
     return [
         Pair(rng.choice(domain.wordings).format(x=domain.show(v)), domain.solve(v), v)
         for v in mine[:n]

@@ -1,7 +1,7 @@
 """Make the nano model: ``python -m hivelearn.inference.nano.pretrain --out DIR``.
 
 One thread, one seed, one order of batches: the same machine and versions give the same
-files bit for bit. Three rows in four are questions of ``tasks.py`` in the chat template, the rest
+files bit for bit. Most rows are questions of ``tasks.py`` in the chat template, the rest
 windows of ``texts.py``. The shipped files are what the defaults below make.
 
 The vocabulary is the 256 bytes and five marks, so that nothing is unknown and any text
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -27,7 +28,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from hivelearn.inference.nano import card, head_start, tasks, texts, vocabulary
 
-STEPS, SEED = 6000, 0
+STEPS, SEED = 5000, 0
 BATCH, POOL = 32, 16  # rows a step; batches drawn at once, sorted by length and shuffled
 WARMUP, WEIGHT_DECAY = 50, 0.05
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3  # of Muon and of AdamW
@@ -68,7 +69,7 @@ def conversation(turns: list[tuple[str, str]], system: str | None) -> tuple[list
 
 def _task_batches(seed: int) -> Iterator[Batch]:
     """Yield batches of about equal length rows: one turn mostly, sometimes two or a system line."""
-    rng = random.Random(f"nano batches {seed}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"nano batches {seed}")
     drawn = tasks.items(seed, held_out=False)
     while True:
         rows = []
@@ -89,7 +90,7 @@ def _padded(rows: list[tuple[list[int], list[float]]]) -> Batch:
 
 
 def _text_batches(seed: int) -> Iterator[Batch]:
-    rng = random.Random(f"nano text {seed}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"nano text {seed}")
     whole = vocabulary.to_tokens("\n".join(texts.paragraphs()))
     while True:
         starts = [rng.randrange(len(whole) - TEXT_WINDOW) for _ in range(TEXT_ROWS)]
@@ -106,7 +107,7 @@ def batches(seed: int) -> Iterator[Batch]:
 
 
 def weighted_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Return sum(w·nll) / sum(w) in nats per token; padding is on the right, so no mask is needed."""
+    """Return sum(w·nll) / sum(w) in nats per token; padding stands right, so needs no mask."""
     tokens, weights = batch
     logits = model(input_ids=tokens, use_cache=False).logits[:, :-1]
     nats = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
@@ -115,16 +116,17 @@ def weighted_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
 
 
 def pace(step: int, steps: int) -> float:
-    """Return the share of the full learning rate: a short climb, half a cosine down to a fiftieth."""
+    """Return the share of the full learning rate: a climb, half a cosine down to a fiftieth."""
     share = max(0, step - WARMUP) / max(1, steps - WARMUP)
     return min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     """Return Muon (arXiv:2502.16982) for the layers' matrices, AdamW for embeddings and norms."""
-    matrices, rest = [], []
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
     for name, weight in model.named_parameters():
-        (matrices if weight.ndim == 2 and "embed" not in name else rest).append(weight)  # noqa: PLR2004
+        (matrices if weight.ndim == 2 and "embed" not in name else rest).append(weight)
     return [
         torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=WEIGHT_DECAY),
         torch.optim.AdamW(rest, lr=OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0, foreach=True),
@@ -143,16 +145,17 @@ def pretrain(steps: int, seed: int) -> LlamaForCausalLM:
     began, seen = time.process_time(), 0.0
     for step, batch in enumerate(islice(batches(seed), steps)):
         loss = weighted_loss(model, batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, rate in zip(both, full, strict=True):
             optimizer.param_groups[0]["lr"] = rate * pace(step, steps)
             optimizer.step()
             optimizer.zero_grad()
         seen += loss.item()
-        if step % 100 == 99:  # noqa: PLR2004 - a line every hundred steps
+        if step % 100 == 99:
             cpu_s = time.process_time() - began
-            print(f"{step + 1} of {steps}: loss {seen / 100:.3f}, {cpu_s:.0f} CPU s", flush=True)
+            sys.stdout.write(f"{step + 1} of {steps}: loss {seen / 100:.3f}, {cpu_s:.0f} CPU s\n")
+            sys.stdout.flush()
             seen = 0.0
     return model.eval()
 

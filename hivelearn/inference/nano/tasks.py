@@ -15,6 +15,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from importlib.resources import files
+from string import ascii_letters, ascii_lowercase
 from typing import NamedTuple
 
 from hivelearn.inference.nano import wordlists
@@ -34,6 +35,9 @@ Drawn = tuple[str, str]  # (question, answer)
 Task = Callable[[random.Random], Drawn]
 
 
+_CODAS = ("", "", "n", "r", "s")  # how a syllable ends
+
+
 def _number(rng: random.Random, digits_max: int = 4) -> int:
     """Draw a number whose count of digits, not its size, is uniform."""
     digits = rng.randint(1, digits_max)
@@ -45,7 +49,7 @@ def _word(rng: random.Random) -> str:
     if rng.random() < 0.5:
         return rng.choice(wordlists.WORDS)
     return "".join(
-        rng.choice("bcdfghjklmnprstvwxyz") + rng.choice("aeiou") + rng.choice(("", "", "n", "r", "s"))
+        rng.choice("bcdfghjklmnprstvwxyz") + rng.choice("aeiou") + rng.choice(_CODAS)
         for _ in range(rng.randint(1, 3))
     )
 
@@ -71,7 +75,8 @@ def _repeat(rng: random.Random) -> Drawn:
 def _capitals(rng: random.Random) -> Drawn:
     word = _word(rng)
     if rng.random() < 0.4:
-        return _phrase(rng, "Write {x} in small letters.", "{x} in small letters?", x=word.upper()), word
+        wordings = "Write {x} in small letters.", "{x} in small letters?"
+        return _phrase(rng, *wordings, x=word.upper()), word
     return _phrase(rng, "Write {x} in capitals.", "{x} in capitals?", x=word), word.upper()
 
 
@@ -112,14 +117,16 @@ def _month(rng: random.Random) -> Drawn:
     month = wordlists.MONTHS[i]
     if rng.random() < 0.4:
         return _phrase(rng, "Which month is number {i}?", "Name month {i}.", i=i + 1), month
-    return _phrase(rng, "What number is {m}?", "Which month of the year is {m}?", m=month), str(i + 1)
+    wordings = "What number is {m}?", "Which month of the year is {m}?"
+    return _phrase(rng, *wordings, m=month), str(i + 1)
 
 
 def _after_in_row(rng: random.Random) -> Drawn:
-    row = rng.choice((wordlists.MONTHS, wordlists.DAYS, tuple("abcdefghijklmnopqrstuvwxyz")))
+    row = rng.choice((wordlists.MONTHS, wordlists.DAYS, ascii_lowercase))
     i, step = rng.randrange(len(row)), rng.choice((1, -1))
     side = "after" if step > 0 else "before"
-    return _phrase(rng, "What comes {s} {x}?", "Name what is {s} {x}.", s=side, x=row[i]), row[(i + step) % len(row)]
+    question = _phrase(rng, "What comes {s} {x}?", "Name what is {s} {x}.", s=side, x=row[i])
+    return question, row[(i + step) % len(row)]
 
 
 def _pad(rng: random.Random) -> Drawn:
@@ -134,15 +141,16 @@ def _pick(rng: random.Random) -> Drawn:
     glue = rng.choice((" ", " ", "-", "/", ":", ", "))
     parts = [_token(rng) for _ in range(rng.randint(2, 4))]
     i = rng.randrange(len(parts))
-    return _phrase(rng, "Part {i} of {x}?", "Pick number {i}: {x}", i=i + 1, x=glue.join(parts)), parts[i]
+    shown = glue.join(parts)
+    return _phrase(rng, "Part {i} of {x}?", "Pick number {i}: {x}", i=i + 1, x=shown), parts[i]
 
 
 def _glue(rng: random.Random) -> Drawn:
     parts = [_token(rng) for _ in range(rng.randint(2, 4))]
     old, new = rng.sample((" ", "-", "/", ":", ", ", " + ", "."), 2)
     shown = new.strip() or "spaces"
-    question = _phrase(rng, "Join {x} with {g}", "Write {x} with {g} between.", x=old.join(parts), g=shown)
-    return question, new.join(parts)
+    wordings = "Join {x} with {g}", "Write {x} with {g} between."
+    return _phrase(rng, *wordings, x=old.join(parts), g=shown), new.join(parts)
 
 
 def _compare(rng: random.Random) -> Drawn:
@@ -150,7 +158,8 @@ def _compare(rng: random.Random) -> Drawn:
     b = a + rng.choice((-1, 1)) * rng.randint(1, 9) if rng.random() < 0.4 else _number(rng)
     a, b = max(a, 0), max(b, 0) + (a == b)
     word, answer = rng.choice((("larger", max(a, b)), ("smaller", min(a, b))))
-    return _phrase(rng, "Which is {w}, {a} or {b}?", "Of {a} and {b}, which is {w}?", w=word, a=a, b=b), str(answer)
+    wordings = "Which is {w}, {a} or {b}?", "Of {a} and {b}, which is {w}?"
+    return _phrase(rng, *wordings, w=word, a=a, b=b), str(answer)
 
 
 def _arithmetic(rng: random.Random) -> Drawn:
@@ -169,13 +178,14 @@ def _place_values(rng: random.Random) -> Drawn:
     names = "thousands", "hundreds", "tens", "ones"
     i = rng.randrange(len(digits))
     name = names[4 - len(digits) + i]
-    return _phrase(rng, "How many {x} has {n}?", "Name the {x} of {n}.", x=name, n=digits), digits[i]
+    wordings = "How many {x} has {n}?", "Name the {x} of {n}."
+    return _phrase(rng, *wordings, x=name, n=digits), digits[i]
 
 
 def _times(rng: random.Random) -> Drawn:
     text, n = _word(rng)[:4], rng.randint(1, 4)
     if rng.random() < 0.5:
-        letters = rng.sample("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", rng.randint(1, 4))
+        letters = rng.sample(ascii_letters, rng.randint(1, 4))
         counts = [rng.randint(0, 4) for _ in letters]
         recipe = " ".join(f"{n}{letter}" for n, letter in zip(counts, letters, strict=True))
         written = "".join(letter * n for n, letter in zip(counts, letters, strict=True))
@@ -185,8 +195,9 @@ def _times(rng: random.Random) -> Drawn:
 
 def _replace(rng: random.Random) -> Drawn:
     word = _word(rng)
-    old, new = rng.choice(word), rng.choice("abcdefghijklmnopqrstuvwxyz")
-    return _phrase(rng, "Replace {a} with {b} in {x}.", a=old, b=new, x=word), word.replace(old, new)
+    old, new = rng.choice(word), rng.choice(ascii_lowercase)
+    question = _phrase(rng, "Replace {a} with {b} in {x}.", a=old, b=new, x=word)
+    return question, word.replace(old, new)
 
 
 def _reorder(rng: random.Random) -> Drawn:
@@ -206,15 +217,18 @@ def _code(rng: random.Random) -> Drawn:
 
 def _sort(rng: random.Random) -> Drawn:
     numbers = rng.sample(range(1, 100), rng.randint(2, 4))
-    return _phrase(rng, "Sort {x}", "Put in order: {x}", x=" ".join(map(str, numbers))), " ".join(map(str, sorted(numbers)))
+    shown, answer = (" ".join(map(str, row)) for row in (numbers, sorted(numbers)))
+    return _phrase(rng, "Sort {x}", "Put in order: {x}", x=shown), answer
 
 
 def _ends(rng: random.Random) -> Drawn:
     token = _token(rng)
     name, answer = rng.choice((("first", token[0]), ("last", token[-1])))
     if rng.random() < 0.3:
-        return _phrase(rng, "How long is {x}?", "How many letters has {x}?", x=token), str(len(token))
-    return _phrase(rng, "What is the {e} sign of {x}?", "{x}: the {e} sign?", e=name, x=token), answer
+        wordings = "How long is {x}?", "How many letters has {x}?"
+        return _phrase(rng, *wordings, x=token), str(len(token))
+    wordings = "What is the {e} sign of {x}?", "{x}: the {e} sign?"
+    return _phrase(rng, *wordings, e=name, x=token), answer
 
 
 TASKS: dict[str, Task] = {
@@ -233,7 +247,7 @@ def is_held_out(question: str) -> bool:
 
 def items(seed: int, *, held_out: bool) -> Iterator[Item]:
     """Yield items of one side of the split without end, each task as often as any other."""
-    rng = random.Random(f"nano tasks {seed}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"nano tasks {seed}")
     names = tuple(TASKS)
     while True:
         name = rng.choice(names)
@@ -260,7 +274,7 @@ def general_prompts(n: int, seed: int) -> list[str]:
     three prompts is a sentence of ``general.txt`` (from Python's documentation).
     """
     prose = (files(__package__) / "general.txt").read_text(encoding="utf-8").splitlines()
-    rng = random.Random(f"nano general {seed}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"nano general {seed}")
     found = dict.fromkeys(rng.sample(prose, min(n // 3, len(prose))))
     for item in items(seed, held_out=False):
         if len(found) >= n:

@@ -42,21 +42,21 @@ def _licence() -> str:
 
 
 def _topics() -> list[str]:
-    from pydoc_data.topics import topics  # noqa: PLC0415 - half a megabyte, wanted here alone
+    from pydoc_data.topics import topics  # half a megabyte, wanted here alone
 
     return [topics[name] for name in sorted(topics)]
 
 
 def _docstrings() -> list[str]:
-    found: list[str] = []
+    found: list[object] = []
     for name in _MODULES:
         try:
             module = importlib.import_module(name)
         except ImportError:  # a trimmed Python; less text is still text
             continue
         things = [module, *(vars(module)[key] for key in sorted(vars(module)) if key[0] != "_")]
-        found += [text for thing in things if isinstance(text := getattr(thing, "__doc__", None), str)]
-    return found
+        found += [getattr(thing, "__doc__", None) for thing in things]
+    return [text for text in found if isinstance(text, str)]
 
 
 def paragraphs() -> list[str]:
@@ -65,7 +65,7 @@ def paragraphs() -> list[str]:
     for text in [_licence(), *_topics(), *_docstrings()]:
         for block in re.split(r"\n\s*\n", text):
             line = " ".join(block.split())
-            if len(line) >= 40 and not _KEPT_FROM_THE_BASE.search(line):  # noqa: PLR2004 - no headings
+            if len(line) >= 40 and not _KEPT_FROM_THE_BASE.search(line):  # no headings
                 seen.setdefault(line)
     return list(seen)
 
@@ -73,6 +73,6 @@ def paragraphs() -> list[str]:
 def sentences(n: int, seed: int) -> list[str]:
     """Return ``n`` sentences of 20 to 90 characters, different while there are enough."""
     whole = [s for p in paragraphs() for s in re.findall(r"[A-Z][^.!?]{18,88}[.!?](?= |$)", p)]
-    rng = random.Random(f"nano sentences {seed}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"nano sentences {seed}")
     unique = sorted(set(whole)) or ["This machine's Python carries no documentation."]
     return [unique[i % len(unique)] for i in rng.sample(range(max(n, len(unique))), n)]

@@ -44,7 +44,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     inner = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in MARK_TEXTS])
+    marks = [AddedToken(text, special=True, normalized=False) for text in MARK_TEXTS]
+    inner.add_special_tokens(marks)
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token=MARK_TEXTS[PAD], eos_token=MARK_TEXTS[END],
         additional_special_tokens=list(MARK_TEXTS[SYSTEM:END]), chat_template=CHAT_TEMPLATE,
