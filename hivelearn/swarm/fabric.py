@@ -69,6 +69,9 @@ class Subscription(Protocol):
     async def get(self) -> tuple[bytes, bytes]:
         """Return the next (peer, data)."""
 
+    def close(self) -> None:
+        """Stop listening."""
+
 
 Handler = Callable[[bytes, Stream], Awaitable[None]]
 
@@ -143,9 +146,9 @@ class Fabric(Protocol):
 class FabricConfig:
     """Where to listen and whom to look for; each fabric reads what concerns it."""
 
-    listen: str = "0.0.0.0:0"  # noqa: S104 - a LAN node is meant to be reached
+    listen: str = "0.0.0.0:0"
     peers: Sequence[str] = ()  # "hl1…@host:port" or "host:port"
-    zeroconf: bool = True
+    discover: bool = True  # look for peers on the local network
     network: object | None = None  # memory fabric: its MemoryNetwork, None for the process-wide one
 
 

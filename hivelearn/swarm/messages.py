@@ -6,7 +6,7 @@ mistake; a kind of a later minor version decodes to None, which is nobody's faul
 """
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from hivelearn import codec
 from hivelearn.errors import PeerError
@@ -266,4 +266,5 @@ def decode(frame: bytes) -> Message | None:
     # Keys from 64 on are a later version's extras; all others must be exactly ours.
     known = {key: item for key, item in value.items() if key < _CRITICAL_KEYS}
     _require(list(known) == list(range(1, len(fields(record)) + 1)), "fields are missing or extra")
-    return record(*(tuple(item) if type(item) is list else item for item in known.values()))
+    items: list[Any] = [tuple(item) if type(item) is list else item for item in known.values()]
+    return record(*items)  # which judges every one of them

@@ -36,6 +36,7 @@ from hivelearn.swarm.limits import Bucket
 LINKS_MAX: Final = 256  # incoming
 TARGETS_MAX: Final = 256  # that zeroconf may make us dial
 PORT_TRIES: Final = 16
+ANYWHERE: Final = "0.0.0.0:0"
 SIMULTANEOUS_S: Final = 0.3
 _PARTS: Final = 3
 _log: Final = logging.getLogger("hivelearn.swarm")
@@ -52,7 +53,7 @@ class LanTransport:
         """
         self.address = ""
         self._keys, self._config = keys, config
-        self._listen = parse(config.listen, listening=True)
+        self._listen = parse(config.listen or ANYWHERE, listening=True)
         self._targets = [parse(peer) for peer in config.peers]
         self._dials: dict[Address, Dial] = {}
         self._links: dict[bytes, Link] = {}  # by routing id: those that dialled us
@@ -95,7 +96,7 @@ class LanTransport:
         self._spawn(self._listen_on(router, local))
         for target in self._targets:
             self._dial(local, target, after_s=0.0)
-        if self._config.zeroconf:
+        if self._config.discover:
             self._spawn(self._discover(me, local))
 
     async def close(self) -> None:
@@ -148,7 +149,7 @@ class LanTransport:
             elif (link := self._links.get(routing_id)) is not None:
                 link.receive(head, body, loop.time())
 
-    def _welcome(  # noqa: PLR0913 - one connection's whole story in one place
+    def _welcome(
         self,
         router: zmq.asyncio.Socket,
         routing_id: bytes,
@@ -194,7 +195,7 @@ class LanTransport:
         self._spawn(run())
 
     async def _discover(self, me: Address, local: Local) -> None:
-        from hivelearn.swarm.fabrics.lan_discovery import Discovery  # noqa: PLC0415 - if wanted
+        from hivelearn.swarm.fabrics.lan_discovery import Discovery
 
         def found(target: Address) -> None:
             known = {dial.key for dial in self._dials.values()}

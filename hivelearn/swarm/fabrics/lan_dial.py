@@ -20,7 +20,13 @@ from hivelearn.swarm import topics
 from hivelearn.swarm.fabric import PeerView
 from hivelearn.swarm.fabrics.lan_address import Address
 from hivelearn.swarm.fabrics.lan_desk import ask_desk
-from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, HelloError, curve_of, make_hello, read_hello
+from hivelearn.swarm.fabrics.lan_keys import (
+    DeviceKeys,
+    HelloError,
+    curve_of,
+    make_hello,
+    read_hello,
+)
 from hivelearn.swarm.fabrics.lan_sockets import LINGER_MS, dialling, send_now
 from hivelearn.swarm.fabrics.link import HEAD, Link, Wire
 
@@ -30,7 +36,7 @@ BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
 FRAMES_IN_A_ROW: Final = 32  # then others get the loop
 _PARTS: Final = 2
-_EVENTS: Final = {
+_EVENTS: Final[dict[int, str]] = {
     zmq.EVENT_CONNECTED: "encrypt",
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "hello",
 }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import zmq
 import zmq.asyncio
@@ -17,6 +17,7 @@ HANDSHAKE_MS: Final = 5_000  # a connection that does not finish CURVE by then i
 HEARTBEAT_MS: Final = 3_000
 SILENCE_MS: Final = 10_000
 UNREAD_FRAMES_MAX: Final = 16  # of one peer; beyond, its TCP connection waits
+CURVE_BYTES: Final = 1_024  # what encryption may add to a frame
 LINGER_MS: Final = 200  # for the goodbye on close
 
 
@@ -32,7 +33,7 @@ def _configure(socket: zmq.asyncio.Socket, keys: DeviceKeys, address: Address) -
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENCE_MS)
     socket.setsockopt(zmq.HEARTBEAT_TTL, SILENCE_MS)
-    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES)
+    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_MAX_BYTES + CURVE_BYTES)
     socket.setsockopt(zmq.RCVHWM, UNREAD_FRAMES_MAX)
     # No limit here: credit bounds what is unsent, and a full ROUTER would drop.
     socket.setsockopt(zmq.SNDHWM, 0)
@@ -66,7 +67,7 @@ def listening(
 def dialling(
     context: zmq.asyncio.Context, keys: DeviceKeys, address: Address, their_curve: bytes
 ) -> zmq.asyncio.Socket:
-    """Return a DEALER for one connection; it does not reconnect by itself and is not yet connected."""
+    """Return a DEALER for one connection, not yet connected; it never reconnects by itself."""
     socket = context.socket(zmq.DEALER)
     _configure(socket, keys, address)
     socket.curve_serverkey = z85.encode(their_curve)
@@ -75,12 +76,10 @@ def dialling(
     return socket
 
 
-def send_now(
-    socket: zmq.asyncio.Socket, parts: list[bytes], failed: Callable[[], None]
-) -> None:
+def send_now(socket: zmq.asyncio.Socket, parts: list[bytes], failed: Callable[[], None]) -> None:
     """Queue one message without waiting; call ``failed`` soon if the peer is lost."""
 
-    def look(future: "asyncio.Future[object]") -> None:
+    def look(future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and future.exception() is not None:
             failed()
 

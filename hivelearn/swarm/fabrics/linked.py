@@ -168,7 +168,9 @@ class LinkedFabric:
                     self._came.clear()
                     await self._came.wait()
         except TimeoutError:
-            raise UnreachableError(f"no connection to {peer.hex()[:8]} in {timeout_s:g} s") from None
+            raise UnreachableError(
+                f"no connection to {peer.hex()[:8]} in {timeout_s:g} s"
+            ) from None
         return self._links[peer][0].open(protocol)
 
     def peers(self) -> frozenset[bytes]:
@@ -240,7 +242,7 @@ class LinkedFabric:
         except HivelearnError as error:
             _log.debug("stream of %s reset: %s", peer.hex()[:8], error.what)
             channel.abort()
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged with its trace, and the node lives on
             # Whatever a peer made a handler do, it costs that peer one stream.
             _log.exception("a stream handler failed; the stream is reset")
             channel.abort()

@@ -1,0 +1,35 @@
+"""What the swarm asks of the node that runs it. The swarm knows no store and no trust."""
+
+from pathlib import Path
+from typing import Protocol
+
+from hivelearn.patch.notice import Notice
+
+
+class Library(Protocol):
+    """Implemented by the node over its shelf. Called from worker threads, several at once."""
+
+    def heads(self, topic: bytes) -> list[bytes]:
+        """Return the ids (32 bytes each) of the patches held for ``topic``."""
+
+    def envelope(self, patch_id: bytes) -> bytes | None:
+        """Return the envelope of a patch, as received."""
+
+    def payload(self, patch_id: bytes) -> Path | None:
+        """Return the complete payload file to serve, or None."""
+
+    def wants(self, notice: Notice) -> bool:
+        """Return whether to fetch: base, size and author policy are judged here."""
+
+    def partial(self, notice: Notice) -> Path:
+        """Return where the resumable partial file of a payload lies."""
+
+    def accept(self, notice: Notice, payload: Path) -> None:
+        """Take a payload whose every chunk is verified; ``payload`` is the partial file.
+
+        Raises:
+            PeerError: it is refused after all; it will not be fetched again in this run.
+        """
+
+    def blame(self, peer: bytes, code: str) -> None:
+        """Note that ``peer`` (device key) relayed what does not verify."""

@@ -1,0 +1,86 @@
+"""What the two halves of a member share: fabric, library, time, tasks, the blame book."""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hivelearn.errors import HivelearnError, PeerError
+from hivelearn.patch.notice import Notice, read_envelope
+from hivelearn.swarm import messages
+from hivelearn.swarm.fabric import POST_MAX_BYTES, Fabric
+from hivelearn.swarm.library import Library
+from hivelearn.swarm.limits import Limits
+from hivelearn.swarm.news import News
+
+_log: Final = logging.getLogger("hivelearn.swarm")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Time, chance and limits of one member, given from outside."""
+
+    unix_s: Callable[[], float] = time.time  # for certificates only, never for order
+    seed: int = 0  # order of chunks and spread of syncs
+    nonce: Callable[[int], bytes] = os.urandom  # session nonces: must not be guessed
+    limits: Limits = field(default_factory=Limits)
+    offload: Callable[..., Awaitable[Any]] = asyncio.to_thread  # for disk and hashing
+
+
+class Shell:
+    """One member's ties to the world."""
+
+    def __init__(self, fabric: Fabric, library: Library, setting: Setting) -> None:
+        """Bind them together."""
+        self.fabric, self.library, self.setting = fabric, library, setting
+        self.news = News()
+        self.rng = random.Random(setting.seed)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def read(self, envelope: bytes) -> Notice | None:
+        """Verify an envelope. Raises PeerError."""
+        return read_envelope(envelope, now_s=self.setting.unix_s())
+
+    def now(self) -> float:
+        """Return the loop's monotonic seconds."""
+        return asyncio.get_running_loop().time()
+
+    async def post(self, topic: bytes, message: messages.Message) -> None:
+        """Publish, unless it is too large for a post; then it travels by sync alone."""
+        frame = messages.encode(message)
+        if len(frame) <= POST_MAX_BYTES:
+            await self.fabric.publish(topic, frame)
+
+    async def blame(self, peer: bytes, code: str) -> None:
+        """Note that ``peer`` relayed what does not verify."""
+        self.news.blamed.append((peer, code))
+        await self.setting.offload(self.library.blame, peer, code)
+
+    async def blame_for(self, peer: bytes, error: HivelearnError) -> None:
+        """Blame ``peer`` if ``error`` is a relay's fault."""
+        if isinstance(error, PeerError) and error.fault == "relay":
+            await self.blame(peer, error.code)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` beside; its failure is recorded, never silent."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """End all tasks, then the fabric. May be called twice."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.fabric.close()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.news.failures.append(f"{type(error).__name__}: {error}")
+            _log.error("a part of the swarm stopped", exc_info=error)

@@ -1,0 +1,173 @@
+"""Anti-entropy: what do you hold that I have not heard of? Without I/O.
+
+One session, one direction: the opener pulls, the other side answers, and pulls
+in a session of its own. No fabric replays history, so this is what makes late
+joiners and healed partitions converge; gossip is only faster.
+
+::
+
+    opener                         other side
+    Greeting(nonce)        →
+                           ←       Greeting(nonce)
+    AskHeads(tags)         →
+                           ←       Heads(tag, patches) for each shared topic, Done
+    Want(patches)          →
+                           ←       Announce(envelope) for each, Done
+                                   (again until nothing is missing)
+
+Tags keep topics from strangers (``topics``). Envelopes are given only for
+patches that were told in the same session.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from hivelearn.errors import PeerError
+from hivelearn.patch.notice import Notice
+from hivelearn.swarm import topics
+from hivelearn.swarm.effects import Blame, Effect, Finish, Holds, Learned, Send
+from hivelearn.swarm.messages import (
+    HEADS_MAX,
+    TAGS_MAX,
+    WANTS_MAX,
+    Announce,
+    AskHeads,
+    Done,
+    Greeting,
+    Heads,
+    Message,
+    Want,
+)
+
+
+@dataclass(slots=True)
+class Pull:
+    """The opener's side of one session."""
+
+    me: bytes
+    peer: bytes
+    nonce: bytes
+    topics: frozenset[bytes]
+    knows: Callable[[bytes], bool]  # is this patch id known here?
+    read: Callable[[bytes], Notice | None]  # raises PeerError
+    shared: set[bytes] = field(default_factory=set)  # topics that the peer is in, too
+    missing: dict[bytes, bytes] = field(default_factory=dict)  # patch -> topic, to be asked
+    asked: dict[bytes, bytes] = field(default_factory=dict)  # patch -> topic, asked now
+    expected: dict[bytes, bytes] = field(default_factory=dict)  # tag -> topic
+
+
+def begin(pull: Pull) -> list[Effect]:
+    """Return the first thing to say."""
+    return [Send(Greeting(pull.nonce))]
+
+
+def step(pull: Pull, message: Message | None) -> list[Effect]:
+    """Return what follows from the peer's ``message`` (None: of a later version)."""
+    match message:
+        case Greeting(nonce) if not pull.expected:
+            return _ask_heads(pull, nonce)
+        case Heads(tag, patches) if tag in pull.expected:
+            return _compare(pull, pull.expected[tag], patches)
+        case Announce(envelope, held) if pull.asked:
+            return _learn(pull, envelope, held=held)
+        case Done():
+            return _next_wants(pull)
+        case None:
+            return []
+        case _:
+            return [Blame(pull.peer, "sync.unasked"), Finish()]
+
+
+def _ask_heads(pull: Pull, nonce: bytes) -> list[Effect]:
+    salt = topics.salt(pull.nonce, nonce)
+    chosen = sorted(pull.topics)[:TAGS_MAX]
+    pull.expected = topics.recognise(chosen, pull.peer, salt)
+    tags = sorted(topics.tag(one, pull.me, salt) for one in chosen)
+    return [Send(AskHeads(tuple(tags)))]
+
+
+def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[Effect]:
+    pull.shared.add(topic)
+    effects: list[Effect] = []
+    for patch in patches:
+        if pull.knows(patch):
+            effects.append(Holds(pull.peer, patch))
+        elif len(pull.missing) < HEADS_MAX:
+            pull.missing[patch] = topic
+    return effects
+
+
+def _next_wants(pull: Pull) -> list[Effect]:
+    # What was asked and not answered is gone from there; the next session sees.
+    batch = list(pull.missing)[:WANTS_MAX]
+    pull.asked = {patch: pull.missing.pop(patch) for patch in batch}
+    return [Send(Want(tuple(batch)))] if batch else [Finish()]
+
+
+def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[Effect]:
+    try:
+        notice = pull.read(envelope)
+    except PeerError as error:
+        return [Blame(pull.peer, error.code), Finish()] if error.fault == "relay" else []
+    if notice is None:
+        return []
+    topic = pull.asked.pop(notice.id, None)
+    if topic is None:
+        return [Blame(pull.peer, "sync.unasked"), Finish()]
+    return [Learned(topic, pull.peer, notice, held)]
+
+
+@dataclass(slots=True)
+class Offer:
+    """The answering side of one session. Its callables may read a disk."""
+
+    me: bytes
+    peer: bytes
+    nonce: bytes
+    topics: frozenset[bytes]
+    heads: Callable[[bytes], Iterable[bytes]]
+    envelope: Callable[[bytes], bytes | None]
+    holds: Callable[[bytes], bool]  # is the payload here?
+    salt: bytes = b""
+    told: set[bytes] = field(default_factory=set)
+    shared: set[bytes] = field(default_factory=set)
+
+
+def answer(offer: Offer, message: Message | None) -> list[Message]:
+    """Return the messages that answer ``message``.
+
+    Raises:
+        PeerError: it makes no sense at this point of a session.
+    """
+    match message:
+        case Greeting(nonce) if not offer.salt:
+            offer.salt = topics.salt(nonce, offer.nonce)
+            return [Greeting(offer.nonce)]
+        case AskHeads(tags) if offer.salt:
+            return _tell_heads(offer, tags)
+        case Want(patches):
+            return _tell_envelopes(offer, patches)
+        case None:
+            return []
+        case _:
+            raise PeerError("a message out of turn", code="sync.turn")
+
+
+def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[Message]:
+    known = topics.recognise(offer.topics, offer.peer, offer.salt)
+    answers: list[Message] = []
+    for topic in (known[tag] for tag in tags if tag in known):
+        patches = tuple(offer.heads(topic))[:HEADS_MAX]
+        offer.told.update(patches)
+        offer.shared.add(topic)
+        answers.append(Heads(topics.tag(topic, offer.me, offer.salt), patches))
+    return [*answers, Done()]
+
+
+def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[Message]:
+    answers: list[Message] = []
+    for patch in patches:
+        envelope = offer.envelope(patch) if patch in offer.told else None
+        if envelope is not None:
+            answers.append(Announce(envelope, held=offer.holds(patch)))
+    return [*answers, Done()]
