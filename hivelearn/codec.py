@@ -12,6 +12,7 @@ they compile regular expressions (tag 35), build cycles (tags 28, 29) and big
 decimals (tag 4) before the caller sees a value.
 """
 
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from hivelearn.errors import PeerError
@@ -19,6 +20,7 @@ from hivelearn.errors import PeerError
 Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int, Value] | None"
 
 DEPTH_MAX: Final = 8
+CRITICAL_KEYS: Final = 64  # in signed maps: unknown keys below are refused, others ignored
 UNIT: Final = 1_000_000  # fixed-point reals: one is 1e-6
 REAL_MAX: Final = 1e12
 _INT_MAX: Final = 2**64 - 1
@@ -34,6 +36,11 @@ class CodecError(PeerError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"not canonical: {what}")
+
+
+def ignorable(keys: Iterable[object]) -> bool:
+    """Return whether all these unknown keys of a signed map belong to later versions."""
+    return all(type(key) is int and key >= CRITICAL_KEYS for key in keys)
 
 
 def fixed(real: float) -> int:

@@ -180,7 +180,7 @@ def test_work_is_linear_in_what_came(shape):
         value = {
             "numbers": list(range(size)),
             "arrays": [[]] * size,
-            "map": {key: b"x" for key in range(size)},
+            "map": dict.fromkeys(range(size), b"x"),
             "one string": b"x" * size,
             "deep": [[[[[[[b"x" * size]]]]]]],
         }[shape]

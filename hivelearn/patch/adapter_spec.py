@@ -80,7 +80,7 @@ class AdapterSpec:
                 5: [*layers],
                 6: bool(shared),
                 **rest,
-            } if not rest:
+            } if codec.ignorable(rest):
                 pass
             case _:
                 raise SpecError("malformed")

@@ -1,9 +1,9 @@
 """The signed body of a record: everything a node must know before it asks for the payload.
 
 Keys 1 … 16 of one canonical map (table in ``Body``). Unknown keys up to 63 are
-critical and refused; keys from 64 on are for later versions and ignored (the
-signature covers the bytes as received, so nothing is lost). Reals are integers
-in units of 1e-6. Nothing here is looked up by name in a peer's text.
+critical and refused; keys from 64 on are for later versions and ignored, here and
+in the sections (the signature covers the bytes as received, so nothing is lost).
+Reals are integers in units of 1e-6. Nothing here is looked up by name in a peer's text.
 """
 
 import re
@@ -20,7 +20,7 @@ from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
 
 PATCH: Final = 1  # record kinds; the others come with later issues
-CRITICAL_KEYS: Final = 64
+_KEYS: Final = frozenset(range(1, 17))
 PARENTS_MAX: Final = 256
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -65,7 +65,7 @@ class RouterCard:
     def from_value(cls, value: object) -> Self:
         """Return the card in ``value`` or raise BodyError."""
         match value:
-            case {1: int(median), 2: int(ceiling), **rest} if not rest:
+            case {1: int(median), 2: int(ceiling), **rest} if codec.ignorable(rest):
                 _require_numbers(median, ceiling)
                 require(0 <= median <= fixed(LOSS_MAX), "card median out of range")
                 require(0 <= ceiling <= fixed(LOSS_MAX), "card ceiling out of range")
@@ -104,7 +104,7 @@ class Receipt:
                 4: int() | None as b,
                 5: int() | None as a,
                 **rest,
-            } if not rest:
+            } if codec.ignorable(rest):
                 _require_numbers(s, t, n, *(loss for loss in (b, a) if loss is not None))
                 require(min(s, t, n) >= 0, "receipt malformed")
                 require(n & (n - 1) == 0, "receipt counts records exactly")
@@ -189,7 +189,7 @@ class Body:
         Raises:
             BodyError: a field is missing, of the wrong type or out of range.
         """
-        require({k for k in value if k < CRITICAL_KEYS} == set(range(1, 17)), "keys")
+        require(codec.ignorable(value.keys() - _KEYS) and value.keys() >= _KEYS, "keys")
         match value:
             case {
                 1: int(kind),

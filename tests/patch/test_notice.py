@@ -272,6 +272,12 @@ def test_keys_from_64_on_are_kept_and_ignored(key):
     assert patch.body == PATCH.body
 
 
+@pytest.mark.parametrize("section", [9, 12, 13])
+def test_a_section_may_grow_as_the_body_may(section):
+    grown = _says(**{f"_{section}": BODY[section] | {64: "later"}})
+    assert read_envelope(grown, now_s=NOW).body == PATCH.body
+
+
 @pytest.mark.parametrize("kind", [0, 2, 99, 2**64 - 1])
 def test_a_kind_of_a_later_version_is_nobody_s_fault(kind):
     later = _signed(codec.encode({1: kind, 2: BODY[2], 3: BODY[3], 4: "anything"}))

@@ -8,12 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM as Auto
-from transformers import (
-    Gemma2Config,
-    GPT2Config,
-    LlamaConfig,
-    Qwen3Config,
-)
+from transformers import Gemma2Config, GPT2Config, LlamaConfig, Qwen3Config
 
 from hivelearn.patch.adapter import Adapter, AdapterError
 
