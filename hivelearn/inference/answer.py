@@ -41,7 +41,7 @@ class Answer:
         """Return the text alone."""
         return self.text
 
-    def correct(self, right: str, *, domain: str | None = None, subject: str | None = None) -> Any:  # noqa: ANN401
+    def correct(self, right: str, *, domain: str | None = None, subject: str | None = None) -> Any:
         """Journal what the answer should have been; it stays on this device.
 
         Args:

@@ -73,6 +73,9 @@ class Engine(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Return (d_out, d_in) of each linear module that a LoRA may target, sorted by name."""
 
+    def norms(self) -> Mapping[str, float]:
+        """Return the Frobenius norm of the weight of each module in :meth:`shapes`."""
+
     def check(self, adapter: "Adapter") -> None:
         """Raise AdapterMismatchError unless ``adapter`` fits this model."""
 

@@ -37,34 +37,66 @@ def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     where = pick_device(device)
+    wanted = _named_dtype(dtype)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder)
-            kind = getattr(torch, dtype) if dtype != "auto" else _pick_dtype(folder, config, where)
-            model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=kind)
+            model, told = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=wanted or _pick_dtype(folder, config, where),
+                output_loading_info=True,
+            )
             tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # transformers raises a dozen kinds for a bad folder
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise NoModelError(f"{folder} holds no causal language model: {reason[:300]}") from error
+    if getattr(config, "is_decoder", True) is False and not _causal_by_name(config):
+        raise NoModelError(f"{folder} holds an encoder ({config.model_type}), no causal model")
+    if missing := sorted(told["missing_keys"]):  # transformers draws them at random
+        raise NoModelError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}")
     model.to(where).eval().requires_grad_(requires_grad=False)
     return Loaded(model, tokenizer, folder)
+
+
+def _causal_by_name(config: Any) -> bool:
+    """Return whether a model that may be encoder or decoder was saved as a causal one.
+
+    The auto class opens BERT's kin too, and they would read the answer before giving it.
+    """
+    names = getattr(config, "architectures", None) or ()
+    return any("CausalLM" in name or name.startswith("GPT") for name in names)
+
+
+def _named_dtype(name: str) -> torch.dtype | None:
+    """Return the torch type of this name; None for "auto"."""
+    if name == "auto":
+        return None
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise UsageError(
+            f"{name!r} is no type of weights", remedy="Use 'auto', 'float32' or 'bfloat16'."
+        )
+    return found
 
 
 def pick_device(wanted: str) -> str:
     """Return a torch device name for ``wanted`` ("auto" or such a name)."""
     if wanted != "auto":
         try:
-            return str(torch.device(wanted))
-        except RuntimeError as error:
+            torch.empty(1, device=wanted).cpu()  # named rightly, and really here
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise UsageError(
-                f"{wanted!r} is no device", remedy="Use 'auto', 'cpu', 'cuda' or 'mps'."
+                f"there is no device {wanted!r} here",
+                remedy="Use 'auto', 'cpu', 'cuda' or 'mps'.",
             ) from error
+        return wanted
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _pick_dtype(folder: Path, config: Any, device: str) -> torch.dtype:  # noqa: ANN401
+def _pick_dtype(folder: Path, config: Any, device: str) -> torch.dtype:
     """bfloat16 where it is stored so and has kernels; float32 everywhere else.
 
     Small models stay in float32 on a CPU: they are fast enough, and training

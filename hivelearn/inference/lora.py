@@ -6,7 +6,7 @@ adapter is "active": the model that another thread or another library holds is
 the base again as soon as the call ends. Why not PEFT's injection: docs/adr/0001.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
     The output head is left out as PEFT's "all-linear" does: it is often tied to
     the embedding, and several servers refuse adapters on it.
     """
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = getattr(model, "get_output_embeddings", lambda: None)()
     shapes = {}
     for name, module in model.named_modules():
         if module is head or not header.allowed(name):
@@ -38,6 +38,15 @@ def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
         elif isinstance(module, Conv1D):  # GPT-2 keeps its weights transposed
             shapes[name] = (module.nf, module.nx)
     return dict(sorted(shapes.items()))
+
+
+def weight_norms(model: torch.nn.Module, names: Iterable[str]) -> dict[str, float]:
+    """Return the Frobenius norm of the weight of each named linear layer."""
+    modules = dict(model.named_modules())
+    return {
+        name: float(torch.linalg.vector_norm(modules[name].weight, dtype=torch.float32))
+        for name in names
+    }
 
 
 def check(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> None:
@@ -72,7 +81,7 @@ def applied(model: torch.nn.Module, factors: Factors, scale: float) -> Iterator[
             handle.remove()
 
 
-def _hook(a: Tensor, b: Tensor, scale: float) -> Any:  # noqa: ANN401 - torch's hook type is open
+def _hook(a: Tensor, b: Tensor, scale: float) -> Any:
     def add(_module: object, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         x = args[0].to(a.dtype)
         changed = output + F.linear(F.linear(x, a), b) * scale

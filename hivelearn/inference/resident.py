@@ -19,6 +19,7 @@ from hivelearn.inference import lora
 from hivelearn.inference.engine import Gradients, Sampling
 from hivelearn.inference.loading import Loaded
 from hivelearn.inference.rows import ANSWER, CONTENT, PARTS, Row, Rower
+from hivelearn.inference.speaking import Speaker
 from hivelearn.patch.adapter import Adapter
 
 LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
@@ -48,6 +49,7 @@ class ResidentEngine:
         self.rower = Rower(self._tokenizer, self._end_ids, context)
         self._context: int | None = context
         self._shapes = lora.linear_shapes(self._model)
+        self._norms: Mapping[str, float] | None = None
         self._lock = threading.RLock()
         by_vocabulary = LOGITS_MAX // config.vocab_size
         self._batch_tokens = min(max(by_vocabulary, BATCH_TOKENS[0]), BATCH_TOKENS[1])
@@ -58,13 +60,19 @@ class ResidentEngine:
         return f"ResidentEngine({type(self._model).__name__}, {count:,} parameters, {self._device})"
 
     @property
-    def model(self) -> Any:  # noqa: ANN401 - any transformers causal LM
+    def model(self) -> Any:
         """The base model itself, without any adapter."""
         return self._model
 
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """See :class:`Engine`."""
         return self._shapes
+
+    def norms(self) -> Mapping[str, float]:
+        """See :class:`Engine`. Summed once."""
+        if self._norms is None:
+            self._norms = lora.weight_norms(self._model, self._shapes)
+        return self._norms
 
     def check(self, adapter: Adapter) -> None:
         """See :class:`Engine`."""
@@ -74,7 +82,8 @@ class ResidentEngine:
         if adapter is None:
             return nullcontext()
         self.check(adapter)
-        factors = {n: (a.to(self._device), b.to(self._device)) for n, (a, b) in _items(adapter)}
+        place = (self._device, torch.float32)  # PEFT computes adapters of 16 bits in 32
+        factors = {name: (a.to(*place), b.to(*place)) for name, (a, b) in _items(adapter)}
         return lora.applied(self._model, factors, adapter.scale)
 
     def generate(
@@ -85,18 +94,30 @@ class ResidentEngine:
         on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
         """See :class:`Engine`. Rows are padded on the left and answered longest first."""
+        sampled = sampling.temperature > 0
         answers: dict[int, str] = {}
-        with self._lock, self._applied(adapter), torch.inference_mode():
-            # fork_rng: sampling must not move the random state of the caller's own program.
-            with torch.random.fork_rng(enabled=sampling.temperature > 0):
-                if sampling.temperature > 0:
-                    torch.manual_seed(sampling.seed)
-                for batch in _batches(rows, self._batch_tokens):
-                    for index, text in zip(
-                        batch, self._complete([rows[i] for i in batch], sampling, on_text)
-                    ):
-                        answers[index] = text
+        # fork_rng: sampling must not move the random state of the caller's own program.
+        with (
+            self._lock,
+            self._applied(adapter),
+            torch.inference_mode(),
+            torch.random.fork_rng(enabled=sampled),
+        ):
+            if sampled:
+                torch.manual_seed(sampling.seed)
+            for batch in self._rooms(rows, sampling.max_new_tokens):
+                texts = self._complete([rows[i] for i in batch], sampling, on_text)
+                answers |= zip(batch, texts, strict=True)
         return [answers[index] for index in range(len(rows))]
+
+    def _rooms(self, rows: Sequence[Row], new_tokens: int) -> Iterator[list[int]]:
+        """Yield batches in which nobody's answer is cut short by a neighbour's long question."""
+        limit = self._context
+        roomy = [limit is None or len(row.tokens) + new_tokens <= limit for row in rows]
+        together = [i for i, fits in enumerate(roomy) if fits]
+        for batch in _batches([rows[i] for i in together], self._batch_tokens):
+            yield [together[i] for i in batch]
+        yield from ([i] for i, fits in enumerate(roomy) if not fits)
 
     def _complete(
         self, rows: Sequence[Row], sampling: Sampling, on_text: Callable[[str], None] | None
@@ -124,7 +145,7 @@ class ResidentEngine:
             pad_token_id=self._pad_id,
             eos_token_id=list(self._end_ids),
             top_k=None,
-            streamer=_streamer(self._tokenizer, on_text) if len(rows) == 1 else None,
+            streamer=Speaker(self.rower.text, on_text) if on_text and len(rows) == 1 else None,
             **choice,
         )
         return [self.rower.text(line[width:].tolist()) for line in out]
@@ -139,7 +160,7 @@ class ResidentEngine:
                 wanted = marks == PARTS[part]
                 total = (nll * wanted).sum(dim=1, dtype=torch.float64)
                 mean = total / wanted.sum(dim=1)  # 0 / 0 is the NaN that is promised
-                for index, value in zip(batch, mean.tolist()):
+                for index, value in zip(batch, mean.tolist(), strict=True):
                     found[index] = value
         return found
 
@@ -147,6 +168,7 @@ class ResidentEngine:
         self, microbatches: Sequence[Sequence[Row]], adapter: Adapter, prompt_weight: float
     ) -> Gradients:
         """See :class:`Engine`."""
+        self.check(adapter)
         leaves = {
             name: (
                 a.to(self._device, torch.float32, copy=True).requires_grad_(),
@@ -155,16 +177,18 @@ class ResidentEngine:
             for name, (a, b) in _items(adapter)
         }
         rows = [row for batch in microbatches for row in batch]
-        weighted = sum(row.count("answer") + prompt_weight * row.count("prompt") for row in rows)
+        weights = {ANSWER: 1.0, CONTENT: prompt_weight}
+        carried = [weights.get(mark, 0.0) for row in rows for mark in row.marks[1:]]
+        weighted = math.fsum(carried)
         loss = 0.0
         with self._lock, torch.enable_grad(), lora.applied(self._model, leaves, adapter.scale):
             for batch in microbatches:
                 nll, marks = self._nll(batch)
-                weights = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
-                part = (nll * weights).sum() / weighted
+                weight = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
+                part = (nll * weight).sum() / weighted
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += float(part.detach())
-        tokens = sum(len(row.tokens) - row.marks.count(0) for row in rows)
+        tokens = sum(weight > 0 for weight in carried)
         grads = {name: (_grad(a), _grad(b)) for name, (a, b) in leaves.items()}
         return Gradients(loss, tokens, grads)
 
@@ -213,14 +237,3 @@ def _end_ids(loaded: Loaded) -> tuple[int, ...]:
     if found is None:
         found = loaded.tokenizer.pad_token_id or 0
     return tuple(found) if isinstance(found, list) else (int(found),)
-
-
-def _streamer(tokenizer: Any, on_text: Callable[[str], None] | None) -> Any:  # noqa: ANN401
-    if on_text is None:
-        return None
-    from transformers.generation.streamers import TextStreamer
-
-    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    # transformers' own seam: subclasses and this override what is done with finished text.
-    streamer.on_finalized_text = lambda text, stream_end=False: on_text(text) if text else None
-    return streamer

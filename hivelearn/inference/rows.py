@@ -7,7 +7,7 @@ plainest one (``user: …`` lines). Marks, not positions, let one row serve
 training (answer 1, user's words .1), judging (answer) and routing (user's words).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +20,7 @@ CONTENT: Final = 1  # tokens of the user's words
 ANSWER: Final = 2  # tokens of the answer and of the end of its turn
 PARTS: Final[Mapping[str, int]] = {"prompt": CONTENT, "answer": ANSWER}
 ROLES: Final = ("system", "user", "assistant")
+_MARK: Final = "\ue000"  # of Unicode's private use: stands in no conversation, is not stripped
 _PLAIN_TEMPLATE: Final = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -52,6 +53,8 @@ def as_messages(prompt: "str | Messages") -> list[dict[str, str]]:
     """
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
+    if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
+        raise ConversationError(f"a {type(prompt).__name__} is no conversation")
     messages = []
     for message in prompt:
         if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
@@ -74,7 +77,7 @@ class Rower:
         context: the longest row the model takes, in tokens; None if it does not say.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int], context: int | None) -> None:  # noqa: ANN401
+    def __init__(self, tokenizer: Any, end_ids: Sequence[int], context: int | None) -> None:
         self._tokenizer = tokenizer
         self._end_ids = tuple(end_ids)
         self._context = context
@@ -88,13 +91,13 @@ class Rower:
         """
         messages = as_messages(prompt)
         text = self._render(messages, generation=True)
+        spans = self._spans(messages, text)
         encoded = self._tokenizer(
             text,
             add_special_tokens=self._template is not None,
             return_offsets_mapping=True,
         )
         marks = bytearray(len(encoded["input_ids"]))
-        spans = _spans(text, [m["content"] for m in messages if m["role"] == "user"])
         for index, (start, end) in enumerate(encoded["offset_mapping"]):
             if any(start < high and end > low for low, high in spans):
                 marks[index] = CONTENT
@@ -104,7 +107,7 @@ class Rower:
         """Return the row of a conversation with its answer, ready to be learnt or judged."""
         asked = self.prompt(prompt)
         said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
-        tail = self._turn_end(as_messages(prompt), answer)
+        tail = self._turn_end(as_messages(prompt))
         tokens = (*asked.tokens, *said, *tail)
         marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))
         return self._checked(Row(tokens, marks))
@@ -131,11 +134,25 @@ class Rower:
             raise ConversationError(f"the model's chat template refuses: {error}") from error
         return rendered
 
-    def _turn_end(self, messages: list[dict[str, str]], answer: str) -> list[int]:
+    def _spans(self, messages: list[dict[str, str]], text: str) -> list[tuple[int, int]]:
+        """Return where the user's words stand in ``text``, the rendered ``messages``.
+
+        They are not searched for: a user who says "user" or "a" would be found in the
+        template. The conversation is rendered with marks in their place instead.
+        """
+        said = [m["content"] for m in messages if m["role"] == "user"]
+        marked = [{**m, "content": _MARK} if m["role"] == "user" else m for m in messages]
+        frame = self._render(marked, generation=True).split(_MARK)
+        for words in (said, [content.strip() for content in said]):  # many templates strip
+            if len(frame) == len(words) + 1 and text == _filled(frame, words):
+                return _between(frame, words)
+        return _found(text, said)
+
+    def _turn_end(self, messages: list[dict[str, str]]) -> list[int]:
         """Return the tokens after an answer, up to and with the one that ends the turn."""
-        full = self._render([*messages, {"role": "assistant", "content": answer}], generation=False)
-        after = full[full.rfind(answer.strip()) + len(answer.strip()) :] if answer.strip() else ""
-        tail = self._tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+        answered = [*messages, {"role": "assistant", "content": _MARK}]
+        _, mark, after = self._render(answered, generation=False).rpartition(_MARK)
+        tail = self._tokenizer(after, add_special_tokens=False)["input_ids"] if mark else []
         for index, token in enumerate(tail):
             if token in self._end_ids:
                 return list(tail[: index + 1])
@@ -150,11 +167,25 @@ class Rower:
         return row
 
 
-def _spans(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
-    """Return where each content stands in the rendered text, searched in order."""
+def _filled(frame: Sequence[str], words: Sequence[str]) -> str:
+    return frame[0] + "".join(w + f for w, f in zip(words, frame[1:], strict=True))
+
+
+def _between(frame: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the span of each of ``words`` between the pieces of ``frame``."""
+    spans, at = [], 0
+    for before, content in zip(frame, words, strict=False):  # the last piece follows all words
+        start = at + len(before)
+        at = start + len(content)
+        spans.append((start, at))
+    return spans
+
+
+def _found(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where each content stands, searched in order: for a template that rewrites them."""
     spans, at = [], 0
     for content in contents:
-        words = content.strip()  # many templates strip
+        words = content.strip()
         start = text.find(words, at)
         if start >= 0:
             at = start + len(words)

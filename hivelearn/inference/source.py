@@ -39,5 +39,5 @@ def resolve(source: "str | Path | None") -> Path:
     try:
         return Path(snapshot_download(text, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise NoModelError(f"{text!r} is no folder here, and as a hub id: {reason}") from error

@@ -1,16 +1,19 @@
-"""What a person decides after reading a report: adopt a candidate, a patch of one's own, or go back."""
+"""What a person decides after reading a report: adopt it, adopt an own patch, or go back."""
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Gain, Measure, paired_gain, too_few
-from hivelearn.node import evidence, learning, panel
-from hivelearn.node.reports import MergeReport
+from hivelearn.node import evidence, feed, learning, panel
+from hivelearn.node.reports import MergeReport, Outcome
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.envelope import Patch
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.pauses import Candidate
+from hivelearn.store.shelf import State
 
 
 class NoCandidateError(UsageError):
@@ -19,25 +22,42 @@ class NoCandidateError(UsageError):
     remedy = "Run node.merge(domain, adopt=False) again and adopt its report."
 
 
-def leave(bench: Workbench, trial: Generation, moved: dict[str, float]) -> int:
-    """Keep a judged merge for later; return its number. The caller holds the writer lock."""
-    assert trial.specialist is not None
+def leave(bench: Workbench, trial: Generation, moves: Mapping[bytes, State]) -> int:
+    """Keep a judged generation for later; return its number. The caller holds the writer lock.
+
+    Args:
+        bench: the node.
+        trial: what would serve; its number makes a stale adoption fail.
+        moves: where on the shelf its patches would go.
+    """
     detail = {
-        "median": trial.specialist.median,
-        "ceiling": trial.specialist.ceiling,
+        "specialist": None if trial.specialist is None else _plain(trial.specialist),
+        "experts": [_plain(served) for served in trial.experts],
         "number": trial.number,
         "why": trial.why,
-        "moved": moved,
+        "moves": {patch.hex(): state for patch, state in moves.items()},
     }
+    # A merge's blob has no row of its own yet; an expert's patch is on the shelf.
+    payload = None if trial.specialist is None else trial.specialist.payload
     return bench.store.pauses.leave(
         Candidate(
             base=bench.base,
             domain=trial.domain,
-            payload=trial.specialist.payload,
+            payload=payload,
             detail=json.dumps(detail),
             created_s=bench.world.clock(),
         )
     )
+
+
+def _plain(served: Served) -> dict[str, Any]:
+    patch = None if served.patch is None else served.patch.hex()
+    return asdict(served) | {"patch": patch, "author": served.author.hex()}
+
+
+def _served(plain: dict[str, Any]) -> Served:
+    patch = None if plain["patch"] is None else bytes.fromhex(plain["patch"])
+    return Served(**plain | {"patch": patch, "author": bytes.fromhex(plain["author"])})
 
 
 def adopt_report(bench: Workbench, report: MergeReport) -> MergeReport:
@@ -46,32 +66,30 @@ def adopt_report(bench: Workbench, report: MergeReport) -> MergeReport:
     Raises:
         NoCandidateError: there is none, or it was adopted already.
         StaleGenerationError: the domain has changed since it was judged.
+        WrongStateError: a patch of it has been refused since.
     """
     with bench.store.writing(f"adopt {report.domain}"):
         waiting = bench.store.pauses.candidates(bench.base, report.domain)
         found = next((c for c in waiting if c.number == report.candidate), None)
-        if found is None or found.payload is None:
+        if found is None:
             raise NoCandidateError(f"{report.domain}: no candidate of this report waits")
         detail = json.loads(found.detail)
-        old = bench.store.generations.current(bench.base, report.domain)
-        served = Served(
-            None, found.payload, bench.identity.author, detail["median"], detail["ceiling"]
-        )
         new = Generation(
             base=bench.base,
             domain=report.domain,
-            specialist=served,
-            experts=old.experts if old else (),
+            specialist=detail["specialist"] and _served(detail["specialist"]),
+            experts=tuple(map(_served, detail["experts"])),
             why=detail["why"],
             created_s=bench.world.clock(),
             number=detail["number"],
         )
         with bench.store.together():
             number = bench.store.generations.commit(new)
-            for patch in detail["moved"]:
-                bench.store.shelf.move(bytes.fromhex(patch), "merged", reason=detail["why"])
+            for patch, state in detail["moves"].items():
+                bench.store.shelf.move(bytes.fromhex(patch), state, reason=detail["why"])
             bench.store.pauses.drop(found.number)
-    return replace(report, outcome="adopted", generation=number, candidate=None)
+    outcome: Outcome = "adopted" if any(j.state == "merged" for j in report.patches) else "admitted"
+    return replace(report, outcome=outcome, generation=number, candidate=None)
 
 
 def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
@@ -85,6 +103,12 @@ def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
             "only one's own patch can be adopted unjudged by others' rules",
             remedy=f"Run node.merge({patch.domain!r}): it judges what rests in quarantine.",
         )
+    if patch.body.base != bench.base:
+        raise UsageError(
+            f"the patch was made for base model {patch.body.base.hex()[:8]}",
+            remedy="Adopt it on a node that opened that model.",
+        )
+    bench.engine.check(patch.adapter)
     with bench.store.writing(f"adopt {patch.domain}"):
         held = evidence.holdout(bench, patch.domain)
         own: Measure = too_few(len(held))
@@ -94,6 +118,7 @@ def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
             own = paired_gain(before, after, seed=bench.config.seed)
         if isinstance(own, Gain) and own.low <= 0:
             return MergeReport(patch.domain, "no lift", own)
+        feed.shelve(bench, patch)  # a patch loaded from a folder may be new here
         number = learning.commit_specialist(bench, patch, why=f"adopted. own {own}")
     return MergeReport(patch.domain, "adopted", own, generation=number)
 
@@ -106,4 +131,3 @@ def rollback(bench: Workbench, domain: str) -> Generation:
     """
     with bench.store.writing(f"roll back {domain}"):
         return bench.store.generations.rollback(bench.base, domain, bench.world.clock())
-

@@ -105,7 +105,7 @@ def score(
     return chosen.losses(bench.engine, rows, routes)
 
 
-def correct(  # noqa: PLR0913 - a correction has that many facts
+def correct(
     bench: Workbench,
     prompt: "str | Messages",
     right: str,

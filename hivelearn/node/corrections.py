@@ -42,9 +42,7 @@ class Corrections:
         """Return per domain how many may be trained on and how many judge."""
         return self._bench.store.journal.counts()
 
-    def forget(
-        self, correction: str | None = None, *, domain: str | None = None
-    ) -> Forgotten:
+    def forget(self, correction: str | None = None, *, domain: str | None = None) -> Forgotten:
         """Delete one correction by id, or a whole domain's; no file keeps their text.
 
         What a model has learned from them stays learned: train again for that.

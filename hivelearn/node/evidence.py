@@ -8,6 +8,7 @@ not seen what the ceiling was fitted to.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hivelearn.errors import UsageError
 from hivelearn.gate.probes import Probes
 from hivelearn.inference.nano import tasks
 from hivelearn.inference.router import lowered
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 
 def rows_of(bench: Workbench, corrections: "Sequence[Correction]") -> "list[Row]":
     """Return corrections as rows with their right answers."""
-    pair = bench.engine.rower.pair
-    return [
-        pair([{"role": m.role, "content": m.content} for m in c.messages], c.right)
-        for c in corrections
-    ]
+    return [_row(bench, correction) for correction in corrections]
+
+
+def _row(bench: Workbench, correction: "Correction") -> "Row":
+    messages = [{"role": m.role, "content": m.content} for m in correction.messages]
+    try:
+        return bench.engine.rower.pair(messages, correction.right)
+    except UsageError as error:
+        raise UsageError(
+            f"correction {correction.id[:8]} in {correction.domain!r} does not fit this model: "
+            f"{error.what}",
+            remedy=f"node.corrections.forget({correction.id!r}), or open a model that takes it.",
+        ) from error
 
 
 def holdout(bench: Workbench, domain: str) -> "list[Row]":

@@ -6,10 +6,11 @@ from hivelearn.node.workbench import Workbench
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Label, Patch, rebased, seal
 from hivelearn.patch.manifest import Receipt, RouterCard
+from hivelearn.patch.notice import Notice
 from hivelearn.store.shelf import Entry, State
 
 
-def publishable(  # noqa: PLR0913 - what an author may say about an adapter
+def publishable(
     bench: Workbench,
     adapter: Adapter,
     domain: str,
@@ -38,23 +39,28 @@ def publishable(  # noqa: PLR0913 - what an author may say about an adapter
         licence=licence,
     )
     patch = seal(rebased(adapter, bench.base), label, me)
-    payload = bench.store.blobs.put(patch.adapter.to_bytes(), patch.body.payload_root.hex())
-    bench.store.shelf.add(entry_of(patch, "own", payload, bench.world.clock()))
+    shelve(bench, patch)
     return patch
 
 
-def entry_of(patch: Patch, state: State, payload: str, now_s: float) -> Entry:
-    """Return the shelf's entry for a patch whose payload is stored."""
-    body = patch.body
+def shelve(bench: Workbench, patch: Patch) -> None:
+    """Put an own patch and its payload on the shelf; one that is there stays as it is."""
+    payload = bench.store.blobs.put(patch.adapter.to_bytes(), patch.body.payload_root.hex())
+    bench.store.shelf.add(entry_of(patch, "own", payload, bench.world.clock()))
+
+
+def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: float) -> Entry:
+    """Return the shelf's entry for a record; ``payload`` names its blob, if that is here."""
+    body = record.body
     return Entry(
-        id=patch.id,
+        id=record.id,
         author=body.author,
         device=body.device,
         epoch=body.certificate.epoch,
         seq=body.seq,
         domain=body.domain,
         base=body.base,
-        envelope=patch.envelope,
+        envelope=record.envelope,
         payload=payload,
         state=state,
         arrived_s=now_s,

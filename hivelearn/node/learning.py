@@ -7,9 +7,11 @@ Read `train` top to bottom. A training that is interrupted, by heat, by Ctrl-C
 or by kill -9, goes on from its last checkpoint at the next call, bit for bit.
 """
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from hivelearn.device.permit import Limits, Permit
 from hivelearn.errors import UsageError
@@ -23,9 +25,12 @@ from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import Receipt
 from hivelearn.store.correction import check_domain
+from hivelearn.store.errors import MissingBlobError
 from hivelearn.store.generations import Generation, Served
 from hivelearn.training.recipe import Recipe
 from hivelearn.training.session import CheckpointError, Session
+
+log: Final = logging.getLogger("hivelearn.train")
 
 
 def train(
@@ -75,8 +80,8 @@ def train(
         if session.done < session.recipe.steps:
             return None, done
         patch, own = _sealed(bench, session, domain, len(rows))
-        bench.store.pauses.clear(bench.base, domain)
         number = _serve(bench, patch, own)
+        bench.store.pauses.clear(bench.base, domain)  # last: a crash before it repeats the end
         return patch, replace(
             done, patch=patch.id.hex(), own=own, adopted=number is not None, generation=number
         )
@@ -84,13 +89,15 @@ def train(
 
 def resumed(bench: Workbench, session: Session, domain: str) -> Session:
     """Return ``session``, gone on to the domain's checkpoint if that is of the same training."""
-    checkpoint = bench.store.pauses.load(bench.base, domain)
-    if checkpoint is None:
-        return session
     try:
-        return session.restore(checkpoint)
-    except CheckpointError:
-        return session  # corrections came or went since: what it knew is out of date
+        checkpoint = bench.store.pauses.load(bench.base, domain)
+        return session if checkpoint is None else session.restore(checkpoint)
+    except CheckpointError as error:
+        # Usually corrections came or went since: what it knew is out of date.
+        log.info("%s: a training starts anew: %s", domain, error.what)
+    except MissingBlobError as error:
+        log.warning("%s: a training starts anew: %s", domain, error.what)
+    return session
 
 
 def _pull(
@@ -116,6 +123,7 @@ def _pull(
         def changed(permit: Permit) -> None:
             nonlocal rests
             shown.say(permit.why)
+            log.log(logging.INFO if permit.work else logging.WARNING, "%s", permit.why)
             if not permit.work and session.done:
                 rests += 1
                 save()  # a rest may last until the machine is switched off
@@ -125,6 +133,8 @@ def _pull(
                 shown.at(step.index + 1, f"loss {step.loss:.3f}")
                 if bench.world.monotonic() - saved_s >= bench.config.checkpoint_s:
                     save()
+                if sleep is not None and sleep(0.0):
+                    break  # at full duty nobody sleeps, so nobody else would ask
         finally:
             if 0 < session.done < session.recipe.steps:
                 save()  # Ctrl-C loses nothing

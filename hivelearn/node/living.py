@@ -9,12 +9,13 @@ training goes on from there next time.
 import logging
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from hivelearn.device.governor import RECHECK_S
 from hivelearn.device.permit import Permit
 from hivelearn.errors import HivelearnError
 from hivelearn.node import believing, learning
-from hivelearn.node.joining import Hub, Joining
+from hivelearn.node.joining import Hub, Joining, Swarm
 from hivelearn.node.reports import MergeReport, TrainReport
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ class Night:
     def __init__(self, node: "Node", hub: Hub, rhythm: Rhythm, joining: dict[str, Any]) -> None:
         self._bench, self._hub, self._rhythm = node._bench, hub, rhythm  # noqa: SLF001 - its own half
         self._limits = replace(self._bench.config.comfort, hours=rhythm.hours)
+        self._joining = Joining(**joining)
         self._stop = threading.Event()
+        self._swarms: list[Swarm] = []
         self.trained: list[TrainReport] = []
         self.merged: list[MergeReport] = []
         self.errors: list[str] = []
         self.permit: Permit | None = None  # the last decision, with its sentence
-        domains = self._domains()
-        self._swarm = hub.join(domains, Joining(**joining)) if domains else None
+        self._meet()  # here, so that a fabric that cannot be had is the caller's error
         self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
         self._thread.start()
 
@@ -58,10 +60,10 @@ class Night:
         """End the rounds and leave the swarm; waits for the step in hand. May be called twice."""
         self._stop.set()
         self._thread.join(wait_s)
-        if self._swarm is not None:
-            self._swarm.close()
+        while self._swarms:
+            self._swarms.pop().close()
 
-    def __enter__(self) -> "Night":
+    def __enter__(self) -> Self:
         """Live for a block."""
         return self
 
@@ -76,24 +78,36 @@ class Night:
         serving = {g.domain for g in store.generations.serving(self._bench.base)}
         return tuple(sorted({*store.journal.counts(), *serving}))
 
+    def _meet(self) -> None:
+        """Join the domains that nobody joined yet: the first correction may come at midnight."""
+        joined = {domain for swarm in self._swarms for domain in swarm.domains}
+        new = [domain for domain in self._domains() if domain not in joined]
+        if new:
+            self._swarms.append(self._hub.join(new, self._joining))
+
     def _live(self) -> None:
         governor = self._bench.governor(self._limits, self._heard, sleep=self._stop.wait)
-        for _ in governor.paced(iter(self._stop.is_set, True)):
-            try:
-                self._round()
-            except HivelearnError as error:
-                self.errors.append(error.what)
-                log.warning("%s", error)
-            if self._stop.wait(self._rhythm.round_s):
-                return
+        while not self._stop.is_set():
+            if governor.permit().work:
+                try:
+                    self._round()
+                except HivelearnError as error:
+                    self.errors.append(error.what)
+                    log.warning("%s", error)
+                except Exception as error:
+                    self.errors.append(repr(error))
+                    log.exception("a bug of ours ended the night")
+                    raise
+            self._stop.wait(self._rhythm.round_s if governor.last.work else RECHECK_S)
 
     def _heard(self, permit: Permit) -> None:
         self.permit = permit
         log.info("%s", permit.why)
 
     def _round(self) -> None:
-        if self._swarm is not None:
-            self._swarm.sync(self._rhythm.sync_s)
+        self._meet()
+        if self._swarms:
+            self._swarms[0].sync(self._rhythm.sync_s)  # the network is one, whoever asks
         for domain in self._domains():
             if self._stop.is_set():
                 return
@@ -122,5 +136,6 @@ class Night:
             return
         with self._bench.store.writing(f"note {domain}"):
             self._bench.store.notes.set(f"trained/{domain}", began_s)
-        if report.adopted and self._swarm is not None:
-            self._swarm.publish(patch)
+        for swarm in self._swarms:
+            if report.adopted and domain in swarm.domains:
+                swarm.publish(patch)

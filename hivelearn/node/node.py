@@ -6,7 +6,7 @@ Every method is a few lines that hand over to a story or a station; read
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hivelearn.errors import UsageError
 from hivelearn.identity import parse_name, short_name
@@ -51,12 +51,12 @@ class Node:
 
     def __init__(
         self,
-        model: Any = None,  # noqa: ANN401 - a path, an id or an open model
+        model: Any = None,
         *,
-        tokenizer: Any = None,  # noqa: ANN401
+        tokenizer: Any = None,
         config: NodeConfig | None = None,
         world: World | None = None,
-        **settings: Any,  # noqa: ANN401 - checked by NodeConfig
+        **settings: Any,
     ) -> None:
         if "home" in settings and settings["home"] is not None:
             settings["home"] = Path(settings["home"])
@@ -96,7 +96,7 @@ class Node:
         return self._bench.base
 
     @property
-    def model(self) -> Any:  # noqa: ANN401 - any transformers causal LM
+    def model(self) -> Any:
         """The open base model, without any adapter."""
         return self._bench.engine.model  # type: ignore[attr-defined]
 
@@ -176,7 +176,8 @@ class Node:
     ) -> Wish:
         count = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         sampling = Sampling(count, temperature, seed=seed)
-        return Wish(sampling, domain, tuple(experts or ()))
+        named = (experts,) if isinstance(experts, str) else tuple(experts or ())
+        return Wish(sampling, domain, named)
 
     def correct(
         self,
@@ -262,9 +263,7 @@ class Node:
         """Serve the domain's previous state again."""
         return adopting.rollback(self._bench, domain)
 
-    def live(
-        self, *domains: str, hours: str | None = None, **joining: Any  # noqa: ANN401
-    ) -> Night:
+    def live(self, *domains: str, hours: str | None = None, **joining: Any) -> Night:
         """Do all of it in the background: join, sync, merge and train while the device permits.
 
         Args:
@@ -285,7 +284,7 @@ class Node:
         """Leave the swarm. What was learnt is on disk already."""
         self._hub.close()
 
-    def __enter__(self) -> "Node":
+    def __enter__(self) -> Self:
         """Use the node in a block."""
         return self
 

@@ -127,12 +127,18 @@ def current(bench: Workbench) -> Panel:
 
 
 def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
-    """Return the panel that ``generations`` describe, own specialists first."""
+    """Return the panel that ``generations`` describe, own specialists first.
+
+    What the shelf has refused since is left out: a rollback may bring back a
+    generation from before the refusal.
+    """
+    refused = {entry.id for entry in bench.store.shelf.list(state="refused", base=bench.base)}
     own, others = [], []
     for generation in generations:
-        if generation.specialist is not None:
+        if generation.specialist is not None and generation.specialist.patch not in refused:
             own.append((generation.domain, generation.specialist))
-        others += [(generation.domain, served) for served in generation.experts]
+        experts = [served for served in generation.experts if served.patch not in refused]
+        others += [(generation.domain, served) for served in experts]
     return Panel(tuple(_expert(bench, domain, served) for domain, served in own + others))
 
 

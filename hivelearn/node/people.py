@@ -12,6 +12,7 @@ from hivelearn.trust.standing import Judgement, Standing, Vouch, judge
 from hivelearn.trust.weights import Weights, authors_weights, known
 
 _SETTING: Final = "standings"
+_HEARD: Final = "heard"  # patch id, hex -> its judgement that counted
 
 
 def standings(bench: Workbench) -> dict[bytes, Standing]:
@@ -49,7 +50,7 @@ def vouch(bench: Workbench, author: bytes, note: str) -> None:
 def trusted(bench: Workbench, author: bytes) -> bool:
     """Return whether an author's patches may serve: vouched for, or proven here."""
     roots = {bench.identity.author}
-    return known(author, standings(bench), vouches(bench), roots=roots) != "unknown"
+    return known([author], standings(bench), vouches(bench), roots=roots)[author] != "unknown"
 
 
 def weights(bench: Workbench, gains: Mapping[bytes, float]) -> Weights:
@@ -63,6 +64,27 @@ def weights(bench: Workbench, gains: Mapping[bytes, float]) -> Weights:
 def judgement(gain: Measure) -> Judgement | None:
     """Return what a measured gain says of the patch's author; nothing if unmeasured."""
     return judge(gain.low, gain.high) if isinstance(gain, Gain) else None
+
+
+def after_merge(bench: Workbench, said: Mapping[bytes, tuple[bytes, Judgement]]) -> None:
+    """Let what a merge says of patches pass over their authors, once a patch.
+
+    What rests in the sandbox is measured again at every merge; one good patch must
+    not prove its author five times over. Only a harm is heard after another verdict.
+
+    Args:
+        bench: the node; the caller holds the writer lock.
+        said: patch id to its author and the judgement.
+    """
+    heard: dict[str, str] = bench.store.notes.setting(_HEARD, {})
+    judged: dict[bytes, list[Judgement]] = {}
+    for patch, (author, judgement) in sorted(said.items()):
+        if patch.hex() not in heard or (judgement == "harm" != heard[patch.hex()]):
+            heard[patch.hex()] = judgement
+            judged.setdefault(author, []).append(judgement)
+    if judged:
+        bench.store.notes.set(_HEARD, heard)
+        after_round(bench, judged)
 
 
 def after_round(bench: Workbench, judged: Mapping[bytes, Sequence[Judgement]]) -> None:

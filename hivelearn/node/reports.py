@@ -19,7 +19,7 @@ class Judged:
     author: str  # short name
     verdict: Verdict
     state: str  # where it rests now
-    gain: Measure  # of the patch alone against what serves now
+    gain: Measure  # of the patch alone against the base model, on the own holdout
     weight: float | None = None  # its share in the merge, if it took part
 
     def __str__(self) -> str:
@@ -64,12 +64,12 @@ class MergeReport:
 
     def to_json(self) -> str:
         """Return one JSON object."""
-        return json.dumps(_plain(asdict(self)))
+        return json.dumps(asdict(self))
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
 
-    def plot(self, ax: Any = None) -> Any:  # noqa: ANN401 - matplotlib's Axes
+    def plot(self, ax: Any = None) -> Any:
         """Draw the gains with their intervals; needs ``hivelearn[plots]``."""
         from hivelearn.report.figures import gains
 
@@ -106,10 +106,9 @@ class TrainReport:
         did = f"generation {self.generation}" if self.adopted else "no lift, nothing changed"
         return f"{self.domain}: {did}. own {self.own}; {self.seconds:.0f} s"
 
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self))
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any tree of plain values
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from hivelearn.identity import full_name, short_name
+from hivelearn.inference.source import NANO
 from hivelearn.node.workbench import Workbench
 from hivelearn.report.table import Table
 
@@ -35,7 +36,7 @@ class Status:
     domains: tuple[DomainStatus, ...]
     shelf: dict[str, int]  # patches by state
     vouched: int
-    writer: str | None  # what another process is doing, or None
+    writer: str | None  # which process writes to the home and what, or None
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -98,7 +99,7 @@ def read_status(bench: Workbench) -> Status:
         name=short_name(me),
         key=full_name(me),
         home=bench.home.path,
-        model=bench.folder.name if bench.folder.name != "model" else "embedded nano model",
+        model="embedded nano model" if bench.folder == NANO else bench.folder.name,
         base=bench.base.hex(),
         domains=tuple(domains),
         shelf={str(state): count for state, count in store.shelf.counts().items()},
@@ -117,5 +118,8 @@ def _serves(generation: object) -> str:
 
 
 def _writer(bench: Workbench) -> str | None:
+    import psutil
+
     pid, doing, _since = bench.home.lock.holder()
-    return None if pid is None else f"process {pid}: {doing}"
+    # A killed writer leaves its name behind, though not its lock.
+    return f"process {pid}: {doing}" if pid is not None and psutil.pid_exists(pid) else None

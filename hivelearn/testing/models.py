@@ -35,31 +35,31 @@ _TEXT: Final = (
 )
 
 
-def _llama(**size: Any) -> Any:  # noqa: ANN401 - a transformers config
+def _llama(**size: Any) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(num_key_value_heads=2, **size)
 
 
-def _qwen3(**size: Any) -> Any:  # noqa: ANN401
+def _qwen3(**size: Any) -> Any:
     from transformers import Qwen3Config
 
     return Qwen3Config(num_key_value_heads=2, head_dim=16, tie_word_embeddings=True, **size)
 
 
-def _gemma(**size: Any) -> Any:  # noqa: ANN401
+def _gemma(**size: Any) -> Any:
     from transformers import GemmaConfig
 
     return GemmaConfig(num_key_value_heads=1, head_dim=16, **size)
 
 
-def _mistral(**size: Any) -> Any:  # noqa: ANN401
+def _mistral(**size: Any) -> Any:
     from transformers import MistralConfig
 
     return MistralConfig(num_key_value_heads=2, sliding_window=64, **size)
 
 
-def _gpt2(**size: Any) -> Any:  # noqa: ANN401
+def _gpt2(**size: Any) -> Any:
     from transformers import GPT2Config
 
     renamed = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer"}
@@ -111,7 +111,7 @@ def small_model(folder: str | Path, family: str = "llama", seed: int = 0, width:
     return Path(folder)
 
 
-def _tokenizer(template: str | None, marks: tuple[str, ...]) -> Any:  # noqa: ANN401
+def _tokenizer(template: str | None, marks: tuple[str, ...]) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())

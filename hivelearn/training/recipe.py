@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Final, Self
 
 from hivelearn.errors import UsageError
+from hivelearn.patch.adapter_spec import ALPHA_MAX
+from hivelearn.patch.header import RANK_MAX
 
 RATE_TIMES_WIDTH: Final = 0.8  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
+UNIT_ALPHA: Final = 1e-6  # in which an alpha is signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot train."""
+        if not isinstance(self.targets, str):  # a list would not be hashable
+            object.__setattr__(self, "targets", tuple(self.targets))
+        counts = (self.rank, self.steps, self.batch, self.microbatch, self.seed)
+        reals = (self.eps, self.weight_decay, self.clip)
         right = (
-            1 <= self.rank <= 64
-            and self.alpha > 0
+            all(type(count) is int for count in counts)
+            and all(math.isfinite(number) for number in reals)
+            and 1 <= self.rank <= RANK_MAX
+            and UNIT_ALPHA <= self.alpha <= ALPHA_MAX
             and 1 <= self.steps <= STEPS_MAX
-            and 1 <= self.microbatch
-            and 1 <= self.batch
+            and self.microbatch >= 1
+            and self.batch >= 1
             and (self.rate is None or 0 < self.rate < 1)
             and 0 <= self.warmup < 1
             and 0 <= self.floor <= 1

@@ -3,12 +3,14 @@
 The session knows no clock, no heat and no disk. Whoever holds it may stop
 between any two steps, write ``checkpoint()`` down, and continue next night in
 another process: the resulting adapter is equal bit for bit. That holds because
-everything that changes lies in three flat vectors and a step number; the order
-of corrections is a function of the seed and the step, not of a generator's state.
+everything that changes is one value (three flat vectors and two counts), replaced
+whole at the end of a step, so that a Ctrl-C in the middle finds the state before it;
+the order of corrections is a function of seed and step, not of a generator's state.
 """
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,12 @@ class CheckpointError(UsageError):
     remedy = "Start the training anew: the corrections are all still there."
 
 
+class DivergedError(UsageError):
+    """The gradient is no number any more; the state before it stands."""
+
+    remedy = "Train with a lower rate: hl.Recipe(rate=...); nothing was changed."
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What one optimizer step did."""
@@ -44,6 +52,17 @@ class Step:
     loss: float  # weighted mean, nats per token
     rate: float
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """All that a step changes; the vectors are never written to."""
+
+    weights: Tensor  # (n,) float32: A and B of every module, one after another
+    mean: Tensor  # (n,) AdamW's first moment
+    square: Tensor  # (n,) its second
+    done: int = 0
+    tokens: int = 0
 
 
 class Session:
@@ -63,7 +82,7 @@ class Session:
         if not rows:
             raise UsageError(
                 f"there are no corrections to train on in {domain!r}",
-                remedy="Ask, then answer.correct(...); or import them: node.corrections.import_jsonl(path).",
+                remedy="Ask, then answer.correct(...); or node.corrections.import_jsonl(path).",
             )
         self._engine = engine
         self._rows = tuple(rows)
@@ -73,12 +92,19 @@ class Session:
         names = chosen(recipe.targets, list(shapes))
         factors = start.factors(engine.base, domain, shapes, names, recipe.rank)
         self._layout = [(name, tuple(a.shape), tuple(b.shape)) for name, (a, b) in factors.items()]
-        self._weights = _flat(list(factors.values()))
-        self._mean = torch.zeros_like(self._weights)
-        self._square = torch.zeros_like(self._weights)
+        weights = _flat(list(factors.values()))
+        self._state = _State(weights, torch.zeros_like(weights), torch.zeros_like(weights))
         self._trained = self._trained_mask() if recipe.freeze_a else None
-        self.done = 0
-        self.tokens = 0
+
+    @property
+    def done(self) -> int:
+        """How many steps are made."""
+        return self._state.done
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens carried weight in them."""
+        return self._state.tokens
 
     def __iter__(self) -> Iterator[Step]:
         """Make the remaining steps, one a turn."""
@@ -86,15 +112,18 @@ class Session:
             yield self.step()
 
     def step(self) -> Step:
-        """Make one optimizer step and say what it did."""
+        """Make one optimizer step and say what it did.
+
+        Raises:
+            DivergedError: the loss or its gradient is not finite.
+        """
         index = self.done
         rows = [self._rows[i] for i in self._order(index)]
         size = self.recipe.microbatch
         batches = [rows[at : at + size] for at in range(0, len(rows), size)]
         got = self._engine.gradients(batches, self.adapter(), self.recipe.prompt_weight)
         gradient = _flat([got.factors[name] for name, _, _ in self._layout])
-        self._update(gradient, index)
-        self.done, self.tokens = index + 1, self.tokens + got.tokens
+        self._state = self._after(gradient, got.tokens)
         rate = self.recipe.rate_at(index)
         return Step(index, self.recipe.steps, got.loss, rate, got.tokens)
 
@@ -109,24 +138,26 @@ class Session:
             for at in range(first, first + size)
         ]
 
-    def _update(self, gradient: Tensor, index: int) -> None:
-        """AdamW with decoupled decay (arXiv:1711.05101, Algorithm 2), in place, float32."""
-        r = self.recipe
+    def _after(self, gradient: Tensor, tokens: int) -> _State:
+        """AdamW with decoupled decay (arXiv:1711.05101, Algorithm 2), float32."""
+        r, last = self.recipe, self._state
         if self._trained is not None:
             gradient = gradient * self._trained
         norm = float(gradient.norm())
+        if not math.isfinite(norm):
+            raise DivergedError(f"{self._domain}: step {last.done} has a gradient of norm {norm}")
         if norm > r.clip:
             gradient = gradient * (r.clip / norm)
-        rate = r.rate_at(index)
-        self._mean.lerp_(gradient, 1 - r.beta1)
-        self._square.mul_(r.beta2).addcmul_(gradient, gradient, value=1 - r.beta2)
-        seen = index + 1
-        scale = rate / (1 - r.beta1**seen)
-        root = (self._square / (1 - r.beta2**seen)).sqrt_().add_(r.eps)
+        rate, seen = r.rate_at(last.done), last.done + 1
+        mean = last.mean.lerp(gradient, 1 - r.beta1)
+        square = (last.square * r.beta2).addcmul_(gradient, gradient, value=1 - r.beta2)
+        root = (square / (1 - r.beta2**seen)).sqrt_().add_(r.eps)
+        weights = last.weights
         if r.weight_decay:
-            keep = self._weights * (rate * r.weight_decay)
-            self._weights.sub_(keep if self._trained is None else keep * self._trained)
-        self._weights.addcdiv_(self._mean, root, value=-scale)
+            lost = weights * (rate * r.weight_decay)
+            weights = weights - (lost if self._trained is None else lost * self._trained)
+        weights = weights.addcdiv(mean, root, value=-rate / (1 - r.beta1**seen))
+        return _State(weights, mean, square, seen, last.tokens + tokens)
 
     def _trained_mask(self) -> Tensor:
         return _flat([(torch.zeros(a), torch.ones(b)) for _, a, b in self._layout])
@@ -138,8 +169,8 @@ class Session:
             middle = at + a[0] * a[1]
             end = middle + b[0] * b[1]
             factors[name] = (
-                self._weights[at:middle].view(a).clone(),
-                self._weights[middle:end].view(b).clone(),
+                self._state.weights[at:middle].view(a).clone(),
+                self._state.weights[middle:end].view(b).clone(),
             )
             at = end
         return Adapter(factors, self.recipe.rank, self.recipe.alpha, self._engine.base)
@@ -154,8 +185,9 @@ class Session:
 
     def checkpoint(self) -> bytes:
         """Return the whole state after the last step, as safetensors bytes."""
-        tensors = {"weights": self._weights, "mean": self._mean, "square": self._square}
-        about = [_FORMAT, self.identity(), self.done, self.tokens]
+        now = self._state
+        tensors = {"weights": now.weights, "mean": now.mean, "square": now.square}
+        about = [_FORMAT, self.identity(), now.done, now.tokens]
         return safetensors.torch.save(tensors, metadata={"session": json.dumps(about)})
 
     def restore(self, checkpoint: bytes) -> Self:
@@ -169,16 +201,18 @@ class Session:
             table = json.loads(checkpoint[8 : 8 + size])
             about = json.loads(table["__metadata__"]["session"])
             tensors = safetensors.torch.load(checkpoint)
-            vectors = [tensors[name] for name in ("weights", "mean", "square")]
+            weights, mean, square = (tensors[name] for name in ("weights", "mean", "square"))
             version, identity, done, tokens = about
         except Exception as error:  # a cut file fails in many ways, all meaning the same
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         if version != _FORMAT or identity != self.identity():
             raise CheckpointError("the checkpoint is of other corrections, recipe or model")
-        if any(v.shape != self._weights.shape for v in vectors):
-            raise CheckpointError("the checkpoint's vectors have the wrong length")
-        self._weights, self._mean, self._square = (v.clone() for v in vectors)
-        self.done, self.tokens = int(done), int(tokens)
+        shape = self._state.weights.shape
+        whole = all(v.shape == shape and v.dtype == torch.float32 for v in (weights, mean, square))
+        counted = type(done) is int and type(tokens) is int and 0 <= done <= self.recipe.steps
+        if not (whole and counted):
+            raise CheckpointError("the checkpoint's vectors or counts are out of range")
+        self._state = _State(weights, mean, square, done, tokens)
         return self
 
 
@@ -189,7 +223,5 @@ def _flat(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
 @lru_cache(maxsize=4)
 def _shuffled(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(count))
-    random.Random(f"{seed}/{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
+    random.Random(f"{seed}/{epoch}").shuffle(order)
     return tuple(order)
-
-
