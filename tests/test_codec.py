@@ -192,6 +192,15 @@ def test_work_is_linear_in_what_came(shape):
     assert read(20_000) <= 1.5 * read(1_000)
 
 
+@pytest.mark.parametrize("head", [b"\x9b", b"\xbb", b"\x5b", b"\x7b"])
+def test_a_claim_that_cannot_be_kept_is_refused_before_its_items_are_read(head):
+    raw = _Counted(head + (2**16).to_bytes(8, "big") + bytes(10_000))
+    _Counted.read = 0
+    with pytest.raises(CodecError):
+        decode(raw)
+    assert _Counted.read < 32
+
+
 UNSAYABLE = {
     "float": 1.0,
     "NaN": math.nan,

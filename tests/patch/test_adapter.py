@@ -94,6 +94,13 @@ def test_the_order_of_modules_does_not_count(modules):
     assert list(shuffled.factors) == sorted(MODULES)
 
 
+def test_tensors_are_sorted_by_their_whole_names():
+    """A module inside a module: "m" comes before "m.k", but "m.k.lora_A" before "m.lora_A"."""
+    adapter = Adapter(_factors("m", "m.k"), 2, 4.0)
+    again = Adapter.from_bytes(adapter.to_bytes(), 4.0)
+    assert all(torch.equal(again.factors[m][0], adapter.factors[m][0]) for m in ("m", "m.k"))
+
+
 def test_strides_do_not_count():
     a, b = torch.arange(6.0).view(3, 2).T, torch.arange(10.0).view(2, 5).T
     assert not a.is_contiguous()
