@@ -1,0 +1,170 @@
+"""One node in a process of its own, spoken to over its standard streams only.
+
+One JSON object a line in, one a line out: ``{"do": name, ...}`` is answered by
+``{"done": name, "seconds": s, ...}``; ``{"say": text}`` may come between. At the
+end of its input the process ends, so that no node outlives the demonstration.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from hivelearn.errors import HivelearnError
+
+Wish = dict[str, Any]
+
+
+class Child:
+    """The node, its subject and its share of the swarm."""
+
+    def __init__(self, home: Path, number: int, seed: int) -> None:
+        import torch
+
+        from hivelearn.demo import exam, tasks
+        from hivelearn.node.node import Node
+
+        torch.set_num_threads(1)  # three nodes share the machine; more threads only wait
+        self.seed = seed
+        self.node = Node(home=home, progress=False)
+        self.domain = list(tasks.DOMAINS.values())[number]
+        self.pairs = exam.questions(seed)
+        self.swarm: Any = None
+        self.patch: Any = None
+
+    def hello(self, _: Wish) -> Wish:
+        """Tell who this is."""
+        return {"key": self.node.key, "name": self.node.name, "domain": self.domain.name}
+
+    def exam(self, _: Wish) -> Wish:
+        """Answer every subject's held-out questions."""
+        from hivelearn.demo import exam
+
+        return {"scores": {name: exam.sit(self.node, pairs) for name, pairs in self.pairs.items()}}
+
+    def ask(self, wish: Wish) -> Wish:
+        """Answer one question."""
+        answer = self.node.ask(wish["prompt"], max_new_tokens=40)
+        return {"text": answer.text, "route": str(answer.route)}
+
+    def teach(self, wish: Wish) -> Wish:
+        """Ask what the expert asks, and take the expert's correction of every answer."""
+        from hivelearn.demo import tasks
+
+        lessons = tasks.corrections(self.domain, self.seed, wish["count"])
+        answers = self.node.ask_many([lesson.prompt for lesson in lessons], max_new_tokens=40)
+        for answer, lesson in zip(answers, lessons, strict=True):
+            answer.correct(lesson.answer, domain=self.domain.name)
+        count = self.node.corrections.counts()[self.domain.name]
+        return {"training": count.training, "holdout": count.holdout}
+
+    def train(self, _: Wish) -> Wish:
+        """Turn the corrections into a patch."""
+        self.patch = self.node.train(self.domain.name)
+        report = self.node.last_training
+        assert self.patch is not None and report is not None
+        return {"report": str(report), "bytes": self.patch.body.payload_bytes}
+
+    def join(self, wish: Wish) -> Wish:
+        """Join all domains on loopback."""
+        from hivelearn.demo import tasks
+
+        names = [domain.name for domain in tasks.DOMAINS.values()]
+        self.swarm = self.node.join(
+            *names, listen="127.0.0.1:0", peers=wish["peers"], discover=False
+        )
+        return {"address": self.swarm.address}
+
+    def vouch(self, wish: Wish) -> Wish:
+        """Vouch for the other nodes' owners, as people do who know each other."""
+        for key in wish["keys"]:
+            self.node.vouch(key, note="met in person")
+        return {}
+
+    def publish(self, _: Wish) -> Wish:
+        """Announce the own patch."""
+        self.swarm.publish(self.patch)
+        return {}
+
+    def exchange(self, wish: Wish) -> Wish:
+        """Fetch what the others have."""
+        self.swarm.sync(wait_s=wish["wait_s"])
+        shelf = self.node.status().shelf
+        moved = [(peer.bytes_in, peer.bytes_out) for peer in self.swarm.peers]
+        return {
+            "quarantined": shelf.get("quarantined", 0),
+            "bytes_in": sum(came for came, _ in moved),
+            "bytes_out": sum(went for _, went in moved),
+            "refused": list(self.swarm.refused),
+        }
+
+    def merge(self, _: Wish) -> Wish:
+        """Judge what rests in quarantine."""
+        from hivelearn.demo import tasks
+
+        others = [d.name for d in tasks.DOMAINS.values() if d.name != self.domain.name]
+        return {"reports": [str(self.node.merge(name)) for name in others]}
+
+    def bye(self, _: Wish) -> Wish:
+        """Leave the swarm."""
+        if self.swarm is not None:
+            self.swarm.close()
+        self.node.close()
+        return {}
+
+
+class _Say(logging.Handler):
+    """Warnings of the library, such as why the device must rest, go to the parent."""
+
+    def __init__(self, out: IO[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
+        _send(self._out, {"say": record.getMessage()})
+
+
+def _send(out: IO[str], message: Wish) -> None:
+    out.write(json.dumps(message) + "\n")
+    out.flush()
+
+
+def serve(child: Child, lines: IO[str], out: IO[str]) -> None:
+    """Do what each line says until the input ends."""
+    for line in lines:
+        wish = json.loads(line)
+        action: Callable[[Wish], Wish] = getattr(child, wish["do"])
+        began_s = time.monotonic()
+        try:
+            done = action(wish)
+        except HivelearnError as error:
+            _send(out, {"error": error.what, "remedy": error.remedy})
+            continue
+        _send(out, {"done": wish["do"], "seconds": time.monotonic() - began_s, **done})
+
+
+def main() -> None:
+    """Run one child: ``python -m hivelearn.demo.child NUMBER SEED``."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    # Whatever a library prints must not be taken for an answer.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging.getLogger("hivelearn").addHandler(_Say(out))
+    number, seed = (int(text) for text in sys.argv[1:3])
+    with tempfile.TemporaryDirectory(prefix="hivelearn-demo-") as home:
+        try:
+            child = Child(Path(home) / "home", number, seed)
+        except HivelearnError as error:
+            _send(out, {"error": error.what, "remedy": error.remedy})
+            return
+        serve(child, sys.stdin, out)
+        child.bye({})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The parent: starts three node processes, tells them what to do, never touches their homes."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self
+
+from hivelearn.errors import DeviceError
+
+Wish = dict[str, Any]
+REPLY_WAIT_S = 900.0  # of one step on a slow machine; resting for heat is announced, not silent
+
+
+class ChildError(DeviceError):
+    """A node process failed or fell silent."""
+
+    remedy = "Run again; if it happens twice, `hivelearn doctor` names what is wrong here."
+
+
+class Actor:
+    """One node process and the pipe to it."""
+
+    def __init__(self, number: int, seed: int, hear: Callable[[str], None]) -> None:
+        self.name = f"node-{number + 1}"
+        self._hear = hear
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "hivelearn.demo.child", str(number), str(seed)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def tell(self, do: str, **more: Any) -> Wish:  # noqa: ANN401 - JSON
+        """Send one wish and return its answer.
+
+        Raises:
+            ChildError: the process refused, died or fell silent.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        watchdog = threading.Timer(REPLY_WAIT_S, self._process.kill)
+        watchdog.start()
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
+            self._process.stdin.flush()
+            for line in self._process.stdout:
+                answer: Wish = json.loads(line)
+                if "say" in answer:
+                    self._hear(f"{self.name}: {answer['say']}")
+                elif "error" in answer:
+                    raise ChildError(f"{self.name}: {answer['error']}", remedy=answer["remedy"])
+                else:
+                    return answer
+        except BrokenPipeError:
+            pass
+        finally:
+            watchdog.cancel()
+        raise ChildError(f"{self.name} ended during {do!r} (exit {self._process.wait()})")
+
+    def end(self) -> None:
+        """Close its input, which ends it; kill it if it does not listen."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Director:
+    """All the actors; use it in a ``with`` block."""
+
+    def __init__(self, count: int, seed: int, hear: Callable[[str], None]) -> None:
+        self.actors = [Actor(number, seed, hear) for number in range(count)]
+
+    def all(self, do: str, **more: Any) -> list[Wish]:  # noqa: ANN401
+        """Tell all of them the same at once; return their answers in order."""
+        return self.each(do, [more] * len(self.actors))
+
+    def each(self, do: str, wishes: Sequence[Wish]) -> list[Wish]:
+        """Tell each its own at once; return their answers in order."""
+        with ThreadPoolExecutor(len(self.actors)) as pool:
+            told = [
+                pool.submit(actor.tell, do, **wish)
+                for actor, wish in zip(self.actors, wishes, strict=True)
+            ]
+            return [future.result() for future in told]
+
+    def __enter__(self) -> Self:
+        """Use the actors in a block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End them all, whatever happened."""
+        with ThreadPoolExecutor(len(self.actors)) as pool:
+            list(pool.map(Actor.end, self.actors))
