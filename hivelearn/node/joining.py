@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from hivelearn.errors import UsageError
 from hivelearn.node.library import Library
@@ -28,7 +28,7 @@ class Joining:
     fabric: str = "lan"
     secret: str | None = None
     peers: tuple[str, ...] = ()
-    listen: str | None = None
+    listen: str = "127.0.0.1:0"
     discover: bool = True
 
 
@@ -49,20 +49,22 @@ class Hub:
         from hivelearn.swarm import topics
 
         if not domains:
-            raise UsageError("join needs a domain", remedy='Such as node.join("roman", "iso-date").')
+            raise UsageError(
+                "join needs a domain", remedy='Such as node.join("roman", "iso-date").'
+            )
         for domain in domains:
             check_domain(domain)
         with self._lock:
             runner = self._started(how)
-            for domain in domains:
-                topic = topics.topic(self._bench.base, domain, how.secret or "")
+            self._users += 1
+            joined = {d: topics.topic(self._bench.base, d, how.secret or "") for d in domains}
+            for domain, topic in joined.items():
                 self.library.open(topic, domain)
                 runner.join(topic)
-            self._users += 1
-            return Swarm(self, tuple(domains))
+            return Swarm(self, joined)
 
     def _started(self, how: Joining) -> "SwarmRunner":
-        from hivelearn.swarm.fabric import create
+        from hivelearn.swarm.fabric import FabricConfig, open_fabric
         from hivelearn.swarm.runner import SwarmRunner
 
         if self.runner is not None:
@@ -75,7 +77,14 @@ class Hub:
             return self.runner
         with ExitStack() as opening:
             opening.enter_context(self._bench.store.writing("join the swarm"))
-            runner = SwarmRunner(create(how, self._bench.identity), self.library)
+            seed = self._bench.identity.device_seed
+            wanted = FabricConfig(how.listen, how.peers, how.discover)
+            runner = SwarmRunner(
+                lambda: open_fabric(how.fabric, seed, wanted),
+                self.library,
+                clock=self._bench.world.clock,
+                rng_seed=int.from_bytes(self._bench.identity.device[:4], "big"),
+            )
             runner.start()
             opening.callback(runner.close)
             self._open = opening.pop_all()
@@ -99,9 +108,9 @@ class Hub:
 class Swarm:
     """A share of the node's network; use it in a ``with`` block or close it."""
 
-    def __init__(self, hub: Hub, domains: tuple[str, ...]) -> None:
-        self._hub = hub
-        self.domains = domains
+    def __init__(self, hub: Hub, topics: dict[str, bytes]) -> None:
+        self._hub, self._topics = hub, topics
+        self.domains = tuple(topics)
         self._closed = False
 
     def __repr__(self) -> str:
@@ -116,7 +125,13 @@ class Swarm:
 
     def publish(self, patch: "Patch") -> None:
         """Announce an own patch; its payload follows to whoever asks for it."""
-        self._runner().publish(patch.envelope)
+        topic = self._topics.get(patch.domain)
+        if topic is None:
+            raise UsageError(
+                f"the patch is about {patch.domain!r}, which this swarm has not joined",
+                remedy=f"node.join({patch.domain!r}, ...) and publish there.",
+            )
+        self._runner().publish(topic, patch.envelope)
 
     def sync(self, wait_s: float = 60.0) -> "SyncReport":
         """Exchange what is known until nothing new came for a while, at most ``wait_s``.
@@ -133,7 +148,7 @@ class Swarm:
     @property
     def address(self) -> str:
         """Where others can reach this node: ``hl1…@host:port``; empty without an address."""
-        return self._runner().address()
+        return self._runner().address
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -146,7 +161,7 @@ class Swarm:
             self._closed = True
             self._hub.leave()
 
-    def __enter__(self) -> "Swarm":
+    def __enter__(self) -> Self:
         """Use the swarm in a block."""
         return self
 

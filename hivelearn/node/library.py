@@ -14,8 +14,9 @@ from typing import Final
 from hivelearn.errors import PeerError
 from hivelearn.node import feed, people
 from hivelearn.node.workbench import Workbench
+from hivelearn.patch import lineage
 from hivelearn.patch.envelope import unseal_notice
-from hivelearn.patch.notice import Notice
+from hivelearn.patch.notice import Notice, read_envelope
 
 log: Final = logging.getLogger("hivelearn.swarm")
 _OFFERED: Final = ("own", "admitted", "merged", "quarantined", "sandboxed")
@@ -105,20 +106,61 @@ class Library:
             self.refused.append(f"{notice.id.hex()[:8]}: {error.what}")
             log.warning("refused %s: %s", notice.id.hex()[:8], error.what)
             if error.fault == "author":
+                entry = feed.entry_of(notice, "refused", None, bench.world.clock())
                 with bench.store.writing("swarm"):
-                    people.after_round(bench, {notice.body.author: ["failure"]})
-            return
+                    bench.store.shelf.add(entry)  # so that it is not fetched again
+                    people.after_merge(bench, {notice.id: (notice.body.author, "failure")})
+            raise
         with bench.store.writing("swarm"):
             bench.store.blobs.adopt(payload, name)
-            entry = feed.entry_of(patch, "quarantined", name, bench.world.clock())
+            state = "quarantined" if self._has_parents(notice) else "parked"
+            entry = feed.entry_of(patch, state, name, bench.world.clock())
             if bench.store.shelf.add(entry) == "equivocation":
                 people.after_round(bench, {notice.body.author: ["harm"]})
                 self.refused.append(f"{notice.id.hex()[:8]}: its device signed one number twice")
                 return
+            self._unpark(notice.body.domain)
         self.arrived += 1
+
+    def _has_parents(self, notice: Notice) -> bool:
+        """Whether all ancestors that a record names are here; early is nobody's fault.
+
+        Raises:
+            PeerError: its lineage is deeper than any honest one; its author's fault.
+        """
+        if not notice.body.parents:
+            return True
+        try:
+            lineage.depth(notice.id, notice.body.parents, self._depths(notice.body.domain))
+        except lineage.UnknownParentError as error:
+            log.info("%s", error)
+            return False
+        return True
+
+    def _depths(self, domain: str) -> dict[bytes, int]:
+        """Return the depth of every record of a domain whose ancestors are all here."""
+        waiting = {
+            entry.id: self._notice(entry.envelope).body.parents
+            for entry in self._bench.store.shelf.list(domain=domain)
+        }
+        depths: dict[bytes, int] = {}
+        while ready := [i for i, parents in waiting.items() if depths.keys() >= set(parents)]:
+            for patch in ready:
+                depths[patch] = lineage.depth(patch, waiting.pop(patch), depths)
+        return depths
+
+    @staticmethod
+    def _notice(envelope: bytes) -> Notice:
+        notice = read_envelope(envelope, now_s=0.0)  # on the shelf: verified when it came
+        assert notice is not None
+        return notice
+
+    def _unpark(self, domain: str) -> None:
+        """Let children out of the park whose parents have come."""
+        for entry in self._bench.store.shelf.list(state="parked", domain=domain):
+            if entry.payload is not None and self._has_parents(self._notice(entry.envelope)):
+                self._bench.store.shelf.move(entry.id, "quarantined", reason="its parents are here")
 
     def blame(self, peer: bytes, code: str) -> None:
         """Remember that a relay delivered bytes that do not verify. Reputation is untouched."""
         self.blamed[peer, code] += 1
-
-

@@ -236,7 +236,9 @@ class Node:
         Returns:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
-        return self._hub.join(domains, Joining(fabric, secret, tuple(peers), listen, discover))
+        listening = listen or "0.0.0.0:0"  # noqa: S104 - a LAN node is meant to be reached
+        how = Joining(fabric, secret, tuple(peers), listening, discover)
+        return self._hub.join(domains, how)
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
