@@ -1,0 +1,68 @@
+"""`hivelearn`: the table of commands, and the door in and out of the process.
+
+Exit codes: 0 done · 1 nothing became better · 2 the call · 3 another node ·
+4 this machine · 130 stopped by Ctrl-C. Heavy libraries load inside commands,
+so that `--help` and `status` are instant.
+"""
+
+import logging
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from hivelearn.cli import asking, learning, looking, meeting
+from hivelearn.cli.command import INTERRUPTED, NOTHING_CHANGED, command
+
+app: Final = typer.Typer(
+    name="hivelearn",
+    no_args_is_help=True,
+    add_completion=False,  # it would write to the user's shell settings
+    pretty_exceptions_enable=False,  # a traceback is for people who asked for it
+    rich_markup_mode=None,  # plain help needs no rich: a tenth of a second less
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+command(app, kept="The nodes are gone and so are their homes.")(looking.demo)
+command(app)(asking.ask)
+command(app)(asking.correct)
+command(app, kept="What was learnt so far is kept; the same command goes on from there.")(
+    learning.train
+)
+command(app, kept="What had arrived is kept.")(meeting.join)
+command(app)(meeting.vouch)
+command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(learning.adopt)
+command(app)(learning.rollback)
+command(app)(looking.status)
+command(app)(looking.doctor)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer gives a flag's value so
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("hivelearn"))
+        raise typer.Exit
+
+
+@app.callback()
+def hivelearn(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Expert corrections become LoRA patches; each node believes what it has measured."""
+
+
+def main() -> None:
+    """Run the command line; the installed `hivelearn` calls this."""
+    heard = logging.StreamHandler(sys.stderr)  # such as why the machine rests
+    heard.setFormatter(logging.Formatter("%(message)s"))
+    heard.setLevel(logging.WARNING)
+    logging.getLogger("hivelearn").addHandler(heard)
+    try:
+        app()
+    except KeyboardInterrupt:  # before the command began
+        print(f"\nStopped. {NOTHING_CHANGED}", file=sys.stderr)
+        sys.exit(INTERRUPTED)

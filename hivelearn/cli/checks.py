@@ -1,0 +1,205 @@
+"""What `hivelearn doctor` looks at: one function a check, one line an answer.
+
+A check says ok, unknown (nothing to mend, only nothing to know) or problem with
+what to do. A check that fails in any way is a problem, never a traceback: a
+doctor must not faint.
+"""
+
+import platform
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from hivelearn.device.governor import Governor
+from hivelearn.device.permit import COMFORT, SAFETY
+from hivelearn.device.reading import Reading
+from hivelearn.errors import HivelearnError
+from hivelearn.identity import full_name, short_name
+from hivelearn.node.config import NodeConfig
+from hivelearn.report.table import printable
+
+if TYPE_CHECKING:
+    from hivelearn.node.workbench import Workbench
+
+State = Literal["ok", "unknown", "problem"]
+
+PACKAGES: Final = (
+    "hivelearn torch transformers peft accelerate safetensors numpy datasets pynacl pyzmq zeroconf"
+).split()
+PYTHON_MIN: Final = (3, 11)
+QUESTION: Final = "Repeat: hive"
+LOOPBACK: Final = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's."""
+
+    name: str
+    state: State
+    what: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        """The line; a problem has a second one."""
+        line = f"{self.state:<8} {self.name:<16} {printable(self.what)}"
+        return f"{line}\n{'':<25} → {printable(self.todo)}" if self.todo else line
+
+
+def run(model: str | None, home: Path | None) -> Iterator[Check]:
+    """Yield the checks of the node on ``model`` in ``home``, each as soon as it is known."""
+    yield _guarded("python", python)
+    yield _guarded("packages", packages)
+    yield _guarded("torch", torch_device)
+    bench = None
+    try:
+        bench = _bench(model, home)
+    except HivelearnError as error:
+        yield _failed("home", error)
+    if bench is not None:
+        opened = bench
+        yield _guarded("home", lambda: writable(opened))
+        yield _guarded("identity", lambda: identity(opened))
+    reading = _read()
+    yield from sensors(reading)
+    yield from permits(reading)
+    yield _guarded("loopback", loopback)
+    yield _guarded("discovery", discovery)
+    if bench is not None:
+        opened = bench
+        yield _guarded("model", lambda: speaks(opened))
+
+
+def _bench(model: str | None, home: Path | None) -> "Workbench":
+    from hivelearn.node.workbench import open_workbench
+
+    return open_workbench(model, NodeConfig(home=home, progress=False))
+
+
+def _read() -> Reading:
+    from hivelearn.device import sensors as installed
+
+    return installed.read()
+
+
+def _guarded(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return replace(check(), name=name)
+    except HivelearnError as error:
+        return _failed(name, error)
+    except Exception as error:  # noqa: BLE001 - a broken package breaks in its own way
+        return Check(name, "problem", f"{type(error).__name__}: {error}", "Reinstall hivelearn.")
+
+
+def _failed(name: str, error: HivelearnError) -> Check:
+    return Check(name, "problem", error.what, error.remedy)
+
+
+def ok(what: str) -> Check:
+    """Return a check that found nothing wrong; :func:`run` names it."""
+    return Check("", "ok", what)
+
+
+def python() -> Check:
+    """The interpreter is one that the tests run with, or later."""
+    what = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if sys.version_info < PYTHON_MIN:
+        return Check("", "problem", what, "Install Python 3.11 or later.")
+    return ok(what)
+
+
+def packages(names: tuple[str, ...] | list[str] = PACKAGES) -> Check:
+    """Everything of the base install is there."""
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        todo = f"pip install {' '.join(missing)}"
+        return Check("", "problem", f"missing: {', '.join(missing)}", todo)
+    return ok(", ".join(found))
+
+
+def torch_device() -> Check:
+    """Which device models run on by default, and whether it multiplies in bfloat16."""
+    import torch
+
+    from hivelearn.inference.loading import has_bf16_kernels, pick_device
+
+    device = pick_device("auto")
+    bf16 = torch.cuda.is_bf16_supported() if device == "cuda" else has_bf16_kernels()
+    kernels = "bfloat16 kernels" if bf16 else "no bfloat16 kernels: computes in float32"
+    return ok(f"{device}, {torch.get_num_threads()} threads, {kernels}")
+
+
+def writable(bench: "Workbench") -> Check:
+    """The home can be written, its database is whole, and who writes to it now."""
+    from hivelearn.store.errors import WriterBusyError
+
+    try:
+        with bench.store.writing("doctor", wait_s=0.0):
+            version = bench.store.database.version()
+    except WriterBusyError as busy:
+        who = f"process {busy.pid}" if busy.pid else "another process"
+        return ok(f"{bench.home.path}; {who} writes now: {busy.doing}")
+    return ok(f"{bench.home.path}, version {version}, writable, nobody else writes")
+
+
+def identity(bench: "Workbench") -> Check:
+    """The keys can be read, and others would see this name."""
+    author = bench.identity.author
+    bench.identity.certificate.check(bench.world.clock())
+    return ok(f"{short_name(author)}  {full_name(author)}")
+
+
+def sensors(reading: Reading) -> Iterator[Check]:
+    """One line for each quantity, known or unknown with its reason."""
+    for name, text in reading.described().items():
+        state: State = "unknown" if getattr(reading, name).value is None else "ok"
+        yield Check(name, state, text.removeprefix("unknown: "))
+
+
+def permits(reading: Reading) -> Iterator[Check]:
+    """What the governor says now, of work one waits for and of work nobody waits for."""
+    asked = Governor(SAFETY, read=lambda: reading).permit()
+    todo = "" if asked.work else "Wait until it has cooled down, or plug it in."
+    yield Check("train now", "ok" if asked.work else "problem", asked.why, todo)
+    yield Check("live now", "ok", Governor(COMFORT, read=lambda: reading).permit().why)
+
+
+def loopback() -> Check:
+    """Sockets can listen, and ZeroMQ was built with its encryption."""
+    import zmq
+
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+    if not zmq.has("curve"):
+        return Check("", "problem", "ZeroMQ without CURVE", "pip install --force-reinstall pyzmq")
+    return ok(f"listens; ZeroMQ {zmq.zmq_version()} with CURVE")
+
+
+def discovery() -> Check:
+    """Zeroconf is there; whether the local network lets it through only a join can tell."""
+    import zeroconf
+
+    return ok(f"zeroconf {zeroconf.__version__}; `hivelearn join` shows who is found")
+
+
+def speaks(bench: "Workbench") -> Check:
+    """The model loads and says something."""
+    import time
+
+    from hivelearn.inference.engine import Sampling
+    from hivelearn.node import conversation
+
+    began_s = time.perf_counter()
+    answer = conversation.ask(bench, [QUESTION], conversation.Wish(Sampling(8)))[0]
+    took_s = time.perf_counter() - began_s
+    where = bench.folder.name if bench.folder.name != "model" else "embedded nano model"
+    return ok(f"{where} answers {QUESTION!r} with {answer.text!r} after {took_s:.1f} s")

@@ -1,0 +1,110 @@
+"""A command is a frozen record of what was typed and a function from it to an exit code.
+
+Typer reads options from a function's parameters; here it reads them from the
+fields of a record (a record in a record is flattened), so that ten options are
+not ten parameters and a command can be called in a test without a command line.
+What goes wrong, and Ctrl-C, is told in one place for all commands.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
+
+import typer
+
+from hivelearn.errors import HivelearnError
+
+T = TypeVar("T")
+
+DEBUG: Final = "HIVELEARN_DEBUG"  # set: tell where an error came from
+DONE: Final = 0
+NO_LIFT: Final = 1  # it went well, and nothing became better
+INTERRUPTED: Final = 130  # as shells say it: 128 + SIGINT
+NOTHING_CHANGED: Final = "Nothing was changed."
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which node: the two options that every command has."""
+
+    model: Annotated[
+        str | None, typer.Option(help="Folder or hub id of a causal LM. [default: the nano model]")
+    ] = None
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
+    ] = None
+
+
+def command(
+    app: typer.Typer, *, kept: str = NOTHING_CHANGED
+) -> Callable[[Callable[[T], int]], Callable[[T], int]]:
+    """Make a function of one record a command of ``app``; its docstring is the help.
+
+    Args:
+        app: where to.
+        kept: what Ctrl-C leaves behind, one sentence.
+    """
+
+    def register(run: Callable[[T], int]) -> Callable[[T], int]:
+        kind = _record_of(run)
+
+        def shell(**typed: Any) -> None:
+            raise typer.Exit(told(lambda: run(_build(kind, typed)), kept))
+
+        parameters = list(_parameters(kind))
+        shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        shell.__annotations__ = {each.name: each.annotation for each in parameters}
+        shell.__doc__ = run.__doc__
+        app.command(name=run.__name__)(shell)
+        return run
+
+    return register
+
+
+def told(run: Callable[[], int], kept: str) -> int:
+    """Return the exit code of ``run``; what stopped it is said on stderr, in two lines at most."""
+    try:
+        return run()
+    except HivelearnError as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        else:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\nStopped. {kept}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _record_of(run: Callable[[T], int]) -> type[T]:
+    hints = get_type_hints(run)
+    kind: type[T] = next(hint for name, hint in hints.items() if name != "return")
+    return kind
+
+
+def _typed_fields(kind: type) -> Iterator[tuple[Field[Any], Any]]:
+    hints = get_type_hints(kind, include_extras=True)
+    return ((field, hints[field.name]) for field in fields(kind))
+
+
+def _parameters(kind: type) -> Iterator[Parameter]:
+    for field, hint in _typed_fields(kind):
+        if is_dataclass(hint):
+            yield from _parameters(cast("type", hint))
+            continue
+        default = Parameter.empty if field.default is MISSING else field.default
+        yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def _build(kind: type[T], typed: Mapping[str, Any]) -> T:
+    values = {
+        field.name: _build(cast("type", hint), typed) if is_dataclass(hint) else typed[field.name]
+        for field, hint in _typed_fields(kind)
+    }
+    return kind(**values)

@@ -1,0 +1,134 @@
+"""Join a swarm for a while, and vouch for people one knows."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from hivelearn.cli.command import DONE, Where
+from hivelearn.errors import PeerError
+
+if TYPE_CHECKING:
+    from hivelearn.node.joining import Swarm
+    from hivelearn.node.workbench import Workbench
+
+EVERYWHERE: Final = "0.0.0.0:0"
+ROUND_S: Final = 20.0  # of one sync at most
+BREATH_S: Final = 1.0  # between two
+
+
+class NobodyMetError(PeerError):
+    """No peer proved its key while we waited."""
+
+    fault = "nobody"
+    code = "peer.none"
+    remedy = "Start `hivelearn join` there too, or give its address: --peer HOST:PORT."
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What `join` was given."""
+
+    domains: Annotated[list[str], typer.Argument(help="All that one wants to hear of.")]
+    peer: Annotated[
+        list[str] | None, typer.Option(help="host:port or hl1…@host:port; several times.")
+    ] = None
+    listen: Annotated[str, typer.Option(help="host:port; port 0 is any free one.")] = EVERYWHERE
+    secret: Annotated[
+        str | None, typer.Option(help="Closes the topics to others.", envvar="HIVELEARN_SECRET")
+    ] = None
+    fabric: Annotated[str, typer.Option(help="Which network.")] = "lan"
+    discover: Annotated[bool, typer.Option(help="Look for peers on the local network.")] = True
+    wait: Annotated[float, typer.Option(min=0.0, help="Stay for so many seconds.")] = 60.0
+    publish: Annotated[bool, typer.Option("--publish", help="Announce own newest patches.")] = False
+    where: Where = field(default_factory=Where)
+
+
+def join(meeting: Meeting) -> int:
+    """Exchange patches with others for a while.
+
+    What arrives waits for `adopt`.
+
+    Exit code 3: nobody was met.
+    """
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.joining import Hub, Joining
+    from hivelearn.node.workbench import open_workbench
+
+    bench = open_workbench(meeting.where.model, NodeConfig(home=meeting.where.home))
+    peers = tuple(meeting.peer or ())
+    how = Joining(meeting.fabric, meeting.secret, peers, meeting.listen, meeting.discover)
+    with Hub(bench).join(meeting.domains, how) as swarm:
+        print(f"listening on {swarm.address}", flush=True)
+        if meeting.publish:
+            for domain, told in _published(bench, swarm):
+                print(f"{domain}: {told}", flush=True)
+        _stay(swarm, meeting.wait)
+        met = [view for view in swarm.peers if view.verified]
+        failing = [f"{view.address}: {view.failing}" for view in swarm.peers if view.failing]
+        refused = swarm.refused
+    for reason in refused:
+        print(f"refused {reason}")
+    _tell_waiting(bench, meeting.domains)
+    if not met:
+        raise NobodyMetError("; ".join(["nobody was met", *failing]))
+    return DONE
+
+
+def _published(bench: "Workbench", swarm: "Swarm") -> Iterable[tuple[str, str]]:
+    """Announce the newest own patch of each domain; yield what there was to announce."""
+    for domain in swarm.domains:
+        own = bench.store.shelf.list(state="own", domain=domain, base=bench.base)
+        if not own:
+            yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
+            continue
+        newest = max(own, key=lambda entry: (entry.epoch, entry.seq))
+        swarm.publish(bench.patch(newest.id))
+        yield domain, f"published {newest.id.hex()[:8]}"
+
+
+def _stay(
+    swarm: "Swarm",
+    wait_s: float,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
+    """Exchange until the time is over: who leaves as soon as it has all serves nobody."""
+    end_s = monotonic() + wait_s
+    while (left_s := end_s - monotonic()) > 0:
+        report = swarm.sync(min(left_s, ROUND_S))
+        if report.accepted or report.refused:
+            print(report, flush=True)
+        sleep(max(0.0, min(BREATH_S, end_s - monotonic())))
+
+
+def _tell_waiting(bench: "Workbench", domains: Iterable[str]) -> None:
+    for domain in domains:
+        waiting = bench.store.shelf.list(state="quarantined", domain=domain, base=bench.base)
+        if waiting:
+            print(f"{domain}: {len(waiting)} in quarantine; judge with `hivelearn adopt {domain}`")
+
+
+@dataclass(frozen=True, slots=True)
+class Acquaintance:
+    """What `vouch` was given."""
+
+    key: Annotated[str, typer.Argument(help="The full public key: hl1…", show_default=False)]
+    note: Annotated[str, typer.Option(help="How one knows its owner.")] = ""
+    where: Where = field(default_factory=Where)
+
+
+def vouch(other: Acquaintance) -> int:
+    """Trust the owner of a key; stays on this device."""
+    from hivelearn.identity import parse_name, short_name
+    from hivelearn.node import people
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.workbench import open_workbench
+
+    author = parse_name(other.key)
+    bench = open_workbench(other.where.model, NodeConfig(home=other.where.home))
+    people.vouch(bench, author, other.note)
+    print(f"vouched for {short_name(author)}")
+    return DONE
