@@ -1,0 +1,149 @@
+"""A real Trainer run, three steps long, becomes a patch; what cannot is refused at its start."""
+
+import warnings
+
+import pytest
+import torch
+
+import hivelearn as hl
+from hivelearn.device.reading import Reading, known
+from hivelearn.testing.models import small_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    torch.set_num_threads(1)
+    return small_model(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def node(base, tmp_path):
+    with hl.Node(base, home=tmp_path / "home", progress=False) as node:
+        yield node
+
+
+def lora(base, rank=4, seed=0):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    return get_peft_model(model, LoraConfig(r=rank, target_modules=["q_proj", "v_proj"]))
+
+
+def trainer(model, folder, callback, **settings):
+    from transformers import Trainer, TrainingArguments
+
+    tokens = torch.arange(12).repeat(8, 1) + torch.arange(8)[:, None]
+    rows = [{"input_ids": row, "labels": row.clone()} for row in tokens]
+    arguments = TrainingArguments(
+        output_dir=str(folder / "run"),
+        max_steps=3,
+        per_device_train_batch_size=2,
+        learning_rate=0.01,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        **settings,
+    )
+    return Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[callback])
+
+
+def train(*args, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the host framework, about its own future
+        return trainer(*args, **settings).train()
+
+
+class Ledger:
+    """A machine that is hot at given readings, and the rests it led to."""
+
+    def __init__(self, *hot_at, end=False):
+        self.now_s, self.readings, self.rests = 0.0, 0, 0
+        self.hot_at, self.end = hot_at, end
+
+    def read(self):
+        self.readings += 1
+        hot = self.readings in self.hot_at
+        return Reading(cpu_c=known(90.0 if hot else 40.0), has_battery=known(False))
+
+    def sleep(self, seconds):
+        self.rests += 1
+        self.now_s += seconds
+        return self.end
+
+    def monotonic(self):
+        self.now_s += 11.0  # every look is later than a reading is good for
+        return self.now_s
+
+    @property
+    def governor(self):
+        return hl.Governor(read=self.read, sleep=self.sleep, monotonic=self.monotonic)
+
+
+def test_a_run_becomes_a_signed_patch_with_what_was_learnt(base, node, tmp_path):
+    model = lora(base)
+    callback = hl.SwarmCallback(node, "roman")
+    assert train(model, tmp_path, callback).global_step == 3
+    learnt = hl.Adapter.from_model(model)
+    assert callback.patch.domain == "roman"
+    assert callback.patch.adapter.to_bytes() == learnt.to_bytes()
+    assert any(b.abs().sum() > 0 for _, b in learnt.factors.values())
+    assert node.status().shelf == {"own": 1}
+
+
+def test_heat_makes_the_trainer_wait_and_changes_nothing_else(base, node, tmp_path):
+    cool, hot = Ledger(), Ledger(2, 3, 5)
+    patches = []
+    for world in (cool, hot):
+        callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+        train(lora(base), tmp_path, callback)
+        patches.append(callback.patch.adapter.to_bytes())
+    assert (cool.rests, hot.rests) == (0, 3)
+    assert patches[0] == patches[1]
+
+
+def test_every_pass_of_an_accumulated_step_waits_for_its_permit(base, node, tmp_path):
+    world = Ledger()
+    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    train(lora(base), tmp_path, callback, gradient_accumulation_steps=2)
+    assert world.readings == 6  # three steps of two passes
+
+
+def test_a_governor_told_to_end_ends_the_training_and_keeps_what_is_learnt(base, node, tmp_path):
+    world = Ledger(2, end=True)
+    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    assert train(lora(base), tmp_path, callback).global_step == 2  # the step in hand is finished
+    assert callback.patch is not None
+
+
+def test_a_patch_is_published_where_its_domain_is_joined(base, node, tmp_path):
+    with node.join("roman", fabric="memory") as swarm:
+        callback = hl.SwarmCallback(node, "roman", publish_to=swarm)
+        train(lora(base), tmp_path, callback)
+        with pytest.raises(hl.UsageError, match="has not joined 'clock12'"):
+            hl.SwarmCallback(node, "clock12", publish_to=swarm)
+    assert callback.patch.domain == "roman"
+
+
+def test_a_model_that_cannot_be_sealed_is_refused_before_the_first_step(base, node, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    world = Ledger()
+    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    with pytest.raises(hl.UsageError):
+        train(AutoModelForCausalLM.from_pretrained(base), tmp_path, callback)
+    other = small_model(tmp_path / "wider", width=64)
+    with pytest.raises(hl.HivelearnError):
+        train(lora(other), tmp_path, callback)
+    assert world.readings == 0
+    assert callback.patch is None
+
+
+def test_a_domain_that_is_no_name_is_refused_at_once(node):
+    with pytest.raises(hl.UsageError):
+        hl.SwarmCallback(node, "Roman numerals!")
