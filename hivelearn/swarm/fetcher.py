@@ -139,12 +139,10 @@ class Fetcher:
         try:
             match effect:
                 case do.Rehash(_, leaves):
-                    path = await offload(self.shell.library.partial, notice)
-                    present = await offload(partial.rehash, path, leaves)
+                    present = await offload(self._rehash, notice, leaves)
                     await self.step(transfer.Present(notice.id, present))
                 case do.Write(_, index, data):
-                    path = await offload(self.shell.library.partial, notice)
-                    await offload(partial.write, path, index, data)
+                    await offload(self._write, notice, index, data)
                     self.shell.news.at = self.shell.now()
                     await self.step(transfer.Written(notice.id, index))
                 case do.Complete():
@@ -155,6 +153,12 @@ class Fetcher:
             self.shell.news.failures.append(f"payload not written: {error}")
             _log.warning("payload not written: %s", error)
             await self.step(transfer.Abandoned(notice.id))
+
+    def _rehash(self, notice: Notice, leaves: tuple[bytes, ...]) -> frozenset[int]:
+        return partial.rehash(self.shell.library.partial(notice), leaves)
+
+    def _write(self, notice: Notice, index: int, data: bytes) -> None:
+        partial.write(self.shell.library.partial(notice), index, data)
 
     async def _complete(self, notice: Notice) -> None:
         library, news = self.shell.library, self.shell.news

@@ -39,9 +39,9 @@ class Bucket:
         return True
 
     def fine(self, now: float, cost: float) -> None:
-        """Take ``cost`` tokens, down to nothing."""
+        """Take ``cost`` tokens even if they are not there: a debt of at most ``burst``."""
         self._refill(now)
-        self.tokens = max(0.0, self.tokens - cost)
+        self.tokens = max(-self.burst, self.tokens - cost)
 
     def _refill(self, now: float) -> None:
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)

@@ -7,6 +7,7 @@ slow cell does not stop the network, and Ctrl-C ends the waiting, not the swarm.
 
 import asyncio
 import atexit
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -19,8 +20,10 @@ from hivelearn.swarm.fabric import Fabric, PeerView
 from hivelearn.swarm.library import Library
 from hivelearn.swarm.limits import Limits
 from hivelearn.swarm.member import Member
-from hivelearn.swarm.news import SyncReport as SyncReport
+from hivelearn.swarm.news import SyncReport
 from hivelearn.swarm.shell import Setting
+
+__all__ = ["SwarmRunner", "SyncReport"]
 
 QUIET_S: Final = 1.0
 POLL_S: Final = 0.05
@@ -150,7 +153,8 @@ class SwarmRunner:
         try:
             self._loop.run_forever()
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            with contextlib.suppress(RuntimeError):  # at exit its threads are gone already
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
     async def _open(self) -> None:

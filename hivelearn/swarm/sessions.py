@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from hivelearn.errors import PeerError
 from hivelearn.patch.chunks import CHUNK_BYTES, leaves_of
@@ -81,14 +81,14 @@ class Shelves:
                 self._leaves.popitem(last=False)
         return path, self._leaves[key]
 
-    async def serve(self, stream: Stream, offload: "Offload[object]") -> None:
+    async def serve(self, stream: Stream, offload: "Offload[Any]") -> None:
         """Serve one blob stream until the other side ends it."""
         frame = await stream.recv(IDLE_S)
         request = decode(frame) if frame is not None else None
         if not isinstance(request, Fetch):
             raise PeerError("a blob stream begins with Fetch", code="blob.turn")
         found = await offload(self.leaves, request.patch)
-        if not isinstance(found, tuple):
+        if found is None:
             await stream.send(encode(Absent()))
             return
         path, joined = found
@@ -96,15 +96,14 @@ class Shelves:
         while (frame := await stream.recv(IDLE_S)) is not None:
             match decode(frame):
                 case AskChunk(index):
-                    data = await offload(_read, path, index)
-                    await stream.send(encode(Chunk(index, bytes(data))))  # type: ignore[call-overload]
+                    await stream.send(encode(await offload(_chunk, path, index)))
                 case None:
                     pass
                 case _:
                     raise PeerError("only chunks can be asked for here", code="blob.turn")
 
 
-def _read(path: Path, index: int) -> bytes:
+def _chunk(path: Path, index: int) -> Chunk:
     with path.open("rb") as file:
         file.seek(index * CHUNK_BYTES)
-        return file.read(CHUNK_BYTES)
+        return Chunk(index, file.read(CHUNK_BYTES))  # refuses the nothing behind the end

@@ -229,16 +229,14 @@ def _forget(transfer: Transfer, blob: Blob) -> list[Effect]:
 def _advance(transfer: Transfer, now: float) -> list[Effect]:
     effects: list[Effect] = []
     limits = transfer.limits
-    busy = sum(bool(blob.sources) for blob in transfer.blobs.values())
-    for blob in list(transfer.blobs.values()):
-        if blob.complete():
-            effects += [*_forget(transfer, blob), Complete(blob.notice)]
+    for blob in [one for one in transfer.blobs.values() if one.complete()]:
+        effects += [*_forget(transfer, blob), Complete(blob.notice)]
+    # Without a living provider a payload holds no place: others may go first.
+    places = limits.transfers_max - sum(bool(one.sources) for one in transfer.blobs.values())
+    for blob in transfer.blobs.values():
+        if not blob.holders or (not blob.sources and places <= 0):
             continue
-        # Without a living provider a payload holds no place: others may go first.
-        if not blob.sources and blob.holders:
-            if busy >= limits.transfers_max:
-                continue
-            busy += 1
+        places -= not blob.sources
         for peer in list(blob.holders):
             if peer not in blob.sources and len(blob.sources) < limits.providers_max:
                 blob.sources[peer] = Source(now)

@@ -36,7 +36,7 @@ class _Jumping(selectors.SelectSelector):
         super().__init__()
         self.now_s = 0.0
 
-    def select(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - selectors' own type
+    def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if not ready:
             if timeout is None:

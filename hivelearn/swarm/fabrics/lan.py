@@ -107,12 +107,13 @@ class LanTransport:
             self._desk = None
         context, self._context = self._context, None
         if context is not None:
-            # Off the loop: it may wait ``LINGER_MS`` for the goodbyes to leave.
-            await asyncio.to_thread(context.destroy, LINGER_MS)
+            # It waits at most ``LINGER_MS`` for the goodbyes to leave. Not in a worker
+            # thread: at the interpreter's exit there are none any more.
+            context.destroy(LINGER_MS)
 
     def views(self) -> list[PeerView]:
         """See ``Transport.views``."""
-        return [dial.view() for dial in self._dials.values() if dial.step]
+        return [dial.view() for dial in self._dials.values() if dial.key not in self._linked]
 
     # -- listening --------------------------------------------------------
 

@@ -5,7 +5,7 @@ it is at, which is what a user sees when a peer does not come up.
 """
 
 import asyncio
-import contextlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
 FRAMES_IN_A_ROW: Final = 32  # then others get the loop
 _PARTS: Final = 2
+_log: Final = logging.getLogger("hivelearn.swarm")
 _EVENTS: Final[dict[int, str]] = {
     zmq.EVENT_CONNECTED: "encrypt",
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "hello",
@@ -79,7 +80,7 @@ class Dial:
             seen=True,
             reachable=reached,
             verified=False,
-            failing=self.step,
+            failing=self.step or "connect",  # it was up a moment ago
         )
 
     async def run(self) -> None:
@@ -186,8 +187,9 @@ class Dial:
 
 
 async def stop(tasks: "set[asyncio.Task[None]]") -> None:
-    """Cancel ``tasks`` and wait for their end."""
+    """Cancel ``tasks`` and wait for their end; one that fails on its way out is logged."""
     for task in list(tasks):
         task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            _log.error("a part of the LAN fabric did not end well", exc_info=outcome)

@@ -29,6 +29,7 @@ class Discovery:
         """Announce ``me`` (with its key); call ``found`` with every other node."""
         self._me, self._found = me, found
         self._zeroconf: AsyncZeroconf | None = None
+        self._browser: AsyncServiceBrowser | None = None  # stays None if closed while starting
         self._lookups: set[asyncio.Task[None]] = set()
 
     async def start(self, listen_host: str) -> None:
@@ -60,7 +61,8 @@ class Discovery:
             return
         for task in list(self._lookups):
             task.cancel()
-        await self._browser.async_cancel()
+        if self._browser is not None:
+            await self._browser.async_cancel()
         await zeroconf.async_unregister_all_services()
         await zeroconf.async_close()
 

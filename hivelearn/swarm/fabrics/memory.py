@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -72,6 +73,7 @@ class _End:
         self.link: Link | None = None
         self.other: _End | None = None
         self._not_before = 0.0
+        self._under_way: deque[tuple[bytes, bytes]] = deque()
 
     def transmit(self, head: bytes, body: bytes) -> None:
         network, may_lose = self._transport.network, HEAD.unpack(head)[0] == POST
@@ -80,15 +82,18 @@ class _End:
             return
         self._peer.call_in_order(self, delay, head, body)
 
-    def arrive(self, head: bytes, body: bytes) -> None:
+    def arrive(self) -> None:
+        head, body = self._under_way.popleft()
         if self.other is not None and self.other.link is not None:
             self.other.link.receive(head, body, asyncio.get_running_loop().time())
 
     def schedule(self, delay: float, head: bytes, body: bytes) -> None:
         loop = asyncio.get_running_loop()
-        # Equal times run in the order of scheduling, so latency never reorders.
+        # Each timer takes the oldest frame, whatever frame it was set for: a loop
+        # runs timers of one instant in any order, and links must not reorder.
+        self._under_way.append((head, body))
         self._not_before = max(self._not_before, loop.time() + delay)
-        loop.call_at(self._not_before, self.arrive, head, body)
+        loop.call_at(self._not_before, self.arrive)
 
 
 class MemoryTransport:
