@@ -23,17 +23,19 @@ Wish = dict[str, Any]
 class Child:
     """The node, its subject and its share of the swarm."""
 
-    def __init__(self, home: Path, number: int, seed: int) -> None:
+    def __init__(self, home: Path, plan: Wish) -> None:
         import torch
 
         from hivelearn.demo import exam, tasks
         from hivelearn.node.node import Node
+        from hivelearn.training.recipe import Recipe
 
         torch.set_num_threads(1)  # three nodes share the machine; more threads only wait
-        self.seed = seed
-        self.node = Node(home=home, progress=False)
-        self.domain = list(tasks.DOMAINS.values())[number]
-        self.pairs = exam.questions(seed)
+        self.seed = int(plan["seed"])
+        recipe = Recipe() if plan["steps"] is None else Recipe(steps=plan["steps"])
+        self.node = Node(home=home, progress=False, recipe=recipe)
+        self.domain = list(tasks.DOMAINS.values())[plan["number"]]
+        self.pairs = exam.questions(self.seed, plan["questions"])
         self.swarm: Any = None
         self.patch: Any = None
 
@@ -150,15 +152,15 @@ def serve(child: Child, lines: IO[str], out: IO[str]) -> None:
 
 
 def main() -> None:
-    """Run one child: ``python -m hivelearn.demo.child NUMBER SEED``."""
+    """Run one child: ``python -m hivelearn.demo.child PLAN`` with the plan as JSON."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     # Whatever a library prints must not be taken for an answer.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.getLogger("hivelearn").addHandler(_Say(out))
-    number, seed = (int(text) for text in sys.argv[1:3])
+    plan = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="hivelearn-demo-") as home:
         try:
-            child = Child(Path(home) / "home", number, seed)
+            child = Child(Path(home) / "home", plan)
         except HivelearnError as error:
             _send(out, {"error": error.what, "remedy": error.remedy})
             return

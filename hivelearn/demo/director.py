@@ -24,11 +24,11 @@ class ChildError(DeviceError):
 class Actor:
     """One node process and the pipe to it."""
 
-    def __init__(self, number: int, seed: int, hear: Callable[[str], None]) -> None:
+    def __init__(self, number: int, plan: Wish, hear: Callable[[str], None]) -> None:
         self.name = f"node-{number + 1}"
         self._hear = hear
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hivelearn.demo.child", str(number), str(seed)],
+            [sys.executable, "-m", "hivelearn.demo.child", json.dumps({**plan, "number": number})],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,8 +78,8 @@ class Actor:
 class Director:
     """All the actors; use it in a ``with`` block."""
 
-    def __init__(self, count: int, seed: int, hear: Callable[[str], None]) -> None:
-        self.actors = [Actor(number, seed, hear) for number in range(count)]
+    def __init__(self, count: int, plan: Wish, hear: Callable[[str], None]) -> None:
+        self.actors = [Actor(number, plan, hear) for number in range(count)]
 
     def all(self, do: str, **more: Any) -> list[Wish]:  # noqa: ANN401
         """Tell all of them the same at once; return their answers in order."""

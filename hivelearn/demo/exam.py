@@ -9,7 +9,7 @@ from hivelearn.inference.nano.tasks import held_out
 from hivelearn.node.node import Node
 
 QUESTIONS = 300  # a cell; 2 points are then 6 questions
-ANSWER_TOKENS = 40  # bytes; the longest right answer of any subject is shorter
+MARGIN_TOKENS = 2  # an answer that runs on past the longest right one is wrong already
 RETENTION = "base tasks"
 
 
@@ -20,19 +20,21 @@ class Score(TypedDict):
     loss: float  # mean nats per answer token of the right answers
 
 
-def questions(seed: int) -> dict[str, list[tuple[str, str]]]:
+def questions(seed: int, count: int = QUESTIONS) -> dict[str, list[tuple[str, str]]]:
     """Return (question, right answer) pairs of every domain and of the base's own tasks."""
     pairs = {
-        domain.name: [(q.prompt, q.answer) for q in tasks.questions(domain, seed, QUESTIONS)]
+        domain.name: [(q.prompt, q.answer) for q in tasks.questions(domain, seed, count)]
         for domain in tasks.DOMAINS.values()
     }
-    pairs[RETENTION] = [(item.question, item.answer) for item in held_out(QUESTIONS, seed)]
+    pairs[RETENTION] = [(item.question, item.answer) for item in held_out(count, seed)]
     return pairs
 
 
 def sit(node: Node, pairs: Sequence[tuple[str, str]]) -> Score:
     """Return how ``node`` answers; no question says what it is about."""
-    answers = node.ask_many([prompt for prompt, _ in pairs], max_new_tokens=ANSWER_TOKENS)
+    longest = max(len(wanted.encode()) for _, wanted in pairs)  # the nano model speaks bytes
+    prompts = [prompt for prompt, _ in pairs]
+    answers = node.ask_many(prompts, max_new_tokens=longest + MARGIN_TOKENS)
     right = sum(
         answer.text.strip() == wanted for answer, (_, wanted) in zip(answers, pairs, strict=True)
     )

@@ -9,27 +9,37 @@ nobody's corrections.
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hivelearn.demo import tasks
 from hivelearn.demo.director import Director, Wish
+from hivelearn.demo.exam import QUESTIONS
 from hivelearn.errors import UsageError
 from hivelearn.report.interval import bytes_text
 from hivelearn.report.table import Table
 
-CORRECTIONS = 400  # a domain; one in five of them judges instead of teaching
 STAGES = ("before", "after_training", "after_exchange")
 SYNC_WAIT_S = 60.0
 SEED_MAX = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a run is; the tests run a small one."""
+
+    seed: int = 0
+    corrections: int = tasks.CORRECTIONS_MAX  # a domain; one in five judges instead of teaching
+    questions: int = QUESTIONS  # a cell
+    steps: int | None = None  # of training; None is the default recipe's
 
 
 @dataclass
 class Run:
     """What one run has measured so far."""
 
-    seed: int
+    plan: Plan
     began_s: float = field(default_factory=time.monotonic)
     nodes: list[Wish] = field(default_factory=list)  # key, name, domain
     exams: dict[str, list[Wish]] = field(default_factory=dict)  # stage -> scores by node
@@ -58,10 +68,15 @@ class Run:
             for number in range(len(self.nodes))
         ]
         seconds = round(time.monotonic() - self.began_s, 1)
-        return {"seconds": seconds, "seed": self.seed, "rows": rows, "retention": retention}
+        return {"seconds": seconds, "seed": self.plan.seed, "rows": rows, "retention": retention}
 
 
 def run(seed: int = 0, json_file: Path | None = None, plot_file: Path | None = None) -> int:
+    """Run the whole demonstration; see :func:`play`."""
+    return play(Plan(seed), json_file, plot_file)
+
+
+def play(plan: Plan, json_file: Path | None, plot_file: Path | None) -> int:
     """Run the demonstration, print it, and write the JSON and the picture asked for.
 
     Returns:
@@ -71,14 +86,14 @@ def run(seed: int = 0, json_file: Path | None = None, plot_file: Path | None = N
         UsageError: a seed out of range, or a file that cannot be written (said first).
         ChildError: a node process failed.
     """
-    if not 0 <= seed < SEED_MAX:
-        raise UsageError(f"seed {seed} is out of range", remedy="Give a number from 0 to 2^31-1.")
+    if not 0 <= plan.seed < SEED_MAX:
+        raise UsageError(f"seed {plan.seed} is out of range", remedy="Give a number from 0 to 2^31-1.")
     for file in (json_file, plot_file):
         _check_writable(file)
     if plot_file is not None:
         _check_plots()
-    this = Run(seed)
-    with Director(len(tasks.DOMAINS), seed, this.say) as nodes:
+    this = Run(plan)
+    with Director(len(tasks.DOMAINS), asdict(plan), this.say) as nodes:
         _play(this, nodes)
     result = this.result()
     print(table(result))
@@ -101,7 +116,7 @@ def _play(this: Run, nodes: Director) -> None:
     probe = _probe(this)
     first = nodes.actors[0].tell("ask", prompt=probe.prompt)
     _exam(this, nodes, "before")
-    taught = nodes.all("teach", count=CORRECTIONS)
+    taught = nodes.all("teach", count=this.plan.corrections)
     for actor, count in zip(nodes.actors, taught, strict=True):
         this.say(
             f"{actor.name}: {count['training']} corrections to learn from, "
@@ -122,7 +137,7 @@ def _play(this: Run, nodes: Director) -> None:
 def _probe(this: Run) -> tasks.Pair:
     """Return one question that node-1's expert never taught it."""
     other = list(tasks.DOMAINS.values())[1]
-    return tasks.questions(other, this.seed, 1)[0]
+    return tasks.questions(other, this.plan.seed, 1)[0]
 
 
 def _exam(this: Run, nodes: Director, stage: str) -> None:
@@ -157,7 +172,7 @@ def table(result: dict[str, Any]) -> str:
     rows = [_line(row, row["domain"], own=row["own"]) for row in result["rows"]]
     rows += [_line(row, "base tasks", own=False) for row in result["retention"]]
     title = "held-out questions, exact match % (loss, nats per answer token)"
-    return str(Table.of(sorted(rows, key=lambda row: row["node"]), title))
+    return str(Table.of(sorted(rows, key=lambda row: str(row["node"])), title))
 
 
 def _line(row: dict[str, Any], domain: str, *, own: bool) -> dict[str, str]:

@@ -17,6 +17,7 @@ from hivelearn.node.workbench import Workbench
 from hivelearn.patch import lineage
 from hivelearn.patch.envelope import unseal_notice
 from hivelearn.patch.notice import Notice, read_envelope
+from hivelearn.store.shelf import State
 
 log: Final = logging.getLogger("hivelearn.swarm")
 _OFFERED: Final = ("own", "admitted", "merged", "quarantined", "sandboxed")
@@ -113,7 +114,7 @@ class Library:
             raise
         with bench.store.writing("swarm"):
             bench.store.blobs.adopt(payload, name)
-            state = "quarantined" if self._has_parents(notice) else "parked"
+            state: State = "quarantined" if self._has_parents(notice) else "parked"
             entry = feed.entry_of(patch, state, name, bench.world.clock())
             if bench.store.shelf.add(entry) == "equivocation":
                 people.after_round(bench, {notice.body.author: ["harm"]})

@@ -5,13 +5,14 @@ change, so that the gate can compare answering with and without it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import router
 from hivelearn.inference.answer import Route
 from hivelearn.inference.router import Candidate
+from hivelearn.inference.surprise import Surprise
 from hivelearn.node.workbench import Workbench
 from hivelearn.store.generations import Generation, Served
 
@@ -34,6 +35,7 @@ class Panel:
     """The experts of a node in a fixed order."""
 
     experts: tuple[Expert, ...]
+    surprise: Surprise = field(default_factory=Surprise, compare=False, repr=False)
 
     def adapter(self, route: Route) -> "Adapter | None":
         """Return the adapter that ``route`` chose; None is the base."""
@@ -70,7 +72,7 @@ class Panel:
     def _losses(
         self, engine: "Engine", rows: "Sequence[Row]", experts: Iterable[Expert]
     ) -> list[Mapping[str, float]]:
-        columns = {e.about.id: engine.losses(rows, e.adapter, "prompt") for e in experts}
+        columns = {e.about.id: self.surprise.of(engine, rows, e.about.id, e.adapter) for e in experts}
         return [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]
 
     def answer(
@@ -139,7 +141,8 @@ def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
             own.append((generation.domain, generation.specialist))
         experts = [served for served in generation.experts if served.patch not in refused]
         others += [(generation.domain, served) for served in experts]
-    return Panel(tuple(_expert(bench, domain, served) for domain, served in own + others))
+    experts = tuple(_expert(bench, domain, served) for domain, served in own + others)
+    return Panel(experts, bench.surprise)
 
 
 def replaced(generations: Iterable[Generation], new: Generation) -> list[Generation]:
@@ -181,4 +184,4 @@ def with_named(bench: Workbench, panel: Panel, wanted: Sequence[str]) -> tuple[P
             entry = shelf[found[0]]
             served = Served(entry.id, entry.payload or "", entry.author)
             experts.append(Expert(Candidate(found[0], entry.domain, None), bench.adapter(served)))
-    return Panel(tuple(experts)), ids
+    return Panel(tuple(experts), bench.surprise), ids

@@ -17,6 +17,7 @@ from hivelearn.device import sensors
 from hivelearn.device.permit import Limits
 from hivelearn.device.reading import Reading
 from hivelearn.inference import source
+from hivelearn.inference.surprise import Surprise
 from hivelearn.node.config import NodeConfig
 from hivelearn.patch import fingerprint
 from hivelearn.store.errors import UnknownPatchError
@@ -58,6 +59,7 @@ class Workbench:
         self.store = Store(self.home)
         self.lock = threading.RLock()
         self._adapters: dict[str, Adapter] = {}
+        self.surprise = Surprise()
 
     @cached_property
     def identity(self) -> identity.Identity:
