@@ -149,9 +149,8 @@ class Fetcher:
                     await self._complete(notice)
                 case do.GiveUp(_, code):
                     self._refuse(notice, code)
-        except OSError as error:
-            self.shell.news.failures.append(f"payload not written: {error}")
-            _log.warning("payload not written: %s", error)
+        except Exception as error:  # noqa: BLE001 - a full disk, a locked store: told, tried again
+            self.shell.fail("a payload was not stored", error)
             await self.step(transfer.Abandoned(notice.id))
 
     def _rehash(self, notice: Notice, leaves: tuple[bytes, ...]) -> frozenset[int]:

@@ -150,7 +150,7 @@ class Member:
         topics = frozenset(self._topics)
         held: set[bytes] = set()
         for topic in sorted(topics):
-            held.update(await self.setting.offload(self.library.heads, topic))
+            held.update(await self._shell.ask(self.library.heads, topic) or ())
         under_way = self._fetcher.transfer.blobs
         session = sync.Pull(
             me=self.fabric.key,
@@ -211,13 +211,14 @@ class Member:
     async def _learned(self, topic: bytes, notice: Notice) -> None:
         self.news.judging += 1
         try:
-            wanted = await self.setting.offload(self._judge, notice)
+            wanted = await self._shell.ask(self._judge, notice)
         finally:
             self.news.judging -= 1
         if wanted:
             self.news.at = self._shell.now()
             await self._fetcher.want(topic, notice)
-            return
+        if wanted is not False:
+            return  # None: it could not be judged now; the next sync asks again
         self._judged[notice.id] = None
         if len(self._judged) > JUDGED_MAX:
             del self._judged[next(iter(self._judged))]

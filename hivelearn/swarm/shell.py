@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hivelearn.errors import HivelearnError, PeerError
 from hivelearn.patch.notice import Notice, read_envelope
@@ -18,6 +18,7 @@ from hivelearn.swarm.limits import Limits
 from hivelearn.swarm.news import News
 
 _log: Final = logging.getLogger("hivelearn.swarm")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,27 @@ class Shell:
         if len(frame) <= POST_MAX_BYTES:
             await self.fabric.publish(topic, frame)
 
+    async def ask(self, function: Callable[..., T], *arguments: object) -> T | None:
+        """Call the library in a worker thread; None if it failed, which is recorded.
+
+        A store that is locked or full for a moment must not make the node deaf.
+        """
+        try:
+            answer: T = await self.setting.offload(function, *arguments)
+        except Exception as error:  # noqa: BLE001 - logged with its trace, and told by `sync`
+            self.fail("the library failed", error)
+            return None
+        return answer
+
+    def fail(self, what: str, error: BaseException) -> None:
+        """Record a failure of this node itself, never silent."""
+        self.news.failures.append(f"{what}: {type(error).__name__}: {error}")
+        _log.error(what, exc_info=error)
+
     async def blame(self, peer: bytes, code: str) -> None:
         """Note that ``peer`` relayed what does not verify."""
         self.news.blamed.append((peer, code))
-        await self.setting.offload(self.library.blame, peer, code)
+        await self.ask(self.library.blame, peer, code)
 
     async def blame_for(self, peer: bytes, error: HivelearnError) -> None:
         """Blame ``peer`` if ``error`` is a relay's fault."""
@@ -82,5 +100,4 @@ class Shell:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.news.failures.append(f"{type(error).__name__}: {error}")
-            _log.error("a part of the swarm stopped", exc_info=error)
+            self.fail("a part of the swarm stopped", error)

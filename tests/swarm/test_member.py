@@ -362,6 +362,27 @@ def test_a_disk_that_is_full_is_told_and_tried_again(town):
     town(test)
 
 
+@pytest.mark.parametrize("method", ["wants", "heads", "partial", "accept"])
+def test_a_library_that_fails_for_a_moment_does_not_make_the_node_deaf(town, method):
+    async def test(town):
+        a, b = await town.add("a"), await town.add("b")
+        works = getattr(b.library, method)
+
+        def fails(*_):
+            raise ValueError("locked")
+
+        setattr(b.library, method, fails)
+        notice = give(a)
+        await a.publish(TOPIC, notice.envelope)
+        b.pull_all()
+        await within(10, lambda: b.news.failures)
+        setattr(b.library, method, works)
+        await within(150, lambda: has(b, notice))
+        assert not b.library.blamed
+
+    town(test)
+
+
 def test_a_payload_that_the_library_refuses_after_all_is_not_fetched_again(town):
     async def test(town):
         a, b = await town.add("a"), await town.add("b")
