@@ -1,81 +1,27 @@
 """The contract of ``Fabric``, held by every fabric that is installed."""
 
 import asyncio
-import contextlib
-import socket
 
 import pytest
-import zmq
-import zmq.asyncio
-from zmq.utils import z85
 
 from hivelearn.errors import UsageError
-from hivelearn.identity import full_name
 from hivelearn.swarm.fabric import (
     FRAME_MAX_BYTES,
     POST_MAX_BYTES,
-    FabricConfig,
     StreamReset,
     UnreachableError,
     open_fabric,
 )
-from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
-from hivelearn.swarm.fabrics.link import DATA, HEAD, OPEN
 from hivelearn.swarm.fabrics.linked import POSTS_QUEUED_MAX
-from hivelearn.swarm.fabrics.memory import MemoryNetwork
+from hivelearn.testing.room import WAIT_S, run_room, until
 
 TOPIC = b"t" * 32
-WAIT_S = 10.0
-
-
-class Room:
-    """Starts fabrics of one kind that can reach each other."""
-
-    def __init__(self, kind):
-        self.kind, self.network, self.opened = kind, MemoryNetwork(), []
-
-    async def open(self, name, *others, listen="127.0.0.1:0"):
-        config = FabricConfig(
-            listen=listen,
-            peers=tuple(other.address for other in others if other.address),
-            discover=False,
-            network=self.network,
-        )
-        fabric = open_fabric(self.kind, name.encode().ljust(32, b"."), config)
-        self.opened.append(fabric)
-        await fabric.start()
-        return fabric
-
-    async def pair(self):
-        a = await self.open("a")
-        b = await self.open("b", a)
-        await until(lambda: a.key in b.peers() and b.key in a.peers())
-        return a, b
-
-
-async def until(condition):
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - any condition, of any fabric
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture(params=["memory", "lan"])
 def live(request):
-    """Run an async test against a room, and close all that it opened."""
-
-    def run(test):
-        async def main():
-            room = Room(request.param)
-            try:
-                await test(room)
-            finally:
-                for fabric in room.opened:
-                    await fabric.close()
-
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(main())
-
-    return run
+    """Run an async test in a room of each kind."""
+    return lambda test: run_room(request.param, test)
 
 
 async def echo(_peer, stream):
@@ -332,115 +278,6 @@ def test_a_topic_of_the_wrong_size_is_refused(live):
             await a.join(b"short")
 
     live(test)
-
-
-# -- what only one of them has ------------------------------------------------
-
-
-def test_lan_a_port_in_use_is_the_callers_to_fix():
-    async def main():
-        room = Room("lan")
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            port = taken.getsockname()[1]
-            for listen in (f"127.0.0.1:{port}", f"127.0.0.1:{port - 1}"):  # its own, the desk's
-                with pytest.raises(UsageError, match="in use") as caught:
-                    await room.open("a", listen=listen)
-                assert "port 0" in caught.value.remedy
-        for fabric in room.opened:
-            await fabric.close()
-
-    asyncio.run(main())
-
-
-def test_lan_a_bare_address_leads_to_whoever_proves_the_key_it_tells():
-    async def main():
-        room = Room("lan")
-        a = await room.open("a")
-        bare = a.address.rpartition("@")[2]
-        config = FabricConfig(listen="127.0.0.1:0", peers=[bare, bare], discover=False)
-        b = open_fabric("lan", b"b" * 32, config)
-        room.opened.append(b)
-        await b.start()
-        await until(lambda: a.key in b.peers())
-        for fabric in room.opened:
-            await fabric.close()
-
-    asyncio.run(main())
-
-
-def test_lan_the_failing_step_is_named():
-    async def main():
-        room = Room("lan")
-        a = await room.open("a")
-        stranger = open_fabric("lan", b"s" * 32, FabricConfig(discover=False)).key
-        wrong_key = a.address.replace(a.address.partition("@")[0], full_name(stranger))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            nobody = f"127.0.0.1:{free.getsockname()[1]}"
-        config = FabricConfig(
-            listen="127.0.0.1:0", peers=[wrong_key, f"{full_name(stranger)}@{nobody}", nobody],
-            discover=False,
-        )  # fmt: skip
-        b = open_fabric("lan", b"b" * 32, config)
-        room.opened.append(b)
-        await b.start()
-        await until(
-            lambda: [one.failing for one in b.views()] == ["encrypt", "connect", "ask who it is"]
-        )
-        assert [one.reachable for one in b.views()] == [True, False, False]
-        for fabric in room.opened:
-            await fabric.close()
-
-    asyncio.run(main())
-
-
-def test_lan_a_stranger_without_a_hello_gets_nothing():
-    async def main():
-        room = Room("lan")
-        a = await room.open("a")
-        keys = DeviceKeys.of(b"x" * 32)
-        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as rude:
-            rude.curve_publickey, rude.curve_secretkey = (
-                z85.encode(keys.curve),
-                z85.encode(keys.curve_secret),
-            )
-            rude.curve_serverkey = z85.encode(DeviceKeys.of(b"a".ljust(32, b".")).curve)
-            rude.linger = 0
-            rude.connect("tcp://" + a.address.rpartition("@")[2])
-            for kind in (OPEN, DATA, 0):
-                await rude.send_multipart([HEAD.pack(kind, 1), b"not a hello"])
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await rude.recv_multipart()
-        assert not a.peers()
-        for fabric in room.opened:
-            await fabric.close()
-
-    asyncio.run(main())
-
-
-def test_lan_discovery_is_bounded_to_the_named_interface():
-    """On loopback two nodes find each other without any address given."""
-
-    async def main():
-        fabrics = [
-            open_fabric("lan", name * 32, FabricConfig(listen="127.0.0.1:0"))
-            for name in (b"a", b"b")
-        ]
-        for fabric in fabrics:
-            await fabric.start()
-        try:
-            with contextlib.suppress(TimeoutError):
-                await until(lambda: fabrics[1].key in fabrics[0].peers())
-            if not fabrics[0].peers():
-                pytest.skip("this machine has no multicast on its loopback interface")
-        finally:
-            for fabric in fabrics:
-                await fabric.close()
-
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", ["hyperswarm", "libp2p", "pigeon"])
