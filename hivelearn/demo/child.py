@@ -8,6 +8,7 @@ end of its input the process ends, so that no node outlives the demonstration.
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -157,6 +158,9 @@ def main() -> None:
     # Whatever a library prints must not be taken for an answer.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.getLogger("hivelearn").addHandler(_Say(out))
+    # Ctrl-C reaches the whole group; the parent decides, and asks by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     plan = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory(prefix="hivelearn-demo-") as home:
         try:

@@ -6,13 +6,15 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from hivelearn.errors import DeviceError
 
 Wish = dict[str, Any]
-REPLY_WAIT_S = 900.0  # of one step on a slow machine; resting for heat is announced, not silent
+END_WAIT_S = 20.0
+REPLY_WAIT_S = 3_600.0  # of one step; a hot machine may rest long, and says so when it begins
 
 
 class ChildError(DeviceError):
@@ -56,23 +58,26 @@ class Actor:
                 else:
                     return answer
         except BrokenPipeError:
-            pass
+            pass  # it died between two wishes: said below
         finally:
             watchdog.cancel()
         raise ChildError(f"{self.name} ended during {do!r} (exit {self._process.wait()})")
 
+    def terminate(self) -> None:
+        """Ask it to stop in the middle of what it does; it still removes its own home."""
+        self._process.terminate()
+
     def end(self) -> None:
         """Close its input, which ends it; kill it if it does not listen."""
-        assert self._process.stdin is not None
-        try:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=END_WAIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
 
 
 class Director:
@@ -104,6 +109,9 @@ class Director:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End them all, whatever happened."""
+        """End them all, whatever happened; at once if something did."""
+        if error is not None:
+            for actor in self.actors:
+                actor.terminate()
         with ThreadPoolExecutor(len(self.actors)) as pool:
             list(pool.map(Actor.end, self.actors))
