@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hivelearn.errors import UsageError
 from hivelearn.inference import lora
 from hivelearn.inference.engine import Gradients, Sampling
 from hivelearn.inference.loading import Loaded
@@ -180,6 +181,11 @@ class ResidentEngine:
         weights = {ANSWER: 1.0, CONTENT: prompt_weight}
         carried = [weights.get(mark, 0.0) for row in rows for mark in row.marks[1:]]
         weighted = math.fsum(carried)
+        if not weighted > 0:
+            raise UsageError(
+                "nothing to learn: no token of these rows carries weight",
+                remedy="Give rows with answers, as Rower.pair makes them.",
+            )
         loss = 0.0
         with self._lock, torch.enable_grad(), lora.applied(self._model, leaves, adapter.scale):
             for batch in microbatches:

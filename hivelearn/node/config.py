@@ -34,7 +34,7 @@ class NodeConfig:
         for name in ("base_texts", "max_new_tokens", "patch_max_bytes", "sandbox_max"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} = {getattr(self, name)}", remedy="Give at least 1.")
-        if self.checkpoint_s < 0:
+        if not self.checkpoint_s >= 0:
             raise UsageError(f"checkpoint_s = {self.checkpoint_s}", remedy="Give 0 or more.")
 
     def with_settings(self, settings: dict[str, Any]) -> Self:

@@ -1,6 +1,7 @@
 """Questions in, answers out, corrections kept: what a person does with a node all day."""
 
 import queue
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from hivelearn.store.correction import Correction
 from hivelearn.store.correction import as_messages as turns
 
 _END: Final = None
+# A model may say what the journal refuses from people; that must not stop its correction.
+_NOISE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def _answer(
             right,
             domain=domain,
             subject=subject,
-            wrong=wrong,
+            wrong=wrong and _NOISE.sub("\ufffd", wrong),
             generation=number,
         )
 

@@ -136,8 +136,8 @@ def _pull(
                 if sleep is not None and sleep(0.0):
                     break  # at full duty nobody sleeps, so nobody else would ask
         finally:
-            if 0 < session.done < session.recipe.steps:
-                save()  # Ctrl-C loses nothing
+            if session.done:
+                save()  # Ctrl-C loses nothing, and the judging that follows may be long
     return rests
 
 

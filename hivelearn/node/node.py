@@ -24,6 +24,7 @@ from hivelearn.node.status import Status, read_status
 from hivelearn.node.workbench import World, open_workbench
 
 if TYPE_CHECKING:
+    from hivelearn.inference.engine import Engine
     from hivelearn.inference.rows import Messages
     from hivelearn.merging.plan import MergeRecipe
     from hivelearn.patch.adapter import Adapter
@@ -94,6 +95,11 @@ class Node:
     def base(self) -> bytes:
         """The base model's 32-byte fingerprint."""
         return self._bench.base
+
+    @property
+    def engine(self) -> "Engine":
+        """The running model; see :class:`hivelearn.inference.engine.Engine`."""
+        return self._bench.engine
 
     @property
     def model(self) -> Any:
@@ -236,7 +242,7 @@ class Node:
         Returns:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
-        listening = listen or "0.0.0.0:0"  # noqa: S104 - a LAN node is meant to be reached
+        listening = listen or "0.0.0.0:0"
         how = Joining(fabric, secret, tuple(peers), listening, discover)
         return self._hub.join(domains, how)
 

@@ -72,7 +72,9 @@ class Panel:
     def _losses(
         self, engine: "Engine", rows: "Sequence[Row]", experts: Iterable[Expert]
     ) -> list[Mapping[str, float]]:
-        columns = {e.about.id: self.surprise.of(engine, rows, e.about.id, e.adapter) for e in experts}
+        columns = {
+            e.about.id: self.surprise.of(engine, rows, e.about.id, e.adapter) for e in experts
+        }
         return [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]
 
     def answer(
@@ -141,8 +143,8 @@ def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
             own.append((generation.domain, generation.specialist))
         experts = [served for served in generation.experts if served.patch not in refused]
         others += [(generation.domain, served) for served in experts]
-    experts = tuple(_expert(bench, domain, served) for domain, served in own + others)
-    return Panel(experts, bench.surprise)
+    order = own + others
+    return Panel(tuple(_expert(bench, domain, served) for domain, served in order), bench.surprise)
 
 
 def replaced(generations: Iterable[Generation], new: Generation) -> list[Generation]:

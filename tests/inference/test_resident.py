@@ -1,0 +1,244 @@
+"""One model, many adapters: bits as PEFT's, batches as singles, the base untouched."""
+
+import math
+import threading
+
+import peft
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from hivelearn.errors import UsageError
+from hivelearn.inference import lora
+from hivelearn.inference.engine import AdapterMismatchError, Sampling
+from hivelearn.inference.rows import Row
+from hivelearn.patch.adapter import Adapter
+
+GREEDY = Sampling(6)
+PROMPTS = ["Write 14 in Roman numerals.", "a", "Say when the brown fox jumps over the dog."]
+
+
+def rows_of(engine, answers=("XIV", "b", "never, please")):
+    return [engine.rower.pair(p, a) for p, a in zip(PROMPTS, answers, strict=True)]
+
+
+def logits(model, row):
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([row.tokens]), use_cache=False).logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_logits_under_an_adapter_are_bit_equal_to_pefts(
+    engine_of, family, adapter_for, tmp_path, dtype
+):
+    folder, engine = engine_of(family)
+    adapter = adapter_for(engine, dtype=dtype)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, adapter.save(tmp_path / "peft")).eval()
+    row = engine.rower.prompt("Hello there")
+    with engine._applied(adapter):
+        ours = logits(engine.model, row)
+    assert torch.equal(ours, logits(theirs, row))
+    assert not torch.equal(ours, logits(engine.model, row))  # and it did something
+
+
+def test_batches_answer_and_measure_as_singles_do(engine, adapter_for):
+    adapter, rows = adapter_for(engine), rows_of(engine)
+    for part in ("answer", "prompt"):
+        together = engine.losses(rows, adapter, part)
+        alone = [engine.losses([row], adapter, part)[0] for row in rows]
+        assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_greedy_texts_of_a_batch_are_those_of_singles(nano):
+    rows = [nano.rower.prompt(p) for p in ("Say hello", "Write cat in capitals.", "Spell dog")]
+    together = nano.generate(rows, None, Sampling(12))
+    assert together == [nano.generate([row], None, Sampling(12))[0] for row in rows]
+    assert any(together)
+
+
+def test_many_small_batches_measure_like_one(llama):
+    rows = [row for _ in range(5) for row in rows_of(llama)]
+    whole = llama.losses(rows, None, "answer")
+    kept, llama._batch_tokens = llama._batch_tokens, 64
+    try:
+        assert llama.losses(rows, None, "answer") == pytest.approx(whole, abs=1e-6)
+    finally:
+        llama._batch_tokens = kept
+
+
+def test_a_neighbours_long_question_does_not_cut_an_answer_short(llama):
+    short, long = llama.rower.prompt("Hello"), llama.rower.prompt("fox " * 110)
+    assert 256 - 20 < len(long.tokens) < 256
+    texts = llama.generate([short, long], None, Sampling(40))
+    assert texts == [llama.generate([row], None, Sampling(40))[0] for row in (short, long)]
+
+
+def test_losses_are_those_of_transformers(engine):
+    row = rows_of(engine)[0]
+    labels = torch.tensor([row.tokens]).clone()
+    labels[0, [mark != 2 for mark in row.marks]] = -100
+    with torch.inference_mode():
+        expected = engine.model(input_ids=torch.tensor([row.tokens]), labels=labels).loss
+    assert engine.losses([row], None, "answer")[0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_part_without_tokens_has_no_loss(llama):
+    asked = llama.rower.prompt("Hello")
+    found = llama.losses([asked, *rows_of(llama)], None, "answer")
+    assert math.isnan(found[0])
+    assert all(map(math.isfinite, found[1:]))
+    assert llama.losses([], None, "answer") == llama.generate([], None, GREEDY) == []
+
+
+def test_the_base_is_restored_after_an_error_inside(llama, adapter_for):
+    row = llama.rower.prompt("Hello")
+    before = logits(llama.model, row)
+    with pytest.raises(RuntimeError, match="stop"), llama._applied(adapter_for(llama)):
+        raise RuntimeError("stop")
+
+    def refuse(_):
+        raise RuntimeError("the listener fell over")
+
+    with pytest.raises(RuntimeError, match="listener"):
+        llama.generate([row], adapter_for(llama), GREEDY, refuse)
+    assert torch.equal(before, logits(llama.model, row))
+    assert not any(module._forward_hooks for module in llama.model.modules())
+
+
+def renamed(adapter, module):
+    pair = next(iter(adapter.factors.values()))
+    return Adapter({module: pair}, adapter.rank, adapter.alpha, adapter.base)
+
+
+def test_an_adapter_that_does_not_fit_is_refused(llama, adapter_for):
+    adapter = adapter_for(llama)
+    stranger = renamed(adapter, "model.layers.9.self_attn.q_proj")
+    wrong = renamed(adapter, "model.layers.0.mlp.up_proj")
+    for bad in (stranger, wrong):
+        for call in (
+            lambda bad=bad: llama.check(bad),
+            lambda bad=bad: llama.losses(rows_of(llama), bad, "answer"),
+            lambda bad=bad: llama.generate(rows_of(llama)[:1], bad, GREEDY),
+            lambda bad=bad: llama.gradients([rows_of(llama)], bad, 0.1),
+        ):
+            with pytest.raises(AdapterMismatchError) as caught:
+                call()
+            assert caught.value.remedy
+
+
+def test_all_linear_means_what_peft_means(engine_of, family):
+    folder, engine = engine_of(family)
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    fan = family == "gpt2"
+    config = peft.LoraConfig(r=2, target_modules="all-linear", fan_in_fan_out=fan)
+    model = peft.get_peft_model(base, config)
+    named = {
+        name.removeprefix("base_model.model.")
+        for name, module in model.named_modules()
+        if isinstance(module, peft.tuners.lora.LoraLayer)
+    }
+    assert set(engine.shapes()) == named
+    assert list(engine.shapes()) == sorted(named)
+
+
+def test_norms_are_those_of_the_weights(engine):
+    modules = dict(engine.model.named_modules())
+    assert engine.norms() == {
+        name: pytest.approx(float(modules[name].weight.norm()), rel=1e-5)
+        for name in engine.shapes()
+    }
+    assert engine.norms() is engine.norms()
+
+
+def test_sampling_repeats_by_its_seed_and_leaves_the_callers_chance_alone(llama):
+    rows = [llama.rower.prompt(p) for p in PROMPTS]
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = llama.generate(rows, None, Sampling(8, 1.0, seed=1))
+    assert torch.equal(torch.rand(3), expected)
+    assert llama.generate(rows, None, Sampling(8, 1.0, seed=1)) == first
+    assert llama.generate(rows, None, Sampling(8, 1.0, seed=2)) != first
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_of_a_stream_are_the_answer(engine, seed):
+    row, pieces = engine.rower.prompt("Hello"), []
+    sampling = Sampling(24, 1.3, seed=seed)  # noise of a random model: broken UTF-8, newlines
+    text = engine.generate([row], None, sampling, pieces.append)[0]
+    assert "".join(pieces) == text
+    assert engine.generate([row], None, sampling)[0] == text
+    assert all(pieces)
+
+
+def test_a_stream_comes_in_more_than_one_piece(nano):
+    pieces = []
+    nano.generate([nano.rower.prompt("Say one two three")], None, Sampling(12), pieces.append)
+    assert len(pieces) > 3
+
+
+IMPOSSIBLE = [
+    {"max_new_tokens": 0},
+    {"temperature": -1},
+    {"temperature": float("nan")},
+    {"top_p": 0},
+    {"top_p": 1.1},
+]
+
+
+@pytest.mark.parametrize("settings", IMPOSSIBLE, ids=str)
+def test_impossible_sampling_is_refused(settings):
+    with pytest.raises(UsageError, match="impossible"):
+        Sampling(**settings)
+
+
+def test_nothing_is_printed(llama, adapter_for, capfd):
+    rows = rows_of(llama)
+    llama.generate(rows, adapter_for(llama), GREEDY)
+    llama.generate(rows[:1], None, Sampling(4, 0.7, 0.9), lambda _: None)
+    llama.losses(rows, None, "answer")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_asking_threads_do_not_disturb_a_training_one(llama, adapter_for):
+    rows = rows_of(llama)
+    adapter, other = adapter_for(llama), adapter_for(llama, seed=1)
+    expected = llama.gradients([rows], adapter, 0.1)
+    said = llama.generate(rows, other, GREEDY)
+    stop, wrong = threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            if llama.generate(rows, other, GREEDY) != said:
+                wrong.append("text")
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    found = [llama.gradients([rows], adapter, 0.1) for _ in range(10)]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    for each in found:
+        assert each.loss == expected.loss
+        for name, (a, b) in each.factors.items():
+            assert torch.equal(a, expected.factors[name][0])
+            assert torch.equal(b, expected.factors[name][1])
+
+
+def test_a_row_without_any_weight_gives_no_step(llama, adapter_for):
+    with pytest.raises(UsageError, match="nothing to learn"):
+        llama.gradients([[Row((1, 2, 3), bytes(3))]], adapter_for(llama), 0.1)
+
+
+def test_an_engine_tells_what_it_is(llama):
+    assert "LlamaForCausalLM" in repr(llama)
+    assert llama.width == 32
+
+
+def test_gpt2s_transposed_layers_are_linear_too(engine_of):
+    shapes = lora.linear_shapes(engine_of("gpt2")[1].model)
+    assert shapes["transformer.h.0.attn.c_attn"] == (96, 32)

@@ -1,0 +1,158 @@
+"""Rows mark the user's words and the answer, in every family's own chat format."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hivelearn.inference.rows import (
+    ANSWER,
+    CONTENT,
+    ConversationError,
+    Row,
+    Rower,
+    as_messages,
+)
+
+SYSTEM = {"role": "system", "content": "Answer the user."}
+
+
+def said(engine, row, mark):
+    tokens = [token for token, m in zip(row.tokens, row.marks, strict=True) if m == mark]
+    return engine.model and tokenizer(engine).decode(tokens)
+
+
+def tokenizer(engine):
+    return engine.rower._tokenizer
+
+
+TRAPS = {
+    "a word of the template": "user",
+    "another word of the template": "assistant",
+    "one letter": "a",
+    "a newline": "two\nlines",
+    "an accent": "Zürich, 漢字",
+    "a word of the answer": "XIV",
+}
+
+
+@pytest.mark.parametrize("words", TRAPS.values(), ids=TRAPS.keys())
+def test_exactly_the_users_words_are_marked(engine, words):
+    row = engine.rower.pair(words, "XIV")
+    assert said(engine, row, CONTENT).strip() == words
+    assert row.count("prompt") == row.marks.count(CONTENT) > 0
+
+
+def test_every_turn_of_the_user_is_marked_and_no_other(engine):
+    turns = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "user one"},
+        {"role": "user", "content": "two"},
+    ]
+    row = engine.rower.prompt(turns)
+    assert said(engine, row, CONTENT).replace(" ", "") == "onetwo"
+
+
+@pytest.mark.parametrize("answer", ["XIV", "e", "an end_of_turn", ""])
+def test_the_answer_is_tokenised_as_generated_and_ends_its_turn(engine, answer):
+    asked, row = engine.rower.prompt("Write 14."), engine.rower.pair("Write 14.", answer)
+    alone = tokenizer(engine)(answer, add_special_tokens=False)["input_ids"]
+    assert row.tokens[: len(asked.tokens)] == asked.tokens
+    assert list(row.tokens[len(asked.tokens) :]) == [*alone, tokenizer(engine).eos_token_id]
+    assert set(row.marks[len(asked.tokens) :]) == {ANSWER}
+    assert engine.rower.text(row.tokens[len(asked.tokens) :]) == answer
+
+
+def test_the_prompt_is_what_the_models_own_template_renders(engine_of):
+    for family in ("llama", "qwen3", "mistral"):
+        rower = engine_of(family)[1].rower
+        turns = [SYSTEM, {"role": "user", "content": "Hello"}]
+        expected = rower._tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True
+        )["input_ids"]
+        assert list(rower.prompt(turns).tokens) == expected
+
+
+def test_a_tokenizer_without_a_template_gets_the_plain_one(engine_of):
+    rower = engine_of("gpt2")[1].rower
+    tokens = rower.prompt([SYSTEM, {"role": "user", "content": "Hello"}]).tokens
+    assert rower.text(tokens) == "system: Answer the user.\nuser: Hello\nassistant: "
+
+
+class Rewriting:
+    """A tokenizer whose template shouts: no mark survives it."""
+
+    chat_template = "shouting"
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __call__(self, *args, **kwargs):
+        return self._inner(*args, **kwargs)
+
+    def apply_chat_template(self, messages, **_):
+        return "".join(f"<{m['content'].encode('ascii', 'ignore').decode()}>" for m in messages)
+
+
+def test_a_template_that_rewrites_text_is_searched(llama):
+    rower = Rower(Rewriting(tokenizer(llama)), (1,), None)
+    row = rower.pair("hello", "x")
+    assert said(llama, row, CONTENT) == "hello"
+    assert row.tokens[-1] == 1  # no mark came through, so the plain end of a turn
+    assert rower.prompt("漢字").count("prompt") == 0  # nowhere to be found
+
+
+class Refusing(Rewriting):
+    def apply_chat_template(self, *_, **__):
+        raise ValueError("roles must alternate")
+
+
+def test_a_template_that_raises_is_a_conversation_refused(llama):
+    with pytest.raises(ConversationError, match="roles must alternate"):
+        Rower(Refusing(tokenizer(llama)), (1,), None).prompt("hello")
+
+
+def test_a_long_conversation_is_refused_with_numbers(engine):
+    with pytest.raises(ConversationError, match=r"has \d+ tokens, the model takes 256") as caught:
+        engine.rower.prompt("word " * 300)
+    assert "longer context" in caught.value.remedy
+    with pytest.raises(ConversationError, match="the model takes 256"):
+        engine.rower.pair("short", "word " * 300)
+
+
+NO_CONVERSATION = {
+    "empty": "",
+    "blank": " \n",
+    "no message": [],
+    "no list": 7,
+    "nothing": None,
+    "one message, not in a list": {"role": "user", "content": "x"},
+    "text in a list": ["hello"],
+    "bytes": b"hello",
+    "no content": [{"role": "user"}],
+    "content that is no text": [{"role": "user", "content": 3}],
+    "a strange role": [{"role": "root", "content": "x"}],
+    "ends with the answer": [{"role": "assistant", "content": "x"}],
+}
+
+
+@pytest.mark.parametrize("prompt", NO_CONVERSATION.values(), ids=NO_CONVERSATION.keys())
+def test_what_is_no_conversation_is_refused_with_a_remedy(prompt):
+    with pytest.raises(ConversationError) as caught:
+        as_messages(prompt)
+    assert caught.value.remedy
+
+
+@given(st.text(min_size=1).filter(str.strip))
+def test_any_text_of_a_user_becomes_one_message(text):
+    assert as_messages(text) == [{"role": "user", "content": text}]
+
+
+def test_text_ends_where_the_turn_ends(llama):
+    end = tokenizer(llama).eos_token_id
+    tokens = [*tokenizer(llama)("yes", add_special_tokens=False)["input_ids"], end, 5, 6]
+    assert llama.rower.text(tokens) == "yes"
+
+
+def test_a_row_counts_its_parts():
+    row = Row((1, 2, 3, 4), bytes([0, CONTENT, ANSWER, ANSWER]))
+    assert (row.count("prompt"), row.count("answer")) == (1, 2)

@@ -1,0 +1,125 @@
+"""Small nodes in homes of their own, with a clock, sensors and sleep that a test moves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hivelearn.device.reading import Reading, known
+from hivelearn.node.library import Library
+from hivelearn.node.node import Node
+from hivelearn.node.workbench import World
+from hivelearn.patch.notice import read_envelope
+from hivelearn.store.correction import as_messages, is_holdout, prompt_hash
+from hivelearn.testing.models import small_model
+from hivelearn.training.recipe import Recipe
+
+torch.set_num_threads(1)
+NOW_S = 1_700_000_000.0
+TINY = Recipe(rank=2, alpha=4.0, steps=8, batch=8, microbatch=8, rate=0.03)
+
+
+def at(celsius: float) -> Reading:
+    """Return the reading of a desktop that nobody uses and whose CPU has this temperature."""
+    return Reading(
+        cpu_c=known(celsius),
+        idle_s=known(1e6),
+        has_battery=known(False),
+        on_mains=known(True),
+    )
+
+
+@dataclass
+class Stage:
+    """What surrounds a node. Time passes by sleeping, and ``tick_s`` at every look at the clock."""
+
+    read: Callable[[], Reading] = lambda: at(50.0)
+    tick_s: float = 11.0  # longer than a reading is good for: sensors are read before each step
+    slept: list[float] = field(default_factory=list)
+    _now: float = 0.0
+
+    def monotonic(self) -> float:
+        self._now += self.tick_s
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._now += seconds
+
+    def world(self) -> World:
+        return World(
+            clock=lambda: NOW_S, monotonic=self.monotonic, sleep=self.sleep, read=self._read
+        )
+
+    def _read(self) -> Reading:
+        return self.read()  # looked up late, so that a test may change it
+
+
+def prompts(about: str, n: int, *, held: bool) -> list[str]:
+    """Return ``n`` different questions that are all held out, or all to be trained on."""
+    texts = (f"What is {about} {i}?" for i in count())
+    chosen = (t for t in texts if is_holdout(prompt_hash(as_messages(t))) == held)
+    return [next(chosen) for _ in range(n)]
+
+
+def teach(node: Node, domain: str, right: str, train: int = 16, held: int = 0) -> None:
+    """Correct so many questions of a domain, all with the same right answer."""
+    with node._bench.store.writing("teach"):
+        for side, n in ((False, train), (True, held)):
+            for text in prompts(domain, n, held=side):
+                node.correct(text, right, domain=domain)
+
+
+def send(patch, node: Node):
+    """Bring a patch to a node as the swarm would; return whether it was wanted."""
+    bench = node._bench
+    library = Library(bench)
+    library.open(bytes(32), patch.domain)
+    notice = read_envelope(patch.envelope, now_s=NOW_S)
+    if not library.wants(notice):
+        return False
+    with bench.store.writing("receive"):
+        library.partial(notice).write_bytes(patch.adapter.to_bytes())
+        library.accept(notice, library.partial(notice))
+    return True
+
+
+@pytest.fixture(scope="session")
+def kit():
+    """Return the helpers above: test files cannot import one another."""
+    return SimpleNamespace(
+        at=at, Stage=Stage, prompts=prompts, teach=teach, send=send, TINY=TINY, NOW_S=NOW_S
+    )
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    return small_model(tmp_path_factory.mktemp("base"))
+
+
+def open_node(folder: Path, home: Path, stage: Stage | None = None, **settings) -> Node:
+    """Return a node on a small model with small settings."""
+    given = {"recipe": TINY, "base_texts": 24, "device": "cpu", "progress": False} | settings
+    return Node(folder, home=home, world=(stage or Stage()).world(), **given)
+
+
+@pytest.fixture
+def make(folder, tmp_path) -> Callable[..., Node]:
+    """Return a function that opens a node in a home called ``name``."""
+
+    def get(name="home", stage=None, model=folder, **settings):
+        return open_node(model, tmp_path / name, stage, **settings)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def author(folder, tmp_path_factory):
+    """A node that has learnt "yes" well, and its patch. Shared: tests only read it and sign."""
+    node = open_node(folder, tmp_path_factory.mktemp("author") / "home")
+    teach(node, "yes", "yes yes", 24, 24)
+    return node, node.train("yes", replace(TINY, steps=16))

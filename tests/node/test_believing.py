@@ -1,0 +1,422 @@
+"""The second story: what arrives is screened, judged, merged or admitted, or says why not."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from hivelearn.errors import PeerError, UsageError
+from hivelearn.node import panel, people
+from hivelearn.node.adopting import NoCandidateError
+from hivelearn.store.errors import NothingToRollBackError, StaleGenerationError
+from hivelearn.testing.models import small_model
+
+
+@pytest.fixture
+def beginner(make, kit):
+    """Return a function to a node that has learnt "yes" a little and can judge it."""
+
+    def get(name="beginner", held=24):
+        node = make(name)
+        kit.teach(node, "yes", "yes yes", 16, held)
+        node.train("yes", replace(kit.TINY, steps=2))
+        assert node.last_training.adopted
+        return node
+
+    return get
+
+
+def shelf_state(node, patch):
+    return node._bench.store.shelf.get(patch.id).state
+
+
+def changed(patch, change):
+    """Return the patch's adapter with every B put through ``change``."""
+    factors = {name: (a, change(b)) for name, (a, b) in patch.adapter.factors.items()}
+    return replace(patch.adapter, factors=factors)
+
+
+def forged(author, patch, change):
+    """Return a well-signed patch of a changed adapter: what a hostile author can make."""
+    from hivelearn.node import feed
+
+    with author._bench.store.writing("forge"):
+        return feed.publishable(author._bench, changed(patch, change), patch.domain)
+
+
+def test_a_trusted_author_in_a_foreign_domain_is_admitted_and_routed_to(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key, "met in person")
+    assert kit.send(patch, node)
+    assert node.ask("What is yes 3?").route.mode == "base"  # quarantine serves nothing
+    report = node.merge("yes")
+    assert report.outcome == "admitted"
+    assert report
+    assert report.generation == 1
+    assert "own unmeasured here" in str(report)
+    assert shelf_state(node, patch) == "admitted"
+    routes = {a.route for a in node.ask_many(kit.prompts("yes", 6, held=True), max_new_tokens=1)}
+    assert {r.experts for r in routes} == {(patch.id.hex(),)}
+    assert {r.mode for r in routes} == {"routed"}
+    assert node.merge("yes").outcome == "nothing to judge"
+
+
+def test_an_unknown_author_stays_in_the_sandbox_reachable_by_name_only(make, kit, author):
+    _, patch = author
+    node = make()
+    kit.send(patch, node)
+    report = node.merge("yes")
+    assert report.outcome == "no lift"
+    assert not report
+    assert shelf_state(node, patch) == "sandboxed"
+    question = kit.prompts("yes", 1, held=True)[0]
+    assert node.ask(question).route.mode == "base"
+    assert node.ask(question, "yes").route.mode == "base"
+    for name in (patch.id.hex(), patch.id.hex()[:8].upper()):
+        assert node.ask(question, experts=[name]).route.mode == "named"
+    assert node.ask(question, experts=patch.id.hex()).route.experts == (patch.id.hex(),)
+    for wrong in ("abcd1234" * 8, patch.id.hex()[:7], ""):
+        with pytest.raises(UsageError, match=r"not here|ambiguous"):
+            node.ask(question, experts=[wrong])
+
+
+def test_an_author_vouched_for_later_leaves_the_sandbox(make, kit, author):
+    owner, patch = author
+    node = make()
+    kit.send(patch, node)
+    node.merge("yes")
+    node.vouch(owner.key)
+    assert node.merge("yes").outcome == "admitted"
+
+
+def test_in_its_own_domain_it_merges_by_weights_and_adopts_what_is_better(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    pairs = [(p, "yes yes") for p in kit.prompts("yes", 24, held=True)]
+    before = sum(node.score(pairs, "yes"))
+    report = node.merge("yes")
+    assert report.outcome == "adopted"
+    assert report.own.low > 0
+    (judged,) = report.patches
+    assert judged.weight == pytest.approx(0.20)  # the incumbent keeps the rest
+    assert shelf_state(node, patch) == "merged"
+    assert sum(node.score(pairs, "yes")) < before
+    assert "adopted generation 2" in str(report)
+    generation = node._bench.store.generations.current(node.base, "yes")
+    assert generation.specialist.patch is None
+    assert node.ask("What is yes 1?", "yes").route.experts == (generation.specialist.payload,)
+
+
+def test_a_merge_that_is_not_better_is_no_lift_and_changes_nothing(make, kit, author):
+    owner, patch = author
+    node = make()
+    kit.teach(node, "yes", "yes yes", 24, 24)
+    node.train("yes", replace(kit.TINY, steps=20))
+    node.vouch(owner.key)
+    kit.send(forged(owner, patch, lambda b: b * 0.2), node)
+    before = node._bench.store.generations.serving(node.base)
+    report = node.merge("yes")
+    assert report.outcome == "no lift"
+    assert "nothing changed" in str(report)
+    assert node._bench.store.generations.serving(node.base) == before
+    assert node.status().shelf == {"own": 1, "sandboxed": 1}
+
+
+def test_an_unknown_author_moves_a_merge_by_five_percent_at_most(kit, author, beginner):
+    _, patch = author
+    node = beginner()
+    kit.send(patch, node)
+    (judged,) = node.merge("yes").patches
+    assert judged.weight == pytest.approx(0.05)
+
+
+def test_too_little_holdout_admits_instead_of_merging_and_says_so(make, kit, author):
+    owner, patch = author
+    node = make()
+    kit.teach(node, "yes", "yes yes", 16, 7)
+    node.train("yes", replace(kit.TINY, steps=2))
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    report = node.merge("yes")
+    assert "too little evidence, n=7" in str(report)
+    assert report.outcome == "admitted"
+
+
+HOSTILE = {
+    "NaN": (lambda b: b * float("nan"), "num.nonfinite"),
+    "infinity": (lambda b: b + float("inf"), "num.nonfinite"),
+    "a huge change": (lambda b: b * 1e4, "norm.base"),
+}
+
+
+@pytest.mark.parametrize(("change", "code"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_patch_is_refused_and_its_author_blamed_once(make, kit, author, change, code):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    bad = forged(owner, patch, change)
+    kit.send(bad, node)
+    report = node.merge("yes")
+    assert report.outcome == "nothing to judge"
+    assert [(j.verdict.code, j.state) for j in report.patches] == [(code, "refused")]
+    standing = people.standings(node._bench)[owner._bench.identity.author]
+    assert standing.evidence.bad == 4  # one failure, counted fourfold
+    assert shelf_state(node, bad) == "refused"
+    assert not kit.send(bad, node)  # and never fetched again
+    node.merge("yes")
+    assert people.standings(node._bench)[owner._bench.identity.author] == standing
+
+
+def test_a_patch_of_the_wrong_shape_is_refused_and_the_engine_never_sees_it(make, kit, author):
+    owner, patch = author
+    from hivelearn.node import feed
+
+    factors = {f"{name}_strange": pair for name, pair in patch.adapter.factors.items()}
+    with owner._bench.store.writing("forge"):
+        bad = feed.publishable(owner._bench, replace(patch.adapter, factors=factors), "yes")
+    node = make()
+    kit.send(bad, node)
+    assert node.merge("yes").patches[0].verdict.code == "policy.shape"
+
+
+def test_a_patch_that_harms_at_home_is_not_merged_and_its_author_is_blamed(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(forged(owner, patch, lambda b: -b), node)
+    report = node.merge("yes")
+    assert report.outcome == "no lift"
+    assert people.standings(node._bench)[owner._bench.identity.author].harms == 1
+    assert report.patches[0].gain.high < 0
+
+
+def test_a_good_patch_counts_once_however_often_it_is_measured(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    kit.send(patch, node)
+    for _ in range(6):
+        node.merge("yes", adopt=False)
+    standing = people.standings(node._bench)[owner._bench.identity.author]
+    assert standing.successes == 1
+    assert not standing.proven
+
+
+def test_a_patch_for_another_base_or_topic_is_never_wanted(make, kit, author, tmp_path):
+    _, patch = author
+    node = make("other", model=small_model(tmp_path / "base", seed=9))
+    assert not kit.send(patch, node)
+    assert node.status().shelf == {}
+
+
+def test_an_own_patch_that_comes_back_is_not_wanted(kit, author):
+    owner, patch = author
+    assert not kit.send(patch, owner)
+
+
+def test_strangers_together_have_so_many_places(make, kit, author):
+    owner, patch = author
+    node = make(sandbox_max=1)
+    assert kit.send(patch, node)
+    second = forged(owner, patch, lambda b: b * 0.5)
+    assert not kit.send(second, node)
+    node.vouch(owner.key)
+    assert kit.send(second, node)
+
+
+def test_a_patch_larger_than_the_node_takes_is_not_wanted(make, kit, author):
+    assert not kit.send(author[1], make(patch_max_bytes=1000))
+
+
+def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, author):
+    from hivelearn.node.library import Library
+    from hivelearn.patch.notice import read_envelope
+
+    _, patch = author
+    node = make()
+    library = Library(node._bench)
+    notice = read_envelope(patch.envelope, now_s=kit.NOW_S)
+    library.partial(notice).write_bytes(b"x" * patch.body.payload_bytes)
+    with pytest.raises(PeerError) as caught:
+        library.accept(notice, library.partial(notice))
+    assert caught.value.fault == "relay"
+    assert not library.partial(notice).exists()
+    assert people.standings(node._bench) == {}  # the author did not send these bytes
+    assert library.refused
+
+
+def test_a_candidate_waits_and_is_adopted_once(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    report = node.merge("yes", adopt=False)
+    assert report.outcome == "candidate"
+    assert not report
+    assert "node.adopt(report)" in str(report)
+    assert shelf_state(node, patch) == "quarantined"
+    assert node.status().domains[0].generation == 1
+    done = node.adopt(report)
+    assert (done.outcome, done.generation, done.candidate) == ("adopted", 2, None)
+    assert shelf_state(node, patch) == "merged"
+    assert node.ask("What is yes 1?", "yes").text  # its blob outlived the candidate
+    with pytest.raises(NoCandidateError) as caught:
+        node.adopt(report)
+    assert "adopt=False" in caught.value.remedy
+
+
+def test_a_candidate_of_an_admission_waits_too(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    report = node.merge("yes", adopt=False)
+    assert report.outcome == "candidate"
+    question = kit.prompts("yes", 1, held=True)[0]
+    assert node.ask(question, max_new_tokens=1).route.mode == "base"
+    assert node.adopt(report).outcome == "admitted"
+    assert shelf_state(node, patch) == "admitted"
+    assert node.ask(question, max_new_tokens=1).route.mode == "routed"
+
+
+def test_a_stale_candidate_is_refused(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    report = node.merge("yes", adopt=False)
+    node.merge("yes")
+    with pytest.raises(StaleGenerationError):
+        node.adopt(report)
+    assert node.status().domains[0].generation == 2
+
+
+def test_rollback_walks_back_through_merge_and_training(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    trained = node._bench.store.generations.current(node.base, "yes").specialist
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    node.merge("yes")
+    assert node.rollback("yes").specialist == trained
+    assert node.ask("What is yes 1?", "yes").route.experts == (trained.patch.hex(),)
+    assert node.rollback("yes").specialist is None
+    assert node.ask("What is yes 1?", "yes").route.mode == "base"
+    with pytest.raises(NothingToRollBackError):
+        node.rollback("yes")
+
+
+def test_an_expert_refused_later_is_off_the_panel_even_after_a_rollback(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    node.merge("yes")
+    kit.teach(node, "yes", "yes yes", 16)
+    node.train("yes")
+    bench = node._bench
+    with bench.store.writing("refuse it"):
+        bench.store.shelf.move(patch.id, "refused", reason="its author was found out")
+    ids = {expert.about.id for expert in panel.current(bench).experts}
+    assert patch.id.hex() not in ids
+    assert len(ids) == 1
+    node.rollback("yes")
+    assert panel.current(bench).experts == ()
+    with pytest.raises(UsageError, match="not here"):
+        node.ask("x", experts=[patch.id.hex()])
+
+
+def test_an_own_sealed_patch_is_adopted_if_it_measures_better(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    good = node.seal(patch.adapter, domain="yes", licence="MIT")
+    report = node.adopt(good)
+    assert report.outcome == "adopted"
+    assert node.ask("What is yes 1?", "yes").route.experts == (good.id.hex(),)
+    worse = node.seal(changed(patch, lambda b: b * 0), domain="yes")
+    assert node.adopt(worse).outcome == "no lift"
+    with pytest.raises(UsageError, match="only one's own"):
+        node.adopt(patch)
+    with pytest.raises(UsageError, match="cannot be adopted"):
+        node.adopt("report")
+    assert owner.name in str(owner)
+
+
+def test_an_own_patch_loaded_from_a_folder_serves_in_another_home(make, kit, author, tmp_path):
+    """The same author on the same machine, the shelf lost: it must not name what is not there."""
+    from hivelearn.patch import envelope
+
+    owner, patch = author
+    patch.save(tmp_path / "saved")
+    loaded = envelope.load(tmp_path / "saved", now_s=kit.NOW_S)
+    node = make("restored")
+    node._bench.identity = owner._bench.identity
+    assert node.adopt(loaded).outcome == "adopted"
+    assert node.ask("What is yes 1?", "yes", max_new_tokens=2).route.mode == "stated"
+
+
+def test_an_own_patch_of_another_base_is_refused(make, author, tmp_path):
+    owner, patch = author
+    node = make("other", model=small_model(tmp_path / "base", seed=9))
+    node._bench.identity = owner._bench.identity
+    with pytest.raises(UsageError, match=r"made for base model"):
+        node.adopt(patch)
+
+
+def test_a_lost_payload_is_nobodys_fault_and_stops_nothing(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    second = forged(owner, patch, lambda b: b * 0.9)
+    for each in (patch, second):
+        kit.send(each, node)
+    bench = node._bench
+    bench.store.blobs.path(patch.body.payload_root.hex()).unlink()
+    report = node.merge("yes")
+    assert report.outcome == "admitted"
+    codes = {j.patch: j.verdict.code for j in report.patches}
+    assert codes == {patch.id.hex(): "payload.lost", second.id.hex(): "fit.harmless"}
+    assert people.standings(bench) == {}
+
+
+def test_a_crash_while_judging_leaves_everything_where_it_was(make, kit, author, monkeypatch):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    store = node._bench.store
+
+    def full(_):
+        raise OSError("no space")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store.generations, "commit", full)
+        with pytest.raises(OSError, match="no space"):
+            node.merge("yes")
+    assert shelf_state(node, patch) == "quarantined"
+    assert node.merge("yes").outcome == "admitted"
+
+
+def test_reports_are_text_json_and_html(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    report = node.merge("yes")
+    plain = json.loads(report.to_json())
+    assert plain["outcome"] == "adopted"
+    assert plain["own"]["n"] == 24
+    assert plain["patches"][0]["verdict"]["code"] == "fit.better"
+    assert str(report.own) in report._repr_html_()
+    assert node.merge("nothing-here").why == "nothing arrived"
+    assert "nothing to judge" in str(node.merge("nothing-here"))
+
+
+def test_vouching_for_oneself_or_for_no_key_is_refused(make):
+    node = make()
+    with pytest.raises(UsageError, match="own key"):
+        node.vouch(node.key)
+    with pytest.raises(UsageError):
+        node.vouch("amber-otter-7f3a")

@@ -1,0 +1,230 @@
+"""The first story: corrections become a patch, whatever interrupts."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hivelearn.errors import UsageError
+from hivelearn.inference.nano import tasks
+from hivelearn.store.errors import WriterBusyError
+from hivelearn.training.session import DivergedError
+
+
+@pytest.fixture
+def taught(make, kit):
+    def get(name="home", stage=None, held=0, **settings):
+        node = make(name, stage, **settings)
+        kit.teach(node, "yes", "yes yes", 16, held)
+        return node
+
+    return get
+
+
+def bytes_of(patch):
+    return patch.adapter.to_bytes()
+
+
+def test_a_three_hour_list_of_readings_pauses_it_and_the_patch_is_bit_equal(taught, kit):
+    expected = bytes_of(taught("calm").train("yes"))
+    temperatures = iter([60, 70, 86, 90, 80, 76, 74, 60, 88, 84, 70, 70, 91, *[80] * 500, 70])
+    stage = kit.Stage(read=lambda: kit.at(next(temperatures, 60.0)))
+    node = taught("hot", stage)
+    assert bytes_of(node.train("yes")) == expected
+    assert node.last_training.rested == 3
+    assert sum(stage.slept) > 3600
+
+
+def test_an_ask_between_every_two_steps_changes_nothing(taught, kit):
+    expected = bytes_of(taught("quiet").train("yes"))
+    stage = kit.Stage()
+    node, said = taught("busy", stage), []
+
+    def ask_first():
+        torch.manual_seed(len(said))
+        said.append(node.ask("What is two?", max_new_tokens=3, temperature=1.0).text)
+        return kit.at(50.0)
+
+    stage.read = ask_first
+    assert bytes_of(node.train("yes")) == expected
+    assert len(said) >= kit.TINY.steps
+
+
+@pytest.mark.parametrize("at_step", [1, 4, 8])
+def test_ctrl_c_keeps_a_checkpoint_and_the_rest_is_bit_equal(taught, kit, at_step):
+    expected = bytes_of(taught("whole").train("yes"))
+    stage, reads = kit.Stage(), []
+
+    def interrupt():
+        reads.append(1)
+        if len(reads) == at_step + 1:
+            raise KeyboardInterrupt
+        return kit.at(50.0)
+
+    node = taught("cut", stage)
+    stage.read = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        node.train("yes")
+    (domain,) = node.status().domains
+    assert domain.paused
+    assert domain.generation is None
+    assert bytes_of(node.train("yes")) == expected
+    assert not node.status().domains[0].paused
+
+
+def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
+    from hivelearn.node import learning
+
+    expected = bytes_of(taught("whole").train("yes"))
+    node, asked = taught("stopped"), []
+
+    def stop_after_three(_seconds):
+        asked.append(1)
+        return len(asked) == 3
+
+    bench = node._bench
+    patch, report = learning.train(bench, "yes", kit.TINY, bench.config.safety, stop_after_three)
+    assert patch is None
+    assert report.steps == 3
+    assert str(report) == "yes: stopped after 3 of 8 steps; resumable"
+    assert bytes_of(node.train("yes")) == expected
+
+
+def test_a_checkpoint_that_the_disk_lost_starts_it_anew(taught, kit, caplog):
+    node = taught()
+    expected = bytes_of(taught("other").train("yes"))
+    bench = node._bench
+    with bench.store.writing("break it"):
+        name = bench.store.pauses.save(bench.base, "yes", b"half", 0.0)
+        bench.store.blobs.delete(name)
+    assert bytes_of(node.train("yes")) == expected
+    assert "anew" in caplog.text
+
+
+def test_a_checkpoint_of_other_corrections_starts_it_anew(taught, kit):
+    node = taught()
+    bench = node._bench
+    with bench.store.writing("break it"):
+        bench.store.pauses.save(bench.base, "yes", b"half", 0.0)
+    node.train("yes")
+    assert node.last_training.steps == kit.TINY.steps
+
+
+def test_no_corrections_to_train_on_are_the_users_error(make):
+    node = make()
+    with pytest.raises(UsageError, match="no corrections to train on in 'roman'"):
+        node.train("roman")
+    with pytest.raises(UsageError, match="no domain name"):
+        node.train("Not A Domain")
+
+
+def test_corrections_that_are_all_held_out_train_nothing(make, kit):
+    node = make()
+    kit.teach(node, "yes", "yes", train=0, held=7)
+    with pytest.raises(UsageError, match="no corrections to train on"):
+        node.train("yes")
+
+
+def test_a_correction_longer_than_the_model_takes_is_named(taught):
+    node = taught()
+    long = node.correct("word " * 400, "yes", domain="yes")
+    if long.holdout:
+        pytest.fail("choose another text: this one is held out")
+    with pytest.raises(UsageError, match=f"correction {long.id[:8]} in 'yes' does not fit"):
+        node.train("yes")
+    node.corrections.forget(long.id)
+    assert node.train("yes") is not None
+
+
+def test_too_little_holdout_says_how_little_and_serves_unjudged(taught):
+    node = taught(held=7)
+    patch = node.train("yes")
+    report = node.last_training
+    assert "own too little evidence, n=7" in str(report)
+    assert report.generation == 1
+    assert json.loads(report.to_json())["own"] == {"why": "too little evidence, n=7"}
+    assert "<pre>" in report._repr_html_()
+    assert patch.body.receipt.loss_after < patch.body.receipt.loss_before
+    assert node.ask("What is yes 1?", "yes").route.experts == (patch.id.hex(),)
+
+
+def test_nothing_held_out_is_unmeasured_and_has_no_card(taught):
+    node = taught()
+    patch = node.train("yes")
+    assert "own unmeasured here" in str(node.last_training)
+    assert patch.body.card is None
+    assert patch.body.receipt.loss_before is None
+    assert node.ask("What is yes 1?").route.mode == "base"  # by name or stated domain only
+    assert node.ask("What is yes 1?", "yes").route.mode == "stated"
+
+
+def test_a_generation_is_committed_only_when_it_measures_better(taught, kit):
+    node = taught(held=24)
+    better = node.train("yes")
+    assert node.last_training.adopted
+    assert node.last_training.own.low > 0
+    worse = node.train("yes", replace(kit.TINY, steps=1, rate=0.0001))
+    assert not node.last_training.adopted
+    assert "no lift, nothing changed" in str(node.last_training)
+    assert node.ask("What is yes 1?", "yes").route.experts == (better.id.hex(),)
+    assert worse.body.prev == better.id  # it is still a record of the feed
+    assert node.status().domains[0].generation == 1
+
+
+def test_a_card_routes_what_is_its_own_and_leaves_the_rest(taught, kit):
+    node = taught(held=24)
+    patch = node.train("yes")
+    own = node.ask_many(kit.prompts("yes", 12, held=True), max_new_tokens=1)
+    assert {a.route.experts for a in own} == {(patch.id.hex(),)}
+    # The law: never what its ceiling was lowered by. More a random model cannot promise.
+    foreign = node.ask_many(tasks.general_prompts(24, 0), max_new_tokens=1)
+    assert {a.route.mode for a in foreign} == {"base"}
+
+
+def test_a_training_that_diverges_seals_nothing(taught, monkeypatch):
+    node = taught()
+    engine, made = node._bench.engine, []
+    right = engine.gradients
+
+    def broken(*args):
+        made.append(right(*args))
+        return (
+            replace(
+                made[-1], factors={n: (a * math.nan, b) for n, (a, b) in made[-1].factors.items()}
+            )
+            if len(made) > 3
+            else made[-1]
+        )
+
+    monkeypatch.setattr(engine, "gradients", broken)
+    with pytest.raises(DivergedError, match="step 3"):
+        node.train("yes")
+    assert node.status().shelf == {}
+    assert node.status().domains[0].generation is None
+
+
+def test_two_homes_with_equal_corrections_train_equal_adapters(taught):
+    one, two = taught("one").train("yes"), taught("two").train("yes")
+    assert bytes_of(one) == bytes_of(two)
+    assert one.id != two.id  # signed by two authors
+
+
+def test_another_node_object_writing_to_the_home_is_named(taught, make):
+    node = taught()
+    with node._bench.store.writing("hold it"):
+        other = make()
+        with pytest.raises(WriterBusyError, match="hold it"):
+            other.train("yes")
+        assert math.isfinite(other.score([("What is 1?", "yes")])[0])
+
+
+def test_a_seal_of_a_broken_adapter_is_refused(taught, kit):
+    node = taught()
+    adapter = node.train("yes").adapter
+    name, (a, b) = next(iter(adapter.factors.items()))
+    broken = replace(adapter, factors={**adapter.factors, name: (a, b * float("nan"))})
+    with pytest.raises(UsageError, match="NaN or infinity"):
+        node.seal(broken, domain="yes")
+    assert node.status().shelf == {"own": 1}

@@ -1,0 +1,119 @@
+"""The night: it works while the device permits, and stops within seconds, twice if told twice."""
+
+import time
+
+import pytest
+
+from hivelearn.errors import UsageError
+from hivelearn.node.living import Night, Rhythm
+
+
+@pytest.fixture
+def night():
+    """Return a function that starts a night of quick rounds outside any swarm."""
+    nights = []
+
+    def start(node, *domains):
+        rhythm = Rhythm(domains, None, round_s=0.02, sync_s=0.05)
+        nights.append(Unmet(node, node._hub, rhythm, {}))
+        return nights[-1]
+
+    yield start
+    for each in nights:
+        each.stop()
+
+
+class Unmet(Night):
+    """A night alone: the rounds without the network."""
+
+    def _meet(self):
+        pass
+
+
+def until(holds, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def test_it_trains_when_there_are_corrections_and_only_once(make, kit, night):
+    node = make()
+    kit.teach(node, "yes", "yes yes")
+    alive = night(node)
+    until(lambda: alive.trained)
+    time.sleep(0.2)
+    assert [r.domain for r in alive.trained] == ["yes"]
+    assert alive.permit.work
+    assert "alive" in repr(alive)
+    alive.stop()
+    alive.stop()
+    assert "stopped" in repr(alive)
+    assert alive.errors == []
+    assert node.status().domains[0].generation == 1
+    assert node.status().writer is None
+
+
+def test_stopping_in_the_middle_of_a_long_training_takes_a_step_and_keeps_it(make, kit, night):
+    from dataclasses import replace
+
+    node = make(recipe=replace(kit.TINY, steps=100_000))
+    kit.teach(node, "yes", "yes yes")
+    alive = night(node, "yes")
+    until(lambda: alive.permit is not None and node.status().writer is not None)
+    time.sleep(0.3)
+    began = time.monotonic()
+    alive.stop()
+    assert time.monotonic() - began < 5
+    (report,) = alive.trained
+    assert report.patch is None
+    assert 0 < report.steps < 100_000
+    assert node.status().domains[0].paused
+
+
+def test_it_merges_what_arrived(make, kit, author, night):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    alive = night(node, "yes")
+    until(lambda: alive.merged)
+    assert alive.merged[0].outcome == "admitted"
+
+
+def test_a_hot_device_does_nothing_and_says_why(make, kit, night):
+    stage = kit.Stage(read=lambda: kit.at(95.0))
+    node = make(stage=stage)
+    kit.teach(node, "yes", "yes yes")
+    alive = night(node)
+    until(lambda: alive.permit is not None)
+    time.sleep(0.1)
+    assert alive.trained == []
+    assert "above 85 °C" in repr(alive)
+    began = time.monotonic()
+    alive.stop()
+    assert time.monotonic() - began < 5
+
+
+def test_an_error_of_a_round_is_kept_and_the_next_round_comes(make, kit, night):
+    node = make()
+    kit.teach(node, "yes", "yes yes")
+    long = node.correct("word " * 400, "yes", domain="yes")
+    alive = night(node)
+    until(lambda: len(alive.errors) >= 2)
+    assert long.id[:8] in alive.errors[0]
+    assert alive.trained == []
+
+
+def test_hours_that_are_none_are_refused_before_anything_starts(make):
+    node = make()
+    with pytest.raises(UsageError, match="22:00-06:00"):
+        node.live("yes", hours="at night")
+
+
+def test_a_night_without_any_domain_waits_for_the_first_correction(make, kit, night):
+    node = make()
+    alive = night(node)
+    until(lambda: alive.permit is not None)
+    kit.teach(node, "yes", "yes yes")
+    until(lambda: alive.trained)

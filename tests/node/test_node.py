@@ -1,0 +1,238 @@
+"""The facade: what a user types, and what comes back."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import hivelearn as hl
+from hivelearn.errors import UsageError
+from hivelearn.inference.loading import quiet
+from hivelearn.inference.source import NoModelError
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.progress import Progress, wanted
+from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
+
+
+def test_an_answer_is_corrected_and_the_correction_is_kept(make):
+    node = make()
+    answer = node.ask("Write 14 in Roman numerals.", max_new_tokens=3)
+    assert answer.route.mode == "base"
+    kept = answer.correct("XIV", domain="roman", subject="ann")
+    assert (kept.right, kept.domain, kept.subject, kept.generation) == ("XIV", "roman", "ann", None)
+    assert kept.base == node.base
+    assert [c.id for c in node.corrections] == [kept.id]
+    assert len(node.corrections) == 1
+    assert "roman: " in repr(node.corrections)
+
+
+def test_what_the_model_babbles_never_stops_a_correction(make, monkeypatch):
+    node = make()
+    engine = node._bench.engine
+    monkeypatch.setattr(engine, "generate", lambda *_: ["\x1b[31m\x00 red \udc80"])
+    kept = node.ask("?").correct("red", domain="colours")
+    assert kept.wrong == "\ufffd[31m\ufffd red \ufffd"
+
+
+BAD_CORRECTIONS = {
+    "an empty answer": ("What?", " "),
+    "an empty question": (" ", "yes"),
+    "an enormous answer": ("What?", "x" * 70_000),
+    "binary": ("What?", "a\x00b"),
+    "bytes": ("What?", b"yes"),
+    "no messages": ([], "yes"),
+}
+
+
+@pytest.mark.parametrize(("prompt", "right"), BAD_CORRECTIONS.values(), ids=BAD_CORRECTIONS.keys())
+def test_a_correction_that_cannot_be_learned_from_is_refused_and_nothing_stored(
+    make, prompt, right
+):
+    node = make()
+    with pytest.raises(CorrectionError) as caught:
+        node.correct(prompt, right, domain="roman")
+    assert caught.value.remedy
+    assert len(node.corrections) == 0
+
+
+def test_many_are_asked_as_one_would_be(make):
+    node = make()
+    prompts = ["one?", [{"role": "user", "content": "two?"}], "three, and a little longer?"]
+    many = node.ask_many(prompts, max_new_tokens=5)
+    assert [a.text for a in many] == [node.ask(p, max_new_tokens=5).text for p in prompts]
+    assert node.ask_many([]) == []
+    assert node.score([]) == []
+
+
+def test_a_stream_says_what_ask_says_and_passes_errors_on(make):
+    node = make()
+    assert "".join(node.stream("Hi", max_new_tokens=9)) == node.ask("Hi", max_new_tokens=9).text
+    with pytest.raises(UsageError, match="does not end with a user's words"):
+        list(node.stream(""))
+    engine = node._bench.engine
+    whole = engine.generate
+
+    def broken(*_):
+        raise RuntimeError("out of order")
+
+    engine.generate = broken
+    try:
+        with pytest.raises(RuntimeError, match="out of order"):
+            list(node.stream("Hi"))
+    finally:
+        engine.generate = whole
+
+
+def test_sampling_repeats_by_seed_and_leaves_the_callers_chance_alone(make):
+    node = make()
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    first = node.ask("Hi", temperature=1.0, seed=3, max_new_tokens=8).text
+    assert torch.equal(torch.rand(2), expected)
+    assert node.ask("Hi", temperature=1.0, seed=3, max_new_tokens=8).text == first
+
+
+def test_corrections_are_imported_whole_exported_and_forgotten(make, tmp_path):
+    node = make()
+    lines = [{"prompt": f"{n}?", "right": str(n), "domain": "numbers"} for n in range(12)]
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert node.corrections.import_jsonl(path) == 12
+    assert node.corrections.import_jsonl(path) == 0
+    counts = node.corrections.counts()["numbers"]
+    assert counts.training + counts.holdout == 12
+    dataset = node.corrections.to_dataset("numbers", holdout=False)
+    assert len(dataset) == counts.training
+    assert node.corrections.export_jsonl(tmp_path / "out.jsonl") == 12
+    path.write_text('{"prompt": "x?", "right": "x", "domain": "numbers"}\nnonsense')
+    with pytest.raises(ImportLineError, match="line 2"):
+        node.corrections.import_jsonl(path)
+    first = node.corrections.list()[0]
+    assert node.corrections.forget(first.id).corrections == 1
+    assert node.corrections.forget(domain="numbers").corrections == 11
+    assert len(node.corrections) == 0
+    assert node.corrections.import_jsonl(tmp_path / "out.jsonl") == 12
+
+
+def test_status_tells_all_and_loads_nothing_new(make, kit):
+    node = make()
+    empty = node.status()
+    assert "no corrections yet" in str(empty)
+    kit.teach(node, "yes", "yes yes", 8, 3)
+    status = node.status()
+    (domain,) = status.domains
+    assert (domain.training, domain.holdout, domain.generation) == (8, 3, None)
+    assert domain.serves == "base model"
+    assert json.loads(status.to_json())["domains"][0]["domain"] == "yes"
+    assert "yes" in status._repr_html_()
+    assert node.key in str(status)
+    assert node.name in repr(node)
+    node.train("yes")
+    assert node.status().domains[0].serves == "own specialist"
+
+
+def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
+    from hivelearn.testing.models import small_model
+
+    node = make(model=small_model(tmp_path / "model"))
+    assert node.status().model == "model"
+
+
+def test_a_writer_that_was_killed_is_not_busy(make):
+    node = make()
+    sidecar = node.home / "writer.json"
+    sidecar.write_text(json.dumps({"pid": 2**22 + 1, "doing": "train yes", "since_s": 0.0}))
+    assert node.status().writer is None
+    with node._bench.store.writing("look at it"):
+        assert node.status().writer.endswith("look at it")
+        assert "busy" in str(node.status())
+
+
+def test_an_open_model_is_kept_in_the_home_once(make, folder):
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    node = make(model=model, tokenizer=tokenizer)
+    saved = node._bench.folder
+    assert saved.parent == node.home / "models"
+    written = (saved / "model.safetensors").stat().st_mtime_ns
+    again = make(model=model, tokenizer=tokenizer)
+    assert again._bench.folder == saved
+    assert (saved / "model.safetensors").stat().st_mtime_ns == written
+    assert again.base == node.base
+    assert node.ask("Hi", max_new_tokens=3).text == again.ask("Hi", max_new_tokens=3).text
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    other = make(model=model, tokenizer=tokenizer)
+    assert other.base != node.base  # another template is another base
+    assert len(list((node.home / "models").iterdir())) == 2
+
+
+def test_what_is_no_model_is_refused(make, folder):
+    with pytest.raises(NoModelError):
+        make(model="./nowhere")
+    with pytest.raises(UsageError, match="cannot be the base"):
+        make(model=object())
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises(UsageError, match="needs its tokenizer"):
+        make(model=model)
+
+
+def test_a_home_that_is_a_file_is_refused(make, tmp_path):
+    (tmp_path / "taken").write_text("x")
+    with pytest.raises(NotAHomeError):
+        make("taken")
+
+
+WRONG = [
+    {"colour": "red"},
+    {"base_texts": 0},
+    {"max_new_tokens": 0},
+    {"checkpoint_s": -1.0},
+    {"checkpoint_s": float("nan")},
+    {"device": "nonsense"},
+    {"dtype": "nonsense"},
+]
+
+
+@pytest.mark.parametrize("settings", WRONG, ids=str)
+def test_a_setting_that_cannot_work_is_refused_with_a_remedy(make, settings):
+    with pytest.raises(UsageError) as caught:
+        make(**settings)
+    assert caught.value.remedy
+
+
+def test_settings_have_defaults_and_can_be_given_as_a_record(tmp_path, folder):
+    config = NodeConfig(home=Path(tmp_path / "home"), device="cpu", max_new_tokens=3)
+    with hl.Node(folder, config=config, seed=5) as node:
+        assert node.config.seed == 5
+        assert node.config.max_new_tokens == 3
+        assert node.model.config.model_type == "llama"
+        assert node.last_training is None
+
+
+def test_progress_is_drawn_on_a_terminal_or_when_asked(capfd):
+    assert not wanted(None)
+    with Progress(None, "train", 3) as bar:
+        bar.at(1, "loss 1.0")
+        bar.say("hot")
+    assert capfd.readouterr() == ("", "")
+    with Progress(True, "train roman", 3) as bar:
+        bar.at(2, "loss 0.5")
+        bar.say("cooling")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "train roman" in shown.err
+    assert "2/3" in shown.err
+    assert "cooling" in shown.err
+
+
+def test_a_training_prints_nothing_when_progress_is_off(make, kit, capfd):
+    node = make()
+    kit.teach(node, "yes", "yes yes")
+    capfd.readouterr()
+    node.train("yes")
+    assert capfd.readouterr() == ("", "")

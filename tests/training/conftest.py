@@ -1,0 +1,31 @@
+"""A small engine and a dozen corrections as rows."""
+
+import pytest
+import torch
+
+from hivelearn.inference.loading import load
+from hivelearn.inference.resident import ResidentEngine
+from hivelearn.testing.models import small_model
+from hivelearn.training.recipe import Recipe
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="session")
+def engine(folder):
+    return ResidentEngine(load(folder, "cpu"), bytes(range(32)))
+
+
+@pytest.fixture(scope="session")
+def rows(engine):
+    return [engine.rower.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
+
+
+@pytest.fixture
+def recipe():
+    return Recipe(rank=2, alpha=4.0, steps=6, batch=5, microbatch=3, rate=0.01)

@@ -1,0 +1,108 @@
+"""A recipe that exists can train, and two that train differently have two names."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from hivelearn.errors import UsageError
+from hivelearn.training.recipe import Recipe, chosen
+
+NAN, INF = math.nan, math.inf
+IMPOSSIBLE = [
+    {"rank": 0},
+    {"rank": 65},
+    {"rank": 2.5},
+    {"rank": True},
+    {"alpha": 0.0},
+    {"alpha": NAN},
+    {"alpha": INF},
+    {"alpha": 1e-9},
+    {"steps": 0},
+    {"steps": 1_000_001},
+    {"steps": 10.0},
+    {"batch": 0},
+    {"microbatch": 0},
+    {"rate": 0.0},
+    {"rate": 1.0},
+    {"rate": NAN},
+    {"warmup": 1.0},
+    {"warmup": -0.1},
+    {"floor": 1.1},
+    {"beta1": 1.0},
+    {"beta2": NAN},
+    {"eps": 0.0},
+    {"eps": INF},
+    {"weight_decay": -1.0},
+    {"weight_decay": INF},
+    {"clip": 0.0},
+    {"clip": INF},
+    {"prompt_weight": 1.1},
+    {"prompt_weight": NAN},
+    {"seed": 0.5},
+]
+
+
+@pytest.mark.parametrize("settings", IMPOSSIBLE, ids=str)
+def test_an_impossible_recipe_is_refused_with_a_remedy(settings):
+    with pytest.raises(UsageError, match="cannot train") as caught:
+        Recipe(**settings)
+    assert "range of each setting" in caught.value.remedy
+
+
+def test_the_ends_of_the_ranges_can_train():
+    Recipe(rank=64, warmup=0.0, floor=0.0, beta1=0.0, prompt_weight=0.0, rate=0.5)
+    Recipe(rank=1, steps=1, floor=1.0, prompt_weight=1.0)
+
+
+def test_the_rate_follows_the_width_unless_it_is_stated():
+    assert Recipe().for_width(160).rate == 0.005
+    assert Recipe().for_width(1600).rate == 0.0005
+    assert Recipe().for_width(8).rate == 0.01
+    assert Recipe(rate=0.3).for_width(160).rate == 0.3
+
+
+def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_the_floor():
+    recipe = Recipe(rate=0.1, steps=100, warmup=0.1, floor=0.2)
+    rates = [recipe.rate_at(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[9] == rates[10] == pytest.approx(0.1)
+    assert rates[55] == pytest.approx(0.1 * (0.2 + 0.8 * 0.5))
+    assert rates[100] == pytest.approx(0.02)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert Recipe(rate=0.1, steps=1).rate_at(0) == 0.1
+
+
+OTHER = [
+    {"rank": 8}, {"alpha": 16.0}, {"targets": "q_proj"}, {"targets": ("q_proj", "v_proj")},
+    {"steps": 3}, {"batch": 8}, {"microbatch": 8}, {"rate": 0.01}, {"warmup": 0.1},
+    {"floor": 0.1}, {"beta1": 0.8}, {"beta2": 0.9}, {"eps": 1e-6}, {"weight_decay": 0.1},
+    {"clip": 2.0}, {"prompt_weight": 0.0}, {"freeze_a": True}, {"seed": 1},
+]  # fmt: skip
+
+
+def test_recipes_that_train_differently_have_different_digests():
+    assert {key for change in OTHER for key in change} == set(Recipe.__slots__)
+    digests = [Recipe().digest(), *(replace(Recipe(), **change).digest() for change in OTHER)]
+    assert len(set(digests)) == len(digests)
+    assert Recipe(rank=8).digest() == Recipe(rank=8).digest()
+
+
+def test_a_list_of_targets_is_as_good_as_a_tuple():
+    assert hash(Recipe(targets=["q_proj"])) == hash(Recipe(targets=("q_proj",)))
+
+
+NAMES = ["model.0.q_proj", "model.0.up_proj", "model.1.q_proj"]
+
+
+def test_targets_are_last_parts_of_names():
+    assert chosen("all-linear", NAMES) == NAMES
+    assert chosen("q_proj", NAMES) == ["model.0.q_proj", "model.1.q_proj"]
+    assert chosen(("q_proj", "up_proj"), NAMES) == NAMES
+
+
+@pytest.mark.parametrize("targets", ["k_proj", "proj", (), "model.0.q_proj"])
+def test_targets_that_no_module_has_are_refused_with_those_it_has(targets):
+    with pytest.raises(UsageError) as caught:
+        chosen(targets, NAMES)
+    assert "q_proj, up_proj" in caught.value.remedy

@@ -1,0 +1,312 @@
+"""A training is a function of corrections, recipe and model: pauses change no bit of it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import peft
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from hivelearn.errors import UsageError
+from hivelearn.inference.engine import Gradients
+from hivelearn.patch.adapter import Adapter
+from hivelearn.training.recipe import Recipe
+from hivelearn.training.session import CheckpointError, DivergedError, Session
+
+CHILD = Path(__file__).with_name("resume_child.py")
+
+
+def trained(session):
+    return list(session), session.adapter().to_bytes()
+
+
+def test_interrupted_at_every_step_and_resumed_equals_uninterrupted(engine, rows, recipe):
+    whole = Session(engine, rows, recipe, "words")
+    steps, expected = trained(whole)
+    assert [step.index for step in steps] == list(range(6))
+    for cut in range(7):
+        first = Session(engine, rows, recipe, "words")
+        for _ in range(cut):
+            first.step()
+        second = Session(engine, rows, recipe, "words").restore(first.checkpoint())
+        assert second.done == cut
+        rest, adapter = trained(second)
+        assert rest == steps[cut:]
+        assert adapter == expected
+        assert second.tokens == whole.tokens
+
+
+def test_it_goes_on_in_another_process_bit_for_bit(engine, folder, rows, recipe, tmp_path):
+    session = Session(engine, rows, recipe, "words")
+    for _ in range(3):
+        session.step()
+    (tmp_path / "half").write_bytes(session.checkpoint())
+    _, expected = trained(session)
+    subprocess.run(
+        [sys.executable, CHILD, folder, tmp_path / "half", tmp_path / "out"],
+        check=True,
+        timeout=60,
+    )
+    assert (tmp_path / "out").read_bytes() == expected
+
+
+def test_ctrl_c_inside_a_step_leaves_the_state_before_it(engine, rows, recipe):
+    session = Session(engine, rows, recipe, "words")
+    session.step()
+    before = session.checkpoint()
+    after = session._after
+
+    def interrupted(*args):
+        after(*args)
+        raise KeyboardInterrupt
+
+    session._after = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        session.step()
+    assert session.checkpoint() == before
+
+
+def test_a_training_learns(engine, rows, recipe):
+    steps, _ = trained(Session(engine, rows, replace(recipe, steps=20, batch=12), "words"))
+    assert steps[-1].loss < steps[0].loss - 0.05
+
+
+OTHERS = {
+    "other corrections": lambda rows, recipe: (rows[1:], recipe, "words"),
+    "another order": lambda rows, recipe: (rows[::-1], recipe, "words"),
+    "another seed": lambda rows, recipe: (rows, replace(recipe, seed=1), "words"),
+    "another rate": lambda rows, recipe: (rows, replace(recipe, rate=0.02), "words"),
+    "more steps": lambda rows, recipe: (rows, replace(recipe, steps=7), "words"),
+    "another domain": lambda rows, recipe: (rows, recipe, "numbers"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
+def test_a_checkpoint_of_another_training_is_refused(engine, rows, recipe, other):
+    session = Session(engine, rows, recipe, "words")
+    session.step()
+    stranger = Session(engine, *other(rows, recipe))
+    before = stranger.checkpoint()
+    with pytest.raises(CheckpointError, match="other corrections, recipe or model"):
+        stranger.restore(session.checkpoint())
+    assert stranger.checkpoint() == before
+
+
+def test_a_checkpoint_of_another_model_is_refused(engine, rows, recipe):
+    session = Session(engine, rows, recipe, "words")
+    kept = engine.base
+    try:
+        engine.base = bytes(32)
+        stranger = Session(engine, rows, recipe, "words")
+    finally:
+        engine.base = kept
+    assert stranger.adapter().to_bytes() != session.adapter().to_bytes()  # keyed by the base
+
+
+def remade(session, about=None, **vectors):
+    kept = safetensors.torch.load(session.checkpoint())
+    header = session.checkpoint()
+    size = int.from_bytes(header[:8], "little")
+    said = json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["session"])
+    said = said if about is None else about(said)
+    return safetensors.torch.save(kept | vectors, metadata={"session": json.dumps(said)})
+
+
+DAMAGED = {
+    "empty": lambda s: b"",
+    "cut": lambda s: s.checkpoint()[:-9],
+    "no safetensors": lambda s: b"x" * 100,
+    "a length beyond the file": lambda s: (2**62).to_bytes(8, "little") + b"{}",
+    "no metadata": lambda s: safetensors.torch.save({"weights": torch.zeros(2)}),
+    "a vector missing": lambda s: safetensors.torch.save(
+        {"weights": torch.zeros(2)}, metadata={"session": "[]"}
+    ),
+    "a short vector": lambda s: remade(s, mean=torch.zeros(3)),
+    "doubles": lambda s: remade(s, mean=torch.zeros_like(s._state.mean, dtype=torch.float64)),
+    "a later format": lambda s: remade(s, lambda a: ["2", *a[1:]]),
+    "steps below zero": lambda s: remade(s, lambda a: [*a[:2], -1, a[3]]),
+    "steps beyond the end": lambda s: remade(s, lambda a: [*a[:2], 7, a[3]]),
+    "steps that are no number": lambda s: remade(s, lambda a: [*a[:2], True, a[3]]),
+    "tokens that are no number": lambda s: remade(s, lambda a: [*a[:3], None]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_checkpoint_is_refused_and_changes_nothing(engine, rows, recipe, damage):
+    session = Session(engine, rows, recipe, "words")
+    session.step()
+    before = session.checkpoint()
+    with pytest.raises(CheckpointError) as caught:
+        session.restore(damage(session))
+    assert "anew" in caught.value.remedy
+    assert session.checkpoint() == before
+
+
+def test_a_remade_checkpoint_is_otherwise_taken(engine, rows, recipe):
+    session = Session(engine, rows, recipe, "words")
+    session.step()
+    assert Session(engine, rows, recipe, "words").restore(remade(session)).done == 1
+
+
+def test_no_corrections_are_an_error_with_a_remedy(engine, recipe):
+    with pytest.raises(UsageError, match="no corrections to train on in 'words'") as caught:
+        Session(engine, [], recipe, "words")
+    assert "import_jsonl" in caught.value.remedy
+
+
+class Scripted:
+    """An engine whose gradients are given: only the optimizer is at work."""
+
+    base, width = bytes(32), 64
+
+    def __init__(self, script):
+        self._script = iter(script)
+
+    def shapes(self):
+        return {"layer": (3, 4)}
+
+    def gradients(self, *_):
+        a, b = next(self._script)
+        return Gradients(1.0, 1, {"layer": (a, b)})
+
+
+def script(count, size=0.1):
+    chance = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(2, 4, generator=chance) * size, torch.randn(3, 2, generator=chance) * size)
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_optimizer_is_torchs_adamw(rows, decay):
+    """Reference: torch.optim.AdamW with clip_grad_norm_, fed the same gradients and rates."""
+    recipe = Recipe(rank=2, steps=20, rate=0.01, clip=0.5, weight_decay=decay)
+    given = script(20)
+    session = Session(Scripted(given), rows, recipe, "words")
+    start = session.adapter().factors["layer"]
+    theirs = [torch.nn.Parameter(t.clone()) for t in start]
+    optimizer = torch.optim.AdamW(
+        theirs, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps, weight_decay=decay
+    )
+    for index, gradient in enumerate(given):
+        session.step()
+        for parameter, grad in zip(theirs, gradient, strict=True):
+            parameter.grad = grad.clone()
+        torch.nn.utils.clip_grad_norm_(theirs, recipe.clip)
+        optimizer.param_groups[0]["lr"] = recipe.rate_at(index)
+        optimizer.step()
+    for ours, reference in zip(session.adapter().factors["layer"], theirs, strict=True):
+        torch.testing.assert_close(ours, reference.data, atol=1e-6, rtol=0)
+        assert not torch.equal(reference.data, torch.zeros_like(reference))
+
+
+def test_a_frozen_a_stays_as_it_was_to_the_bit(engine, rows, recipe):
+    recipe = replace(recipe, freeze_a=True, weight_decay=0.1)
+    session = Session(engine, rows, recipe, "words")
+    before = session.adapter()
+    trained(session)
+    for name, (a, b) in session.adapter().factors.items():
+        assert torch.equal(a, before.factors[name][0])
+        assert not torch.equal(b, before.factors[name][1])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_no_number_stops_before_it_spreads(rows, bad):
+    given = [*script(2), (torch.full((2, 4), bad), torch.zeros(3, 2))]
+    session = Session(Scripted(given), rows, Recipe(rank=2, steps=3, rate=0.01), "words")
+    session.step()
+    session.step()
+    before = session.checkpoint()
+    with pytest.raises(DivergedError, match="step 2") as caught:
+        session.step()
+    assert "rate" in caught.value.remedy
+    assert session.checkpoint() == before
+
+
+def random_b(engine, rank=2):
+    chance = torch.Generator().manual_seed(4)
+    factors = {
+        name: (
+            torch.randn(rank, i, generator=chance) * 0.1,
+            torch.randn(o, rank, generator=chance) * 0.1,
+        )
+        for name, (o, i) in engine.shapes().items()
+    }
+    return Adapter(factors, rank, 4.0, engine.base)
+
+
+def test_gradients_are_those_of_autograd_on_a_peft_model(engine, folder, rows, tmp_path):
+    """Reference: PEFT's model of the same adapter, transformers' own loss per row."""
+    adapter, prompt_weight = random_b(engine), 0.1
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    model = peft.PeftModel.from_pretrained(base, adapter.save(tmp_path), is_trainable=True)
+    total, weighted = 0.0, 0.0
+    for row in rows[:4]:
+        ids = torch.tensor([row.tokens])
+        logits = model(input_ids=ids).logits[0, :-1]
+        nll = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
+        weights = torch.tensor([{0: 0.0, 1: prompt_weight, 2: 1.0}[m] for m in row.marks[1:]])
+        total, weighted = total + (nll * weights).sum(), weighted + weights.sum()
+    (total / weighted).backward()
+    theirs = dict(model.named_parameters())
+    found = engine.gradients([rows[:4]], adapter, prompt_weight)
+    assert found.loss == pytest.approx((total / weighted).item(), abs=1e-6)
+    assert found.tokens == sum(mark > 0 for row in rows[:4] for mark in row.marks)
+    for name, (a, b) in found.factors.items():
+        prefix = f"base_model.model.{name}.lora"
+        torch.testing.assert_close(a, theirs[f"{prefix}_A.default.weight"].grad, atol=1e-6, rtol=0)
+        torch.testing.assert_close(b, theirs[f"{prefix}_B.default.weight"].grad, atol=1e-6, rtol=0)
+        assert a.abs().sum() > 0
+
+
+def test_microbatches_change_the_gradient_by_less_than_1e_5(engine, rows):
+    adapter = random_b(engine)
+    whole = engine.gradients([rows], adapter, 0.1)
+    for size in (1, 5):
+        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+        found = engine.gradients(parts, adapter, 0.1)
+        assert found.loss == pytest.approx(whole.loss, abs=1e-5)
+        for name, pair in found.factors.items():
+            for ours, theirs in zip(pair, whole.factors[name], strict=True):
+                torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_the_users_words_weigh_what_the_recipe_says(engine, rows):
+    adapter = random_b(engine)
+    row = rows[3]
+    answer = engine.losses([row], adapter, "answer")[0]
+    prompt = engine.losses([row], adapter, "prompt")[0]
+    n, m = row.count("answer"), row.count("prompt")
+    for weight in (0.0, 0.1, 1.0):
+        found = engine.gradients([[row]], adapter, weight)
+        expected = (n * answer + weight * m * prompt) / (n + weight * m)
+        assert found.loss == pytest.approx(expected, abs=1e-5)
+        assert found.tokens == (n + m if weight else n)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 3), st.integers(1, 4))
+def test_every_row_comes_once_an_epoch(engine, rows, count, batch, seed, epochs):
+    many = [rows[i % len(rows)] for i in range(count)]
+    recipe = Recipe(rank=1, batch=batch, seed=seed, steps=1)
+    session = Session(engine, many, recipe, "words")
+    size = min(batch, count)
+    steps = -(-count * epochs // size)
+    seen = [i for step in range(steps) for i in session._order(step)][: count * epochs]
+    for epoch in range(epochs):
+        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+def test_epochs_differ_in_order_and_seeds_too(engine, rows, recipe):
+    session = Session(engine, rows, replace(recipe, batch=12), "words")
+    other = Session(engine, rows, replace(recipe, batch=12, seed=1), "words")
+    orders = [tuple(s._order(epoch)) for s in (session, other) for epoch in range(2)]
+    assert len(set(orders)) == 4
