@@ -29,25 +29,32 @@ class Shelf:
         self._folder, self._held = folder, held
         self.arrived_s: float | None = None
 
-    def heads(self, topic: bytes) -> list[bytes]:
+    def heads(self, _topic: bytes) -> list[bytes]:
+        """Offer everything in every topic."""
         return list(self._held)
 
     def envelope(self, patch_id: bytes) -> bytes | None:
+        """Return what is held."""
         return self._held[patch_id][0].envelope if patch_id in self._held else None
 
     def payload(self, patch_id: bytes) -> Path | None:
+        """Return the one file."""
         return self._held[patch_id][1] if patch_id in self._held else None
 
     def wants(self, notice: Notice) -> bool:
+        """Want the first patch only."""
         return notice.id not in self._held and self.arrived_s is None
 
     def partial(self, notice: Notice) -> Path:
+        """Return where it arrives."""
         return self._folder / f"{notice.id.hex()}.part"
 
-    def accept(self, notice: Notice, payload: Path) -> None:
+    def accept(self, _notice: Notice, _payload: Path) -> None:
+        """Note the time of the last byte."""
         self.arrived_s = time.perf_counter()
 
-    def blame(self, peer: bytes, code: str) -> None:
+    def blame(self, _peer: bytes, code: str) -> None:
+        """Nobody here lies: a fault is a bug."""
         raise RuntimeError(code)
 
 

@@ -70,7 +70,8 @@ class Child:
         """Turn the corrections into a patch."""
         self.patch = self.node.train(self.domain.name)
         report = self.node.last_training
-        assert self.patch is not None and report is not None
+        assert self.patch is not None
+        assert report is not None
         return {"report": str(report), "bytes": self.patch.body.payload_bytes}
 
     def join(self, wish: Wish) -> Wish:

@@ -37,13 +37,14 @@ class Actor:
             encoding="utf-8",
         )
 
-    def tell(self, do: str, **more: Any) -> Wish:  # noqa: ANN401 - JSON
+    def tell(self, do: str, **more: Any) -> Wish:
         """Send one wish and return its answer.
 
         Raises:
             ChildError: the process refused, died or fell silent.
         """
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         watchdog = threading.Timer(REPLY_WAIT_S, self._process.kill)
         watchdog.start()
         try:
@@ -69,7 +70,8 @@ class Actor:
 
     def end(self) -> None:
         """Close its input, which ends it; kill it if it does not listen."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -86,7 +88,7 @@ class Director:
     def __init__(self, count: int, plan: Wish, hear: Callable[[str], None]) -> None:
         self.actors = [Actor(number, plan, hear) for number in range(count)]
 
-    def all(self, do: str, **more: Any) -> list[Wish]:  # noqa: ANN401
+    def all(self, do: str, **more: Any) -> list[Wish]:
         """Tell all of them the same at once; return their answers in order."""
         return self.each(do, [more] * len(self.actors))
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def play(plan: Plan, json_file: Path | None, plot_file: Path | None) -> int:
         ChildError: a node process failed.
     """
     if not 0 <= plan.seed < SEED_MAX:
-        raise UsageError(f"seed {plan.seed} is out of range", remedy="Give a number from 0 to 2^31-1.")
+        raise UsageError(
+            f"seed {plan.seed} is out of range", remedy="Give a number from 0 to 2^31-1."
+        )
     for file in (json_file, plot_file):
         _check_writable(file)
     if plot_file is not None:
@@ -197,12 +200,8 @@ def _check_writable(file: Path | None) -> None:
 
 
 def _check_plots() -> None:
-    try:
-        import matplotlib as _
-    except ImportError:
-        raise UsageError(
-            "a picture needs matplotlib", remedy='pip install "hivelearn[plots]"'
-        ) from None
+    if find_spec("matplotlib") is None:
+        raise UsageError("a picture needs matplotlib", remedy='pip install "hivelearn[plots]"')
 
 
 def worst(result: dict[str, Any]) -> Sequence[float]:
