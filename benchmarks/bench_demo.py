@@ -2,8 +2,8 @@
 
 Claim: importing takes ≤ 0.10 s and `hivelearn status` ≤ 0.5 s; a first token and a
        training step cost no more than 1.25 × the same with transformers and PEFT alone;
-       an exact merge of nano adapters is ≥ 4 × faster than PEFT's exact one (`svd`); 20 MB cross the
-       encrypted LAN fabric, verified, at ≥ 40 MB/s.
+       an exact merge of nano adapters is ≥ 4 × faster than PEFT's exact one (`svd`);
+       20 MB cross the encrypted LAN fabric, verified, at ≥ 40 MB/s.
 Run:   python benchmarks/bench_demo.py --quick --json out.json
 """
 
