@@ -30,7 +30,7 @@ class Surprise:
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
-        self._known: OrderedDict[tuple[str, tuple[int, ...]], float] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Row], float] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(
@@ -38,7 +38,7 @@ class Surprise:
     ) -> list[float]:
         """Return the prompt loss of each row under ``adapter``, whose content ``expert`` names."""
         prompts = [asked(row) for row in rows]
-        keys = [(expert, prompt.tokens) for prompt in prompts]
+        keys = [(expert, prompt) for prompt in prompts]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
         missing = {key: row for key, row in zip(keys, prompts, strict=True) if key not in found}

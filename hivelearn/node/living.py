@@ -21,6 +21,7 @@ from hivelearn.node.reports import MergeReport, TrainReport
 if TYPE_CHECKING:
     from hivelearn.node.node import Node
 
+SLICE_S: Final = 2.0  # longer than a swarm needs to be quiet, shorter than patience
 log: Final = logging.getLogger("hivelearn.live")
 
 
@@ -106,8 +107,7 @@ class Night:
 
     def _round(self) -> None:
         self._meet()
-        if self._swarms:
-            self._swarms[0].sync(self._rhythm.sync_s)  # the network is one, whoever asks
+        self._sync()
         for domain in self._domains():
             if self._stop.is_set():
                 return
@@ -117,6 +117,15 @@ class Night:
                 self.merged.append(believing.merge(self._bench, domain))
             if self._has_news(domain):
                 self._train(domain)
+
+    def _sync(self) -> None:
+        """Exchange in slices, so that nobody who wants to stop waits for absent peers."""
+        left_s = self._rhythm.sync_s if self._swarms else 0.0
+        while left_s > 0 and not self._stop.is_set():
+            slice_s = min(left_s, SLICE_S)
+            if self._swarms[0].sync(slice_s).quiet:  # the network is one, whoever asks
+                return
+            left_s -= slice_s
 
     def _has_news(self, domain: str) -> bool:
         """Whether somebody corrected something since the domain was last trained."""

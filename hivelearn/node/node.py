@@ -71,8 +71,7 @@ class Node:
 
     def __repr__(self) -> str:
         """Tell who and where."""
-        name = short_name(self._bench.identity.author)
-        return f"Node({name}, {self._bench.engine!r}, home={str(self._bench.home.path)!r})"
+        return f"Node({self.name}, {self._bench.engine!r}, home={str(self._bench.home.path)!r})"
 
     @property
     def name(self) -> str:
