@@ -26,11 +26,12 @@ class Blob:
     leaves: tuple[bytes, ...] | None = None  # verified against the signed root
     pot: list[int] | None = None  # chunks to be asked for, shuffled; None until rehashed
     writing: set[int] = field(default_factory=set)
+    handed_over: bool = False  # complete, and the library is taking it
 
     def complete(self) -> bool:
         """Return whether every chunk is verified and written."""
         owed = any(source.asked for source in self.sources.values())
-        return self.pot == [] and not self.writing and not owed
+        return self.pot == [] and not self.writing and not owed and not self.handed_over
 
 
 def expected_bytes(notice: Notice, index: int) -> int:

@@ -71,11 +71,14 @@ class Fetcher:
         self.shell = shell
         self.transfer = transfer.Transfer(shell.rng, shell.setting.limits)
         self.judged: dict[bytes, None] = {}  # refused after all; not asked for again
+        self._stored: set[bytes] = set()  # accepted in this run
         self._topic_of: dict[bytes, bytes] = {}
         self._fetches: dict[tuple[bytes, bytes], Fetching] = {}
 
     async def want(self, topic: bytes, notice: Notice) -> None:
         """Fetch this payload as soon as somebody has it."""
+        if notice.id in self._stored:
+            return  # it came while the library was asked whether it is wanted
         self._topic_of[notice.id] = topic
         await self.step(transfer.Wanted(notice))
 
@@ -151,7 +154,7 @@ class Fetcher:
                     self._refuse(notice, code)
         except Exception as error:  # noqa: BLE001 - a full disk, a locked store: told, tried again
             self.shell.fail("a payload was not stored", error)
-            await self.step(transfer.Abandoned(notice.id))
+            await self.step(transfer.Over(notice.id))
 
     def _rehash(self, notice: Notice, leaves: tuple[bytes, ...]) -> frozenset[int]:
         return partial.rehash(self.shell.library.partial(notice), leaves)
@@ -172,11 +175,14 @@ class Fetcher:
             await self.shell.setting.offload(accept)
         except PeerError as error:
             self._refuse(notice, error.code)
+            await self.step(transfer.Over(notice.id))
             return
         finally:
             news.judging -= 1
             news.at = self.shell.now()
+        self._stored.add(notice.id)
         news.accepted.append(notice.id)
+        await self.step(transfer.Over(notice.id))
         topic = self._topic_of.pop(notice.id, None)
         if topic is not None:
             await self.shell.post(topic, messages.Have(notice.id))

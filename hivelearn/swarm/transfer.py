@@ -87,8 +87,8 @@ class StreamLost:
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
-    """The node cannot or will not go on (disk full, refused)."""
+class Over:
+    """The library has it, or the node cannot go on (disk full, refused): forget it."""
 
     patch: bytes
 
@@ -99,7 +99,7 @@ class Tick:
 
 
 Event: TypeAlias = (
-    Wanted | Provider | LeavesCame | Present | ChunkCame | Written | StreamLost | Abandoned | Tick
+    Wanted | Provider | LeavesCame | Present | ChunkCame | Written | StreamLost | Over | Tick
 )
 
 
@@ -113,7 +113,7 @@ class Transfer:
 
     def active(self) -> bool:
         """Return whether any payload is being fetched right now."""
-        return any(blob.sources or blob.writing for blob in self.blobs.values())
+        return any(blob.sources or blob.writing or blob.handed_over for blob in self.blobs.values())
 
 
 def step(transfer: Transfer, event: Event, now: float) -> list[Effect]:
@@ -135,14 +135,14 @@ def _changed(transfer: Transfer, event: Event, now: float) -> list[Effect]:
                 for effect in _drop_silent(transfer, blob, now)
             ]
     blob = transfer.blobs.get(event.patch)
-    if blob is None:
-        return []  # it was completed or given up in the meantime
+    if blob is None or (blob.handed_over and not isinstance(event, Over)):
+        return []  # given up or complete: what still comes for it is late, not a lie
     match event:
         case LeavesCame():
             return _leaves(transfer, blob, event, now)
         case ChunkCame():
             return _chunk(transfer, blob, event, now)
-        case Abandoned():
+        case Over():
             return _forget(transfer, blob)
     _note(transfer, blob, event, now)
     return []
@@ -223,19 +223,38 @@ def _release(transfer: Transfer, blob: Blob, peer: bytes) -> None:
 
 def _forget(transfer: Transfer, blob: Blob) -> list[Effect]:
     del transfer.blobs[blob.notice.id]
-    return [Drop(peer, blob.notice.id) for peer in blob.sources]
+    return _hang_up(blob)
+
+
+def _hang_up(blob: Blob) -> list[Effect]:
+    peers = list(blob.sources)
+    blob.sources.clear()
+    return [Drop(peer, blob.notice.id) for peer in peers]
+
+
+def _root(blob: Blob) -> bytes:
+    return blob.notice.body.payload_root
 
 
 def _advance(transfer: Transfer, now: float) -> list[Effect]:
     effects: list[Effect] = []
     limits = transfer.limits
-    for blob in [one for one in transfer.blobs.values() if one.complete()]:
-        effects += [*_forget(transfer, blob), Complete(blob.notice)]
+    for blob in transfer.blobs.values():
+        if blob.complete():
+            # It stays remembered until the library has it, or a sync that runs
+            # meanwhile would fetch it a second time.
+            blob.handed_over = True
+            effects += [*_hang_up(blob), Complete(blob.notice)]
     # Without a living provider a payload holds no place: others may go first.
     places = limits.transfers_max - sum(bool(one.sources) for one in transfer.blobs.values())
+    busy = {_root(one) for one in transfer.blobs.values() if one.sources or one.handed_over}
     for blob in transfer.blobs.values():
-        if not blob.holders or (not blob.sources and places <= 0):
+        if not blob.holders or blob.handed_over:
             continue
+        # Two patches of one payload go one after the other: they share a partial file.
+        if not blob.sources and (places <= 0 or _root(blob) in busy):
+            continue
+        busy.add(_root(blob))
         places -= not blob.sources
         for peer in list(blob.holders):
             if peer not in blob.sources and len(blob.sources) < limits.providers_max:

@@ -91,6 +91,10 @@ def test_each_chunk_is_asked_once_and_all_end_written():
     assert counts == Counter(range(20))
     assert {one.index for one in desk.all if isinstance(one, Write)} == set(range(20))
     assert desk.all[-1] == Complete(NOTICE)
+    assert desk.machine.active(), "the library is taking it"
+    assert desk.chunk(Q, 3) == desk.leaves(Q) == [], "what is late is no lie"
+    assert desk.begin(P) == [], "and nobody fetches it a second time meanwhile"
+    desk.on(transfer.Over(NOTICE.id))
     assert not desk.machine.blobs
     assert not desk.machine.active()
 
@@ -231,10 +235,20 @@ def test_open_transfers_and_remembered_wishes_are_bounded():
     assert opened == [one.id for one in notices[:2]]
     # A payload whose only provider is gone gives its place to the next one.
     assert desk.on(transfer.StreamLost(P, notices[0].id)) == [Open(P, notices[2].id)]
-    assert desk.on(transfer.Abandoned(notices[1].id)) == [
+    assert desk.on(transfer.Over(notices[1].id)) == [
         Drop(P, notices[1].id),
         Open(P, notices[3].id),
     ]
+
+
+def test_two_patches_of_one_payload_are_fetched_one_after_the_other():
+    twin = notice_of(PAYLOAD, author("bob"))
+    desk = Desk()
+    desk.on(transfer.Wanted(twin))
+    desk.begin(P)
+    assert desk.on(transfer.Provider(Q, twin.id)) == []
+    finish(desk, P)
+    assert desk.on(transfer.Over(NOTICE.id)) == [Open(Q, twin.id)]
 
 
 def test_providers_of_one_payload_are_bounded():
