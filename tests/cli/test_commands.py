@@ -1,0 +1,186 @@
+"""Every command from its help to its exit code, on the embedded model, in a home of its own."""
+
+import json
+
+import pytest
+import torch
+
+from hivelearn.demo import tasks
+from hivelearn.identity import full_name
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.workbench import open_workbench
+from hivelearn.store.correction import Correction, as_messages
+from hivelearn.testing.models import small_model
+
+COMMANDS = "demo ask correct train join vouch adopt rollback status doctor".split()
+SOMEBODY = full_name(bytes(range(32)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return str(small_model(tmp_path_factory.mktemp("base")))
+
+
+def lessons(path, count=40):
+    rows = tasks.corrections(tasks.ROMAN, seed=0, n=count)
+    path.write_text(
+        "".join(json.dumps({"prompt": r.prompt, "right": r.answer}) + "\n" for r in rows)
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, call):
+    done = call(name, "--help", home=None)
+    assert done.exit_code == 0
+    assert f"hivelearn {name}" in done.stdout
+    assert "--help" in done.stdout
+    assert name == "demo" or ("--home" in done.stdout and "--model" in done.stdout)
+
+
+def test_the_help_lists_all_commands_and_the_version_is_told(call):
+    listed = call("--help", home=None).stdout
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    assert call("--version", home=None).stdout.startswith("0.")
+
+
+def test_an_answer_goes_to_stdout_and_its_route_to_stderr(call, base):
+    done = call("ask", "Hello", "--model", base, "--max-new-tokens", "4")
+    assert done.exit_code == 0
+    assert "base model" in done.stderr
+    assert "base model" not in done.stdout
+    said = json.loads(call("ask", "Hello", "--json", "--model", base).stdout)
+    assert said.keys() == {"text", "experts", "mode", "confidence"}
+
+
+def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
+    done = call("correct", "14?", "XIV", "--domain", "roman", "--wrong", "IIX", "--model", base)
+    assert (done.exit_code, done.stdout[:12]) == (0, "roman: kept ")
+    status = json.loads(call("status", "--json", "--model", base).stdout)
+    (row,) = status["domains"]
+    assert (row["domain"], row["training"] + row["holdout"]) == ("roman", 1)
+    bench = open_workbench(base, NodeConfig(home=home))
+    assert [c.wrong for c in bench.store.journal.list()] == ["IIX"]
+
+
+def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
+    words = ("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman")
+    assert call(*words, "--model", base).stdout == "40 new corrections\n"
+    assert call(*words, "--model", base).exit_code == 0
+    (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
+    assert row["training"] + row["holdout"] == 40
+
+
+def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
+    on = ("--model", base)
+    call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
+    done = call("train", "roman", "--steps", "3", "--batch", "4", *on)
+    assert (done.exit_code, done.stdout[:20]) == (0, "roman: generation 1.")
+    nothing = call("adopt", "roman", *on)
+    assert (nothing.exit_code, "nothing to judge" in nothing.stdout) == (1, True)
+    assert json.loads(call("adopt", "roman", "--json", *on).stdout)["outcome"] == "nothing to judge"
+    back = call("rollback", "roman", *on)
+    assert (back.exit_code, back.stdout) == (0, "roman: generation 2. rollback of generation 1\n")
+    assert "base model" in call("status", *on).stdout
+
+
+def test_training_tells_its_figures_as_json(call, tmp_path, base):
+    on = ("--model", base)
+    call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
+    report = json.loads(call("train", "roman", "--steps", "2", "--json", *on).stdout)
+    assert (report["steps"], report["of_steps"], report["adopted"]) == (2, 2, True)
+
+
+def test_vouching_counts(call, base):
+    assert call("vouch", SOMEBODY, "--note", "met", "--model", base).exit_code == 0
+    assert json.loads(call("status", "--json", "--model", base).stdout)["vouched"] == 1
+
+
+def test_a_join_that_meets_nobody_says_so(call, base):
+    alone = ("--listen", "127.0.0.1:0", "--no-discover", "--wait", "0.2", "--publish")
+    done = call("join", "roman", *alone, "--model", base)
+    assert done.exit_code == 3
+    assert "listening on hl1" in done.stdout
+    assert "nothing to publish yet" in done.stdout
+    assert done.stderr.startswith("nobody was met\n→ Start `hivelearn join` there too")
+
+
+def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):
+    done = call("doctor", "--model", base)
+    lines = {line[9:25].strip(): line.split()[0] for line in done.stdout.splitlines()[:-1]}
+    assert done.exit_code == 0, done.stdout
+    wanted = "python packages torch home identity cpu_c on_mains loopback discovery model"
+    assert set(wanted.split()) | {"train now", "live now"} <= lines.keys()
+    assert set(lines.values()) <= {"ok", "unknown"}
+    assert done.stdout.endswith("no problems\n")
+
+
+def test_the_doctor_reports_a_sick_model_and_a_sick_home(call, tmp_path, base):
+    (tmp_path / "empty").mkdir()
+    sick = call("doctor", "--model", str(tmp_path / "empty"))
+    assert sick.exit_code == 4
+    assert "problem  model" in sick.stdout
+    assert "→ " in sick.stdout
+    (tmp_path / "file").write_text("no home")
+    homeless = call("doctor", "--model", base, home=tmp_path / "file")
+    assert (homeless.exit_code, "problem  home" in homeless.stdout) == (4, True)
+    assert "1 problem\n" in homeless.stdout
+
+
+def test_the_demo_refuses_what_it_cannot_write_before_it_starts(call, tmp_path):
+    nowhere = str(tmp_path / "no" / "such" / "folder.json")
+    done = call("demo", "--json", nowhere, home=None)
+    assert (done.exit_code, "cannot be written" in done.stderr) == (2, True)
+    assert call("demo", "--seed", "-1", home=None).exit_code == 2
+
+
+REFUSED = {
+    "model that is not there": (("ask", "Hi", "--model", "/no/such/model"), 2, "is not a folder"),
+    "no corrections": (("train", "roman"), 2, "no corrections to train on"),
+    "domain that is no name": (("train", "Roman numerals!"), 2, "domain"),
+    "short key": (("vouch", "amber-otter-7f3a"), 2, "is not a full key"),
+    "mistyped key": (("vouch", SOMEBODY[:-1] + "2"), 2, "typing error"),
+    "nothing to roll back": (("rollback", "unheard-of"), 2, "nothing to roll back"),
+    "half a correction": (("correct", "14?", "--domain", "roman"), 2, "needs a question"),
+    "empty correction": (("correct", "14?", " ", "--domain", "roman"), 2, "→"),
+    "two sources": (("correct", "14?", "--import", "a.jsonl"), 2, "brings its own"),
+    "file that is not there": (("correct", "--import", "no.jsonl", "--domain", "a"), 2, "no.jsonl"),
+    "fabric of a later release": (("join", "roman", "--fabric", "libp2p"), 2, "later release"),
+    "address that is none": (("join", "roman", "--peer", "nowhere"), 2, "not an address"),
+}
+
+
+@pytest.mark.parametrize(("words", "code", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_refusal_says_what_to_do_and_shows_no_traceback(words, code, said, call, base):
+    on = () if "--model" in words else ("--model", base)
+    done = call(*words, *on)
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    assert "→ " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_is_none_is_refused_by_name(call, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    done = call("ask", "Hi", "--model", str(tmp_path))
+    assert (done.exit_code, "holds no causal language model" in done.stderr) == (2, True)
+
+
+def test_debugging_shows_where_an_error_came_from(call, base, monkeypatch):
+    monkeypatch.setenv("HIVELEARN_DEBUG", "1")
+    done = call("rollback", "roman", "--model", base)
+    assert done.exit_code == 2
+    assert "Traceback" in done.stderr
+
+
+def test_what_one_command_line_leaves_the_next_one_finds(call, home, base):
+    bench = open_workbench(base, NodeConfig(home=home))
+    question = as_messages("14?")
+    bench.store.remember(Correction(question, "XIV", "roman", base=bench.base, created_s=1.0))
+    (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
+    assert row["training"] + row["holdout"] == 1

@@ -1,0 +1,124 @@
+"""What only real processes show: speed, a busy home, Ctrl-C, two nodes on loopback."""
+
+import json
+import os
+import re
+import time
+
+import pytest
+import torch
+
+from hivelearn.demo import tasks
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.workbench import open_workbench
+from hivelearn.store.correction import Correction, as_messages
+from hivelearn.testing.models import small_model
+
+INSTANT_S = 0.5
+LOOPBACK = ("--listen", "127.0.0.1:0", "--no-discover")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    torch.set_num_threads(1)
+    return str(small_model(tmp_path_factory.mktemp("base")))
+
+
+def taught(base, home, count=40):
+    bench = open_workbench(base, NodeConfig(home=home))
+    with bench.store.writing("teach"):
+        for at, row in enumerate(tasks.corrections(tasks.ROMAN, seed=0, n=count)):
+            question = as_messages(row.prompt)
+            kept = Correction(question, row.answer, "roman", base=bench.base, created_s=float(at))
+            bench.store.remember(kept)
+    return bench
+
+
+def cpu_s(call):
+    """Return the CPU seconds that a child took; other load on the machine does not count."""
+    before = os.times()
+    assert call().returncode == 0
+    after = os.times()
+    return (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )
+
+
+@pytest.mark.parametrize("words", [("status",), ("--help",), ("train", "--help")])
+def test_status_and_help_are_instant(words, shell):
+    assert min(cpu_s(lambda: shell(*words)) for _ in range(3)) <= INSTANT_S
+
+
+def test_a_busy_home_can_be_asked_and_corrected_but_not_trained(started, call, until, base, home):
+    bench = taught(base, home)
+    on = ("--model", base)
+    with started("train", "roman", "--steps", "1000000", *on) as child:
+        until(lambda: bench.home.lock.holder()[1] == "train roman")
+        busy = call("train", "roman", "--steps", "1", *on)
+        assert busy.exit_code == 4
+        assert f"process {child.pid} is writing" in busy.stderr
+        assert "train roman" in busy.stderr
+        assert call("correct", "15?", "XV", "--domain", "roman", *on).exit_code == 0
+        assert call("ask", "15?", "--max-new-tokens", "2", *on).exit_code == 0
+        status = json.loads(call("status", "--json", *on).stdout)
+        assert status["writer"] == f"process {child.pid}: train roman"
+        (row,) = status["domains"]
+        assert row["training"] + row["holdout"] == 41
+        doctor = call("doctor", *on)
+        assert doctor.exit_code == 0
+        assert f"process {child.pid} writes now: train roman" in doctor.stdout
+        assert child.poll() is None
+
+
+def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
+    started, call, until, interrupt, base, home
+):
+    bench = taught(base, home)
+    words = ("train", "roman", "--steps", "400", "--batch", "8", "--model", base)
+    with started(*words) as child:
+        until(lambda: bench.home.lock.holder()[1] == "train roman")
+        time.sleep(1.0)  # most of the steps are left
+        code, out, err = interrupt(child)
+    assert (code, out) == (130, "")
+    assert err.strip() == (
+        "Stopped. What was learnt so far is kept; the same command goes on from there."
+    )
+    checkpoint = bench.store.pauses.load(bench.base, "roman")
+    assert checkpoint is not None
+    size = int.from_bytes(checkpoint[:8], "little")
+    about = json.loads(json.loads(checkpoint[8 : 8 + size])["__metadata__"]["session"])
+    assert 0 < about[2] < 400
+    report = json.loads(call(*words, "--json").stdout)
+    assert (report["steps"], report["adopted"]) == (400, True)
+    assert bench.store.pauses.load(bench.base, "roman") is None
+
+
+def test_ctrl_c_in_a_join_is_calm_and_the_home_is_free_again(
+    started, shell, until, interrupt, base, home
+):
+    with started("join", "roman", *LOOPBACK, "--wait", "60", "--model", base) as child:
+        assert child.stdout.readline().startswith("listening on hl1")
+        code, _, err = interrupt(child)
+    assert (code, err.strip()) == (130, "Stopped. What had arrived is kept.")
+    bench = open_workbench(base, NodeConfig(home=home))
+    with bench.store.writing("after", wait_s=0.0):
+        pass
+
+
+def test_two_command_lines_exchange_a_patch(started, call, base, home, tmp_path):
+    taught(base, home)
+    on, there = ("--model", base), {"home": tmp_path / "other"}
+    assert call("train", "roman", "--steps", "3", *on).exit_code == 0
+    me = json.loads(call("status", "--json", *on).stdout)["key"]
+    with started("join", "roman", *LOOPBACK, "--publish", "--wait", "60", *on) as child:
+        address = re.fullmatch(r"listening on (\S+)\n", child.stdout.readline())[1]
+        assert re.fullmatch(r"roman: published [0-9a-f]{8}\n", child.stdout.readline())
+        met = call("join", "roman", *LOOPBACK, "--peer", address, "--wait", "4", *on, **there)
+    assert met.exit_code == 0, met.stderr
+    assert "roman: 1 in quarantine; judge with `hivelearn adopt roman`" in met.stdout
+    unknown = call("adopt", "roman", *on, **there)
+    assert unknown.exit_code == 1, unknown.stdout  # nobody vouched for its author
+    assert call("vouch", me, *on, **there).exit_code == 0
+    adopted = call("adopt", "roman", *on, **there)
+    assert adopted.exit_code == 0, adopted.output
+    assert "admitted as expert" in adopted.stdout
