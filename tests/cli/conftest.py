@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from hivelearn.cli.app import app
 
+STARTED_S = 60.0
+
 
 @pytest.fixture
 def home(tmp_path):
