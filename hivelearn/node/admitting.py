@@ -18,7 +18,7 @@ def admitted(this: Round, patches: Sequence[Patch], *, adopt: bool) -> MergeRepo
     One after another: each is compared with a panel that holds those before it.
     """
     bench, generation = this.bench, this.incumbent
-    held = panel.of(bench, this.now).serve(bench.engine)
+    before = held = panel.of(bench, this.now).serve(bench.engine)
     seen: list[rules.Evidence] = []
     told: rules.Evidence | None = None
     for patch in patches:
@@ -37,6 +37,8 @@ def admitted(this: Round, patches: Sequence[Patch], *, adopt: bool) -> MergeRepo
     if told is None:
         return this.conclude("no lift", seen[0].own, seen[0])
     count = len(generation.experts) - len(this.incumbent.experts)
+    if count > 1:  # each was compared with those before it; the report tells of all together
+        told = probes.gather(this.probes, before, held, seed=bench.config.seed)
     new = replace(
         generation,
         number=_next(this),

@@ -133,13 +133,13 @@ def current(bench: Workbench) -> Panel:
 def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
     """Return the panel that ``generations`` describe, own specialists first.
 
-    What the shelf has refused since is left out: a rollback may bring back a
-    generation from before the refusal.
+    An expert that the shelf has refused since is left out: a rollback may bring
+    back a generation from before the refusal. A specialist is always our own.
     """
     refused = {entry.id for entry in bench.store.shelf.list(state="refused", base=bench.base)}
     own, others = [], []
     for generation in generations:
-        if generation.specialist is not None and generation.specialist.patch not in refused:
+        if generation.specialist is not None:
             own.append((generation.domain, generation.specialist))
         experts = [served for served in generation.experts if served.patch not in refused]
         others += [(generation.domain, served) for served in experts]

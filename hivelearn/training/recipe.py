@@ -15,7 +15,7 @@ from hivelearn.errors import UsageError
 from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.header import RANK_MAX
 
-RATE_TIMES_WIDTH: Final = 0.8  # measured on the nano model; see docs/LOG.md
+RATE_TIMES_WIDTH: Final = 1.5  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
 UNIT_ALPHA: Final = 1e-6  # in which an alpha is signed
 
@@ -31,7 +31,7 @@ class Recipe:
         steps: optimizer steps.
         batch: corrections a step.
         microbatch: corrections in one forward pass.
-        rate: peak learning rate; None takes ``0.8 / width``, at most 0.01.
+        rate: peak learning rate; None takes ``1.5 / width``, at most 0.01.
         warmup: share of the steps in which the rate rises linearly.
         floor: share of the peak rate that the cosine ends at.
         beta1, beta2, eps, weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
@@ -46,11 +46,11 @@ class Recipe:
     rank: int = 16
     alpha: float = 32.0
     targets: str | tuple[str, ...] = "all-linear"
-    steps: int = 400
+    steps: int = 240
     batch: int = 32
     microbatch: int = 32
     rate: float | None = None
-    warmup: float = 0.05
+    warmup: float = 0.08
     floor: float = 0.05
     beta1: float = 0.9
     beta2: float = 0.98

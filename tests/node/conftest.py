@@ -123,3 +123,17 @@ def author(folder, tmp_path_factory):
     node = open_node(folder, tmp_path_factory.mktemp("author") / "home")
     teach(node, "yes", "yes yes", 24, 24)
     return node, node.train("yes", replace(TINY, steps=16))
+
+
+@pytest.fixture
+def beginner(make, kit):
+    """Return a function to a node that has learnt "yes" a little and can judge it."""
+
+    def get(name="beginner", held=24):
+        node = make(name)
+        kit.teach(node, "yes", "yes yes", 16, held)
+        node.train("yes", replace(kit.TINY, steps=2))
+        assert node.last_training.adopted
+        return node
+
+    return get

@@ -1,3 +1,5 @@
+"""Blobs: whole or absent, named by content, swept when nobody needs them."""
+
 import hashlib
 import os
 

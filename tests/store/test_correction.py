@@ -1,3 +1,5 @@
+"""Corrections: which are refused, and on which side of the holdout each stands."""
+
 import unicodedata
 
 import pytest

@@ -1,3 +1,5 @@
+"""Generations: a log that only grows, and a rollback that walks back."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Homes: private, of one version, and refused with a reason when they cannot be used."""
+
 import os
 import sqlite3
 import stat

@@ -1,3 +1,5 @@
+"""The journal: the last word counts, and what is forgotten is in no file."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""The shelf: which moves make sense, and no number is given twice."""
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""The store as a whole: one writer, many readers, and nothing lost to a crash."""
+
 import os
 import random
 import subprocess

@@ -6,17 +6,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import peft
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
 
 from hivelearn.errors import UsageError
 from hivelearn.inference.engine import Gradients
-from hivelearn.patch.adapter import Adapter
 from hivelearn.training.recipe import Recipe
 from hivelearn.training.session import CheckpointError, DivergedError, Session
 
@@ -229,67 +226,6 @@ def test_a_gradient_that_is_no_number_stops_before_it_spreads(rows, bad):
         session.step()
     assert "rate" in caught.value.remedy
     assert session.checkpoint() == before
-
-
-def random_b(engine, rank=2):
-    chance = torch.Generator().manual_seed(4)
-    factors = {
-        name: (
-            torch.randn(rank, i, generator=chance) * 0.1,
-            torch.randn(o, rank, generator=chance) * 0.1,
-        )
-        for name, (o, i) in engine.shapes().items()
-    }
-    return Adapter(factors, rank, 4.0, engine.base)
-
-
-def test_gradients_are_those_of_autograd_on_a_peft_model(engine, folder, rows, tmp_path):
-    """Reference: PEFT's model of the same adapter, transformers' own loss per row."""
-    adapter, prompt_weight = random_b(engine), 0.1
-    base = AutoModelForCausalLM.from_pretrained(folder)
-    model = peft.PeftModel.from_pretrained(base, adapter.save(tmp_path), is_trainable=True)
-    total, weighted = 0.0, 0.0
-    for row in rows[:4]:
-        ids = torch.tensor([row.tokens])
-        logits = model(input_ids=ids).logits[0, :-1]
-        nll = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
-        weights = torch.tensor([{0: 0.0, 1: prompt_weight, 2: 1.0}[m] for m in row.marks[1:]])
-        total, weighted = total + (nll * weights).sum(), weighted + weights.sum()
-    (total / weighted).backward()
-    theirs = dict(model.named_parameters())
-    found = engine.gradients([rows[:4]], adapter, prompt_weight)
-    assert found.loss == pytest.approx((total / weighted).item(), abs=1e-6)
-    assert found.tokens == sum(mark > 0 for row in rows[:4] for mark in row.marks)
-    for name, (a, b) in found.factors.items():
-        prefix = f"base_model.model.{name}.lora"
-        torch.testing.assert_close(a, theirs[f"{prefix}_A.default.weight"].grad, atol=1e-6, rtol=0)
-        torch.testing.assert_close(b, theirs[f"{prefix}_B.default.weight"].grad, atol=1e-6, rtol=0)
-        assert a.abs().sum() > 0
-
-
-def test_microbatches_change_the_gradient_by_less_than_1e_5(engine, rows):
-    adapter = random_b(engine)
-    whole = engine.gradients([rows], adapter, 0.1)
-    for size in (1, 5):
-        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
-        found = engine.gradients(parts, adapter, 0.1)
-        assert found.loss == pytest.approx(whole.loss, abs=1e-5)
-        for name, pair in found.factors.items():
-            for ours, theirs in zip(pair, whole.factors[name], strict=True):
-                torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
-def test_the_users_words_weigh_what_the_recipe_says(engine, rows):
-    adapter = random_b(engine)
-    row = rows[3]
-    answer = engine.losses([row], adapter, "answer")[0]
-    prompt = engine.losses([row], adapter, "prompt")[0]
-    n, m = row.count("answer"), row.count("prompt")
-    for weight in (0.0, 0.1, 1.0):
-        found = engine.gradients([[row]], adapter, weight)
-        expected = (n * answer + weight * m * prompt) / (n + weight * m)
-        assert found.loss == pytest.approx(expected, abs=1e-5)
-        assert found.tokens == (n + m if weight else n)
 
 
 @settings(max_examples=30)
