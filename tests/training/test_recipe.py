@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.training.recipe import Recipe, chosen
+from hivelearn.training.recipe import RATE_TIMES_WIDTH, Recipe, chosen
 
 NAN, INF = math.nan, math.inf
 IMPOSSIBLE = [
@@ -56,8 +56,8 @@ def test_the_ends_of_the_ranges_can_train():
 
 
 def test_the_rate_follows_the_width_unless_it_is_stated():
-    assert Recipe().for_width(160).rate == 0.005
-    assert Recipe().for_width(1600).rate == 0.0005
+    assert Recipe().for_width(160).rate == RATE_TIMES_WIDTH / 160
+    assert Recipe().for_width(1600).rate == RATE_TIMES_WIDTH / 1600
     assert Recipe().for_width(8).rate == 0.01
     assert Recipe(rate=0.3).for_width(160).rate == 0.3
 
