@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom; the committed copy holds pictures and no path of a machine."""
+"""Notebooks run from top to bottom; committed copies hold pictures and no machine's path."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_a_committed_notebook_shows_pictures_and_no_path(path):
     notebook = nbformat.read(path, as_version=4)
     assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
     text = path.read_text(encoding="utf-8")
-    assert "/tmp" not in text  # noqa: S108 - the very thing that must not be there
+    assert "/tmp" not in text
     assert "/home/" not in text
 
 
