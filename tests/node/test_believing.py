@@ -81,9 +81,9 @@ def test_a_merge_that_is_not_better_is_no_lift_and_changes_nothing(make, kit, au
     owner, patch = author
     node = make()
     kit.teach(node, "yes", "yes yes", 24, 24)
-    node.train("yes", replace(kit.TINY, steps=24))
+    assert node.adopt(node.seal(patch.adapter, domain="yes"))
     node.vouch(owner.key)
-    kit.send(forged(owner, patch, lambda b: b * 0.05), node)
+    kit.send(forged(owner, patch, lambda b: b * 0.05), node)  # better than the base, and a drag
     before = node._bench.store.generations.serving(node.base)
     report = node.merge("yes")
     assert report.outcome == "no lift"

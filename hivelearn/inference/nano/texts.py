@@ -13,6 +13,7 @@ import inspect
 import random
 import re
 import sys
+import warnings
 from pathlib import Path
 
 _MODULES = (
@@ -49,13 +50,14 @@ def _topics() -> list[str]:
 
 def _docstrings() -> list[str]:
     found: list[object] = []
-    for name in _MODULES:
-        try:
-            module = importlib.import_module(name)
-        except ImportError:  # a trimmed Python; less text is still text
-            continue
-        things = [module, *(vars(module)[key] for key in sorted(vars(module)) if key[0] != "_")]
-        found += [getattr(thing, "__doc__", None) for thing in things]
+    with warnings.catch_warnings(action="ignore"):  # old names warn when they are looked at
+        for name in _MODULES:
+            try:
+                module = importlib.import_module(name)
+            except ImportError:  # a trimmed Python; less text is still text
+                continue
+            things = [module, *(vars(module)[key] for key in sorted(vars(module)) if key[0] != "_")]
+            found += [getattr(thing, "__doc__", None) for thing in things]
     return [text for text in found if isinstance(text, str)]
 
 
