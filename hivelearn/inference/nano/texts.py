@@ -14,6 +14,7 @@ import random
 import re
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 _MODULES = (
@@ -61,15 +62,21 @@ def _docstrings() -> list[str]:
     return [text for text in found if isinstance(text, str)]
 
 
-def paragraphs() -> list[str]:
-    """Return the paragraphs of all sources, each once, white space run together, in fixed order."""
+@cache
+def paragraphs() -> tuple[str, ...]:
+    """Return the paragraphs of all sources, each once, white space run together, in fixed order.
+
+    Read once a process: looking at a package imports parts of it, which a second
+    look would find. So what is read depends on what was imported before; the
+    pretraining script, a process of its own, always reads the same.
+    """
     seen: dict[str, None] = {}
     for text in [_licence(), *_topics(), *_docstrings()]:
         for block in re.split(r"\n\s*\n", text):
             line = " ".join(block.split())
             if len(line) >= 40 and not _KEPT_FROM_THE_BASE.search(line):  # no headings
                 seen.setdefault(line)
-    return list(seen)
+    return tuple(seen)
 
 
 def sentences(n: int, seed: int) -> list[str]:
