@@ -8,7 +8,7 @@ import torch
 from hivelearn.errors import UsageError
 from hivelearn.merging.plan import MergeRecipe
 from hivelearn.node import feed, people
-from hivelearn.testing.hostile import forged, shelf_state
+from hivelearn.testing.hostile import changed, forged, shelf_state
 
 
 def test_a_trusted_author_in_a_foreign_domain_is_admitted_and_routed_to(make, kit, author):
@@ -81,7 +81,8 @@ def test_a_merge_that_is_not_better_is_no_lift_and_changes_nothing(make, kit, au
     owner, patch = author
     node = make()
     kit.teach(node, "yes", "yes yes", 24, 24)
-    assert node.adopt(node.seal(patch.adapter, domain="yes"))
+    half = changed(patch, lambda b: b * 0.5)  # before its best size: smaller is worse
+    assert node.adopt(node.seal(half, domain="yes"))
     node.vouch(owner.key)
     kit.send(forged(owner, patch, lambda b: b * 0.05), node)  # better than the base, and a drag
     before = node._bench.store.generations.serving(node.base)
