@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -34,3 +36,12 @@ def test_every_file_that_the_readme_names_is_there():
     links = re.findall(r"\]\(([^)#]+)\)", text)
     missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
     assert not missing
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_no_file_that_the_readme_names_is_ignored_by_git():
+    # One that is ignored is there for whoever made it, and missing in everybody else's clone.
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    asked = ["git", "check-ignore", "--no-index", *links]
+    assert not subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).stdout
