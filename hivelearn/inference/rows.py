@@ -96,6 +96,7 @@ class Rower:
             text,
             add_special_tokens=self._template is not None,
             return_offsets_mapping=True,
+            verbose=False,  # `_checked` says what is too long, with what to do
         )
         marks = bytearray(len(encoded["input_ids"]))
         for index, (start, end) in enumerate(encoded["offset_mapping"]):
@@ -106,7 +107,7 @@ class Rower:
     def pair(self, prompt: "str | Messages", answer: str) -> Row:
         """Return the row of a conversation with its answer, ready to be learnt or judged."""
         asked = self.prompt(prompt)
-        said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        said = self._tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         tail = self._turn_end(as_messages(prompt))
         tokens = (*asked.tokens, *said, *tail)
         marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))

@@ -119,6 +119,14 @@ def test_a_long_conversation_is_refused_with_numbers(engine):
         engine.rower.pair("short", "word " * 300)
 
 
+def test_what_is_too_long_is_said_by_us_alone(llama, monkeypatch):
+    own = tokenizer(llama)
+    monkeypatch.setattr(own, "model_max_length", 16)
+    monkeypatch.setattr(own, "deprecation_warnings", {})  # where transformers notes what it said
+    llama.rower.pair("word " * 30, "word " * 30)
+    assert own.deprecation_warnings == {}
+
+
 NO_CONVERSATION = {
     "empty": "",
     "blank": " \n",
