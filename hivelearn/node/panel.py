@@ -63,7 +63,8 @@ class Panel:
             return [_named(each, asked) for each in losses]
         candidates = [e.about for e in self.experts]
         if domain is not None:
-            inside = [e for e in self.experts if e.about.domain == domain]
+            ids = {each.id for each in router.asked(domain, candidates)}
+            inside = [e for e in self.experts if e.about.id in ids]
             losses = self._losses(engine, rows, inside if len(inside) > 1 else [])
             return [router.by_domain(domain, each, candidates) for each in losses]
         carded = [e for e in self.experts if e.about.ceiling is not None and e.about.trusted]
@@ -143,8 +144,9 @@ def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
             own.append((generation.domain, generation.specialist))
         experts = [served for served in generation.experts if served.patch not in refused]
         others += [(generation.domain, served) for served in experts]
-    order = own + others
-    return Panel(tuple(_expert(bench, domain, served) for domain, served in order), bench.surprise)
+    order = [(*each, True) for each in own] + [(*each, False) for each in others]
+    experts = tuple(_expert(bench, domain, served, own=mine) for domain, served, mine in order)
+    return Panel(experts, bench.surprise)
 
 
 def replaced(generations: Iterable[Generation], new: Generation) -> list[Generation]:
@@ -153,8 +155,8 @@ def replaced(generations: Iterable[Generation], new: Generation) -> list[Generat
     return [kept[domain] for domain in sorted(kept)]
 
 
-def _expert(bench: Workbench, domain: str, served: Served) -> Expert:
-    about = Candidate(expert_id(served), domain, served.ceiling)
+def _expert(bench: Workbench, domain: str, served: Served, *, own: bool) -> Expert:
+    about = Candidate(expert_id(served), domain, served.ceiling, own=own)
     return Expert(about, bench.adapter(served))
 
 
