@@ -124,11 +124,11 @@ def correct(
         CorrectionError: empty, enormous, binary, or no domain name.
     """
     correction = Correction(
-        messages=turns(prompt if isinstance(prompt, str) else list(prompt)),
+        messages=turns(prompt),
         right=right,
         domain=domain,
         base=bench.base,
-        created_s=bench.world.clock(),
+        created_s=bench.store.journal.now(bench.world.clock(), domain),
         wrong=wrong,
         subject=subject,
         generation=generation,

@@ -59,11 +59,11 @@ class Corrections:
         Raises:
             ImportLineError: the first bad line, by number; nothing was stored.
         """
-        defaults = Defaults(
-            base=self._bench.base, created_s=self._bench.world.clock(), domain=domain
-        )
+        journal = self._bench.store.journal
         with self._bench.store.writing("import corrections"):
-            return self._bench.store.journal.import_jsonl(Path(path), defaults)
+            now_s = journal.now(self._bench.world.clock(), domain)
+            defaults = Defaults(base=self._bench.base, created_s=now_s, domain=domain)
+            return journal.import_jsonl(Path(path), defaults)
 
     def export_jsonl(self, path: str | Path) -> int:
         """Write all corrections to a file that `import_jsonl` reads; return how many."""

@@ -1,18 +1,22 @@
 """All corrections of a home: listed, counted, drained from the inbox, forgotten.
 
 The same question corrected again in the same domain supersedes the earlier
-answer; the earlier one stays as history. Forgetting is real: the rows are
-deleted, the file is rewritten without them and the write-ahead log emptied, and
-if the process dies in between, the next writer finishes it.
+answer; the earlier one stays as history. Time orders them, and the journal sees
+to it that a clock which ran back makes nobody's last word an old one.
+
+Forgetting is real: the rows are deleted, the file is rewritten without them and
+the write-ahead log emptied, and if the process dies in between, the next writer
+finishes it.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import TIME_MAX_S, Correction, as_messages
 from hivelearn.store.database import Database, Row
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
@@ -58,6 +62,27 @@ class Journal:
                 map(_to_row, corrections),
             )
             return writer.total_changes - before
+
+    def now(self, clock_s: float, domain: str | None = None) -> float:
+        """Return the time of a correction made now: later than any here of its domain.
+
+        That is what the clock says, unless it stands or has run back since the last one.
+
+        Args:
+            clock_s: seconds since 1970.
+            domain: that it is about; None: it may be any.
+        """
+        row = self._db.row(
+            "SELECT max(created_s) FROM corrections WHERE domain = ifnull(?, domain)", (domain,)
+        )
+        ahead = [c.created_s for c in self._inbox.since(clock_s) if domain in (None, c.domain)]
+        if row is not None and row[0] is not None:
+            ahead.append(row[0])
+        newest_s = max(ahead, default=-math.inf)
+        if newest_s < clock_s:
+            return clock_s
+        # A microsecond is what an id tells apart; far from 1970 a double cannot tell even that.
+        return min(math.nextafter(newest_s + 1e-6, math.inf), TIME_MAX_S)
 
     def get(self, correction: str) -> Correction | None:
         """Return the correction with this id, or None."""

@@ -1,9 +1,11 @@
 """The journal: the last word counts, and what is forgotten is in no file."""
 
 import json
+import math
 
 import pytest
 
+from hivelearn.store.correction import TIME_MAX_S
 from hivelearn.store.errors import CorrectionError, ImportLineError
 from hivelearn.store.journal import Count, latest
 from hivelearn.store.jsonl import LINE_MAX_BYTES, LINES_MAX, Defaults
@@ -94,6 +96,8 @@ GARBAGE = {
     "huge": b" " * (512 * 1024 + 1),
     "empty": b"",
     "no correction": b'{"messages": []}',
+    "no text as wrong": b'{"messages": [{"role": "user", "content": "1?"}], "right": "I",'
+    b' "domain": "roman", "base": "%s", "created_s": 1, "wrong": []}' % (b"62" * 32),
 }
 
 
@@ -200,6 +204,9 @@ BAD_LINES = {
     "deep": (b"[" * 100_000, "no JSON"),
     "endless": (b" " * (LINE_MAX_BYTES + 1), "longer"),
     "number with a million digits": (b"1" * 10_000, "no JSON"),
+    "a list as wrong": ({"prompt": "1?", "right": "I", "wrong": []}, "list where text"),
+    "an object as subject": ({"prompt": "1?", "right": "I", "subject": {}}, "dict where text"),
+    "no as subject": ({"prompt": "1?", "right": "I", "subject": False}, "bool where text"),
 }
 
 
@@ -257,3 +264,25 @@ def test_a_dataset_has_the_same_rows(store, correct):
     assert (row["right"], row["wrong"], row["subject"]) == ("XIV", "IVX", None)
     assert (row["holdout"], row["created_s"], row["id"]) == (given.holdout, 1.5, given.id)
     assert store.journal.to_dataset("hex").num_rows == 0
+
+
+def test_a_correction_made_now_is_later_than_all_of_its_domain_whatever_the_clock_says(
+    store, correct
+):
+    assert store.journal.now(5.0, "roman") == 5.0
+    store.remember(correct("14?", created_s=2e9))  # in the inbox
+    assert 2e9 < store.journal.now(1.7e9, "roman") < 2e9 + 1e-5
+    assert store.journal.now(1.7e9, "hex") == 1.7e9  # nobody else's clock moves
+    with store.writing("test"):
+        pass
+    assert 2e9 < store.journal.now(1.7e9, "roman") < 2e9 + 1e-5  # in the journal
+    assert 2e9 < store.journal.now(2e9) < 2e9 + 1e-5  # a clock that stands
+    assert store.journal.now(2.1e9) == 2.1e9
+
+
+def test_after_the_last_day_there_is_no_later_time(store, correct):
+    store.remember(correct("14?", created_s=TIME_MAX_S))
+    assert store.journal.now(1.0, "roman") == TIME_MAX_S
+    before = math.nextafter(TIME_MAX_S, 0)
+    store.remember(correct("14?", domain="hex", created_s=before))
+    assert store.journal.now(1.0, "hex") > before
