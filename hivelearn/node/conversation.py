@@ -10,7 +10,7 @@ from typing import Final
 from hivelearn.inference.answer import Answer, Route
 from hivelearn.inference.engine import Sampling
 from hivelearn.inference.rows import Messages, Row, as_messages
-from hivelearn.node import panel
+from hivelearn.node import evidence, panel
 from hivelearn.node.panel import Panel
 from hivelearn.node.workbench import Workbench
 from hivelearn.store.correction import Correction
@@ -122,6 +122,7 @@ def correct(
 
     Raises:
         CorrectionError: empty, enormous, binary, or no domain name.
+        UsageError: longer than the model takes, if that is open.
     """
     correction = Correction(
         messages=turns(prompt),
@@ -133,5 +134,7 @@ def correct(
         subject=subject,
         generation=generation,
     )
+    if bench.is_open:  # else it is left out, and named, when a model first reads it
+        evidence.as_row(bench, correction)
     bench.store.remember(correction)
     return correction

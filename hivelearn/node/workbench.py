@@ -81,6 +81,11 @@ class Workbench:
             loaded = load(self.folder, self.config.device, self.config.dtype)
             return ResidentEngine(loaded, self.base)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the model runs in this process already."""
+        return "engine" in self.__dict__
+
     def governor(
         self,
         limits: Limits,

@@ -89,10 +89,7 @@ class Session:
         names: Sequence[str] = (),
     ) -> None:
         if not rows:
-            raise UsageError(
-                f"there are no corrections to train on in {domain!r}",
-                remedy="Ask, then answer.correct(...); or node.corrections.import_jsonl(path).",
-            )
+            raise nothing_to_learn(domain)
         self._engine = engine
         self._rows, self._names = tuple(rows), tuple(names)
         self._domain = domain
@@ -230,6 +227,15 @@ class Session:
         if changed:
             return f"the recipe has changed: {', '.join(changed)}"
         return "the checkpoint is of other corrections or another model"
+
+
+def nothing_to_learn(domain: str) -> UsageError:
+    """Return the error of a training without corrections."""
+    return UsageError(
+        f"there are no corrections to train on in {domain!r}",
+        remedy="Correct some answers first: `hivelearn correct`, answer.correct(...), "
+        "or node.corrections.import_jsonl(path). One question in five is held out for judging.",
+    )
 
 
 def names_in(checkpoint: bytes) -> tuple[str, ...]:
