@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from hivelearn.device.governor import RECHECK_S
 from hivelearn.device.permit import Permit
 from hivelearn.errors import HivelearnError
-from hivelearn.node import believing, learning
+from hivelearn.node import believing, learning, resuming
 from hivelearn.node.joining import Hub, Joining, Swarm
 from hivelearn.node.reports import MergeReport, TrainReport
 
@@ -115,7 +115,7 @@ class Night:
                 state="quarantined", domain=domain, base=self._bench.base
             ):
                 self.merged.append(believing.merge(self._bench, domain))
-            if self._has_news(domain):
+            if resuming.has_news(self._bench, domain):
                 self._train(domain)
 
     def _sync(self) -> None:
@@ -127,24 +127,13 @@ class Night:
                 return
             left_s -= slice_s
 
-    def _has_news(self, domain: str) -> bool:
-        """Whether somebody corrected something since the domain was last trained."""
-        corrections = self._bench.store.journal.list(domain, holdout=False)
-        if not corrections:
-            return False
-        last = self._bench.store.notes.setting(f"trained/{domain}", 0.0)
-        return corrections[-1].created_s > float(last)
-
     def _train(self, domain: str) -> None:
-        began_s = self._bench.world.clock()
         patch, report = learning.train(
             self._bench, domain, self._bench.config.recipe, self._limits, sleep=self._stop.wait
         )
         self.trained.append(report)
         if patch is None:
             return
-        with self._bench.store.writing(f"note {domain}"):
-            self._bench.store.notes.set(f"trained/{domain}", began_s)
         for swarm in self._swarms:
             if report.adopted and domain in swarm.domains:
                 swarm.publish(patch)
