@@ -12,7 +12,6 @@ from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
 from hivelearn.inference.source import NoModelError
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.progress import Progress, wanted
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
 
 
@@ -212,22 +211,6 @@ def test_settings_have_defaults_and_can_be_given_as_a_record(tmp_path, folder):
         assert node.config.max_new_tokens == 3
         assert node.model.config.model_type == "llama"
         assert node.last_training is None
-
-
-def test_progress_is_drawn_on_a_terminal_or_when_asked(capfd):
-    assert not wanted(None)
-    with Progress(None, "train", 3) as bar:
-        bar.at(1, "loss 1.0")
-        bar.say("hot")
-    assert capfd.readouterr() == ("", "")
-    with Progress(True, "train roman", 3) as bar:
-        bar.at(2, "loss 0.5")
-        bar.say("cooling")
-    shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "train roman" in shown.err
-    assert "2/3" in shown.err
-    assert "cooling" in shown.err
 
 
 def test_a_training_prints_nothing_when_progress_is_off(make, kit, capfd):
