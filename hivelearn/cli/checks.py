@@ -64,6 +64,7 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
         opened = bench
         yield _guarded("home", lambda: writable(opened))
         yield _guarded("identity", lambda: identity(opened))
+        yield from adapters(opened)
     reading = _read()
     yield from sensors(reading)
     yield from permits(reading)
@@ -156,6 +157,20 @@ def identity(bench: "Workbench") -> Check:
     author = bench.identity.author
     bench.identity.certificate.check(bench.world.clock())
     return ok(f"{short_name(author)}  {full_name(author)}")
+
+
+def adapters(bench: "Workbench") -> Iterator[Check]:
+    """What serves is whole on this disk: one line, or one for each that is lost."""
+    from hivelearn.node import stored
+
+    try:
+        lost = stored.lost(bench.store, bench.base)
+    except HivelearnError as error:
+        yield _failed("adapters", error)
+        return
+    yield from (_failed("adapters", error) for error in lost)
+    if not lost:
+        yield replace(ok("all that serve are whole"), name="adapters")
 
 
 def sensors(reading: Reading) -> Iterator[Check]:

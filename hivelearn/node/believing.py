@@ -62,7 +62,7 @@ def _screened(this: Round) -> list[Patch]:
     around = Surroundings(
         base=bench.base,
         weights=bench.engine.norms(),
-        trusted=[delta_norms(bench.adapter(each)) for each in served],
+        trusted=[delta_norms(each) for each in map(bench.usable, served) if each is not None],
     )
     for state in ("quarantined", "sandboxed"):
         for entry in bench.store.shelf.list(state=state, domain=this.domain, base=bench.base):

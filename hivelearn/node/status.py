@@ -2,13 +2,18 @@
 
 import html
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hivelearn.identity import full_name, short_name
+from hivelearn.errors import DeviceError
+from hivelearn.identity import IdentityError, full_name, short_name
 from hivelearn.inference.source import NANO
+from hivelearn.node import stored
 from hivelearn.node.workbench import Workbench
 from hivelearn.report.table import Table
+from hivelearn.store.errors import LostAdapterError
+from hivelearn.store.generations import Generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class DomainStatus:
     training: int
     holdout: int
     generation: int | None
-    serves: str  # base, specialist, experts: in words
+    serves: str  # base, specialist, experts, and what is lost of them: in words
     waiting: int  # patches in quarantine
     paused: bool  # a training waits to go on
 
@@ -29,7 +34,7 @@ class Status:
     """Everything worth knowing about a node at a glance."""
 
     name: str
-    key: str
+    key: str  # empty where the home has no keys that can be used
     home: Path
     model: str
     base: str  # fingerprint, hex
@@ -37,6 +42,7 @@ class Status:
     shelf: dict[str, int]  # patches by state
     vouched: int
     writer: str | None  # which process writes to the home and what, or None
+    problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -61,6 +67,7 @@ class Status:
         ]
         if self.writer:
             lines.append(f"busy   {self.writer}")
+        lines += [f"lost   {problem}" for problem in self.problems]
         lines.append(str(Table.of(rows)) if rows else "no corrections yet: ask, then correct")
         return "\n".join(lines)
 
@@ -73,8 +80,14 @@ class Status:
 
 
 def read_status(bench: Workbench) -> Status:
-    """Return the status of the node on ``bench``."""
+    """Return the status of the node on ``bench``.
+
+    Whatever can be read is told: a home may be full, read-only or damaged. Every
+    payload that serves is read and verified, a second for a gigabyte.
+    """
     store = bench.store
+    name, key, troubles = _name(bench)
+    lost = stored.lost(store, bench.base)
     counts = store.journal.counts()
     serving = {g.domain: g for g in store.generations.serving(bench.base)}
     quarantined = store.shelf.list(state="quarantined", base=bench.base)
@@ -89,15 +102,14 @@ def read_status(bench: Workbench) -> Status:
                 training=counts[domain].training if domain in counts else 0,
                 holdout=counts[domain].holdout if domain in counts else 0,
                 generation=generation.number if generation else None,
-                serves=_serves(generation),
+                serves=_serves(generation, [each for each in lost if each.domain == domain]),
                 waiting=waiting.count(domain),
                 paused=domain in paused,
             )
         )
-    me = bench.identity.author
     return Status(
-        name=short_name(me),
-        key=full_name(me),
+        name=name,
+        key=key,
         home=bench.home.path,
         model="embedded nano model" if bench.folder == NANO else bench.folder.name,
         base=bench.base.hex(),
@@ -105,16 +117,28 @@ def read_status(bench: Workbench) -> Status:
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.notes.vouches()),
         writer=_writer(bench),
+        problems=tuple(map(str, (*troubles, *lost))),
     )
 
 
-def _serves(generation: object) -> str:
-    specialist = getattr(generation, "specialist", None)
-    experts = len(getattr(generation, "experts", ()))
-    parts = ["own specialist"] if specialist else []
-    if experts:
-        parts.append(f"{experts} expert{'s' if experts > 1 else ''}")
-    return " and ".join(parts) or "base model"
+def _name(bench: Workbench) -> tuple[str, str, tuple[DeviceError, ...]]:
+    """Return short name, key, and what is wrong with them; new keys need room on the disk."""
+    try:
+        me = bench.identity.author
+    except IdentityError as error:
+        return "(no keys)", "", (error,)
+    return short_name(me), full_name(me), ()
+
+
+def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> str:
+    parts = []
+    if generation is not None:
+        own = generation.specialist is not None and not any(each.own for each in lost)
+        experts = len(generation.experts) - sum(not each.own for each in lost)
+        parts += ["own specialist"] if own else []
+        parts += [f"{experts} expert{'s' if experts > 1 else ''}"] if experts else []
+    serves = " and ".join(parts) or "base model"
+    return f"{serves}; {len(lost)} lost" if lost else serves
 
 
 def _writer(bench: Workbench) -> str | None:
