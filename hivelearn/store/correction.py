@@ -54,7 +54,7 @@ class Correction:
     wrong: str | None = None  # None: not known
     subject: str | None = None
     generation: int | None = None  # that answered; None: the base model
-    id: str = field(init=False)  # 64 hex digits, of everything above
+    id: str = field(init=False)  # 64 hex digits, of what is said, about what and about whom
     prompt: bytes = field(init=False, repr=False)  # hash of the normalised question, 32 bytes
     holdout: bool = field(init=False)  # kept for judging, never trained on
 
@@ -197,14 +197,11 @@ def _check_rest(correction: Correction) -> None:
 
 
 def _content_id(correction: Correction) -> str:
+    """Hash what was said, not when nor to which model: said again, it is the same correction."""
     said: codec.Value = [
         [[message.role, message.content] for message in correction.messages],
         correction.right,
-        correction.wrong,
         correction.domain,
         correction.subject,
-        correction.base,
-        correction.generation,
-        codec.fixed(correction.created_s),
     ]
     return hashlib.sha256(b"hivelearn/correction/1\0" + codec.encode(said)).hexdigest()

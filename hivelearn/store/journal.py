@@ -53,15 +53,27 @@ class Journal:
         self._db, self._inbox = database, inbox
 
     def add(self, corrections: Iterable[Correction]) -> int:
-        """Store corrections, all or none; return how many were new."""
+        """Store corrections, all or none; return how many were new.
+
+        What was said before is no new correction, only said again: it gets the later
+        time, for a person who returns to an earlier answer has spoken last.
+        """
         with self._db.transaction() as writer:
-            before = writer.total_changes
+            before = self._count()
             writer.executemany(
-                f"INSERT OR IGNORE INTO corrections ({_COLUMNS})"  # noqa: S608
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO corrections ({_COLUMNS})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " created_s = excluded.created_s, base = excluded.base,"
+                " generation = excluded.generation, wrong = ifnull(excluded.wrong, wrong)"
+                " WHERE excluded.created_s > created_s",
                 map(_to_row, corrections),
             )
-            return writer.total_changes - before
+            return self._count() - before
+
+    def _count(self) -> int:
+        row = self._db.row("SELECT count(*) FROM corrections")
+        assert row is not None
+        return int(row[0])
 
     def now(self, clock_s: float, domain: str | None = None) -> float:
         """Return the time of a correction made now: later than any here of its domain.
@@ -81,7 +93,7 @@ class Journal:
         newest_s = max(ahead, default=-math.inf)
         if newest_s < clock_s:
             return clock_s
-        # A microsecond is what an id tells apart; far from 1970 a double cannot tell even that.
+        # Names in the inbox tell microseconds; far from 1970 a double cannot tell even that.
         return min(math.nextafter(newest_s + 1e-6, math.inf), TIME_MAX_S)
 
     def get(self, correction: str) -> Correction | None:
@@ -172,13 +184,14 @@ class Journal:
 
     def _all(self, domain: str | None = None) -> tuple[Correction, ...]:
         # The inbox first: what a writer drains in between is then seen twice, not never.
-        found = {c.id: c for c in self._inbox.waiting() if domain in (None, c.domain)}
+        found = [c for c in self._inbox.waiting() if domain in (None, c.domain)]
         rows = self._db.rows(
             f"SELECT {_COLUMNS} FROM corrections WHERE domain = ifnull(?, domain)",  # noqa: S608
             (domain,),
         )
-        found.update((c.id, c) for c in map(_from_row, rows))
-        return tuple(sorted(found.values(), key=_age))
+        found += map(_from_row, rows)
+        said = {c.id: c for c in sorted(found, key=_age)}  # the last time counts
+        return tuple(sorted(said.values(), key=_age))
 
 
 def latest(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
