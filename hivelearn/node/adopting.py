@@ -98,15 +98,15 @@ def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
     Raises:
         UsageError: the patch is somebody else's; those come in through `merge`.
     """
+    if patch.body.base != bench.base:  # first: no merge would ever see it here
+        raise UsageError(
+            f"the patch was made for base model {patch.body.base.hex()[:8]}",
+            remedy="Adopt it on a node that opened that model.",
+        )
     if patch.body.author != bench.identity.author:
         raise UsageError(
             "only one's own patch can be adopted unjudged by others' rules",
             remedy=f"Run node.merge({patch.domain!r}): it judges what rests in quarantine.",
-        )
-    if patch.body.base != bench.base:
-        raise UsageError(
-            f"the patch was made for base model {patch.body.base.hex()[:8]}",
-            remedy="Adopt it on a node that opened that model.",
         )
     bench.engine.check(patch.adapter)
     with bench.store.writing(f"adopt {patch.domain}"):
@@ -129,5 +129,11 @@ def rollback(bench: Workbench, domain: str) -> Generation:
     Raises:
         NothingToRollBackError: nothing was ever adopted there, or all is undone.
     """
-    with bench.store.writing(f"roll back {domain}"):
-        return bench.store.generations.rollback(bench.base, domain, bench.world.clock())
+    store = bench.store
+    with store.writing(f"roll back {domain}"), store.together():
+        restored = store.generations.rollback(bench.base, domain, bench.world.clock())
+        for expert in restored.experts:  # what serves again waits for no judgement
+            entry = expert.patch and store.shelf.get(expert.patch)
+            if entry and entry.state in ("quarantined", "sandboxed", "merged"):
+                store.shelf.move(entry.id, "admitted", reason=restored.why)
+        return restored

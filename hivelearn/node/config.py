@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from hivelearn.device.permit import COMFORT, SAFETY, Limits
 from hivelearn.errors import UsageError
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
+
+_LEAST: Final = {
+    "base_texts": 1,
+    "max_new_tokens": 1,
+    "patch_max_bytes": 1,
+    "sandbox_max": 1,
+    "sandbox_max_bytes": 1,
+    "strangers_per_merge": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +34,18 @@ class NodeConfig:
     checkpoint_s: float = 30.0  # a kill -9 costs at most so much training
     max_new_tokens: int = 128  # of one answer
     patch_max_bytes: int = 64 << 20  # larger offers are not fetched
-    sandbox_max: int = 64  # patches of unknown authors kept at once
+    sandbox_max: int = 64  # patches of unknown authors, here and on their way
+    sandbox_max_bytes: int = 1 << 30  # of disk, for all of them together
+    strangers_per_merge: int = 4  # of them a merge measures; 0: nobody unknown is measured
     seed: int = 0  # of bootstrap intervals and of the order of chunks
     progress: bool | None = None  # None: on a terminal and in Jupyter only
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("base_texts", "max_new_tokens", "patch_max_bytes", "sandbox_max"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)}", remedy="Give at least 1.")
+        for name, least in _LEAST.items():
+            given = getattr(self, name)
+            if given < least:
+                raise UsageError(f"{name} = {given}", remedy=f"Give at least {least}.")
         if not self.checkpoint_s >= 0:
             raise UsageError(f"checkpoint_s = {self.checkpoint_s}", remedy="Give 0 or more.")
 

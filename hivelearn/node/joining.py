@@ -124,14 +124,16 @@ class Swarm:
         return self._hub.runner
 
     def publish(self, patch: "Patch") -> None:
-        """Announce an own patch; its payload follows to whoever asks for it."""
+        """Announce a patch; its payload follows to whoever asks, here and at every later join."""
         topic = self._topics.get(patch.domain)
         if topic is None:
             raise UsageError(
                 f"the patch is about {patch.domain!r}, which this swarm has not joined",
                 remedy=f"node.join({patch.domain!r}, ...) and publish there.",
             )
-        self._runner().publish(topic, patch.envelope)
+        runner = self._runner()
+        self._hub.library.publish(topic, patch)
+        runner.publish(topic, patch.envelope)
 
     def sync(self, wait_s: float = 60.0) -> "SyncReport":
         """Exchange what is known until nothing new came for a while, at most ``wait_s``.

@@ -16,7 +16,7 @@ from typing import Final
 
 from hivelearn.device.permit import Limits, Permit
 from hivelearn.errors import UsageError
-from hivelearn.gate.gain import Gain, Measure, Unmeasured, paired_gain, too_few
+from hivelearn.gate.gain import N_MIN, Gain, Measure, Unmeasured, paired_gain, too_few
 from hivelearn.inference import router
 from hivelearn.node import evidence, feed, panel, resuming
 from hivelearn.node.progress import Progress
@@ -185,18 +185,21 @@ def commit_specialist(bench: Workbench, patch: Patch, why: str) -> int:
     )
     old = bench.store.generations.current(bench.base, patch.domain)
     experts = old.experts if old else ()
-    stay = () if evidence.judges(bench, patch.domain) else experts
+    ours = len(evidence.holdout(bench, patch.domain)) >= N_MIN
     new = Generation(
         base=bench.base,
         domain=patch.domain,
         specialist=served,
-        experts=stay,
+        experts=() if ours else experts,
         why=why,
         created_s=bench.world.clock(),
     )
     with bench.store.together():
-        if experts != stay:
-            adopting_shelf
+        for expert in experts if ours else ():
+            entry = expert.patch and bench.store.shelf.get(expert.patch)
+            if entry and entry.state == "admitted":
+                why = "its domain has become this node's own"
+                bench.store.shelf.move(entry.id, "quarantined", reason=why)
         return bench.store.generations.commit(new)
 
 

@@ -16,6 +16,7 @@ from hivelearn.store.inbox import Inbox
 from hivelearn.store.journal import Journal
 from hivelearn.store.lock import LOCK_WAIT_S
 from hivelearn.store.notes import Notes
+from hivelearn.store.offers import Offers
 from hivelearn.store.pauses import Pauses
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
@@ -35,6 +36,7 @@ class Store:
         self.database = Database(home.database, reached=reached)
         self.blobs = Blobs(home.blobs, home.partial, reached)
         self.shelf = Shelf(self.database)
+        self.offers = Offers(self.database)
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)
         self.journal = Journal(self.database, self.inbox)
