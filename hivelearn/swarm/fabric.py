@@ -135,6 +135,13 @@ class Fabric(Protocol):
     def subscribe(self, topic: bytes) -> Subscription:
         """Return a queue of the posts in ``topic``."""
 
+    async def meet(self, addresses: Sequence[str]) -> None:
+        """Look for those at ``addresses``, too; a fabric without addresses does nothing.
+
+        Raises:
+            UsageError: one of them is no address.
+        """
+
     def peers(self) -> frozenset[bytes]:
         """Return the keys of the verified peers that are up."""
 
