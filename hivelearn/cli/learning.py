@@ -1,12 +1,14 @@
 """Train, adopt, roll back: what changes the answers."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from hivelearn.cli.command import DONE, NO_LIFT, Where
+from hivelearn.training.recipe import Recipe
 
+USUAL: Final = Recipe()
 Domain = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -16,8 +18,8 @@ class Training:
     """What `train` was given."""
 
     domain: Domain
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. [default: 400]")] = None
-    batch: Annotated[int | None, typer.Option(min=1, help="Corrections a step.")] = None
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = USUAL.steps
+    batch: Annotated[int, typer.Option(min=1, help="Corrections a step.")] = USUAL.batch
     json: AsJson = False
     where: Where = field(default_factory=Where)
 
@@ -31,12 +33,8 @@ def train(training: Training) -> int:
     from dataclasses import asdict, replace
 
     from hivelearn.node.node import Node
-    from hivelearn.training.recipe import Recipe
 
-    usual = Recipe()
-    recipe = replace(
-        usual, steps=training.steps or usual.steps, batch=training.batch or usual.batch
-    )
+    recipe = replace(USUAL, steps=training.steps, batch=training.batch)
     with Node(training.where.model, home=training.where.home) as node:
         node.train(training.domain, recipe)
         report = node.last_training

@@ -11,6 +11,7 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.workbench import open_workbench
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
+from hivelearn.training.recipe import Recipe
 
 COMMANDS = "demo ask correct train join vouch adopt rollback status doctor".split()
 SOMEBODY = full_name(bytes(range(32)))
@@ -41,6 +42,13 @@ def test_every_command_has_help(name, call):
     assert f"hivelearn {name}" in done.stdout
     assert "--help" in done.stdout
     assert name == "demo" or ("--home" in done.stdout and "--model" in done.stdout)
+
+
+def test_the_help_of_train_tells_the_recipes_own_defaults(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    said = call("train", "--help", home=None).stdout
+    for setting in (Recipe().steps, Recipe().batch):
+        assert f"[default: {setting};" in said
 
 
 def test_the_help_lists_all_commands_and_the_version_is_told(call):
