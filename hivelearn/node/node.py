@@ -59,7 +59,7 @@ class Node:
         world: World | None = None,
         **settings: Any,
     ) -> None:
-        if "home" in settings and settings["home"] is not None:
+        if settings.get("home") is not None:
             settings["home"] = Path(settings["home"])
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
@@ -222,28 +222,27 @@ class Node:
     def join(
         self,
         *domains: str,
-        fabric: str = "lan",
+        fabric: str | None = None,
         secret: str | None = None,
         peers: Sequence[str] = (),
         listen: str | None = None,
-        discover: bool = True,
+        discover: bool | None = None,
     ) -> Swarm:
         """Meet others who work on ``domains`` with the same base model.
 
         Args:
             domains: all that one wants to hear of, own ones and others'.
-            fabric: "lan", or "memory" inside one process.
+            fabric: "lan" (the default), or "memory" inside one process.
             secret: closes the topics to those who do not know it.
-            peers: addresses, ``host:port`` or ``hl1…@host:port``.
+            peers: addresses, ``host:port`` or ``hl1…@host:port``; a second join adds its own.
             listen: ``host:port`` to listen on; any free port by default.
-            discover: find peers by zeroconf.
+            discover: find peers by zeroconf; yes by default.
 
         Returns:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
-        listening = listen or "0.0.0.0:0"
-        how = Joining(fabric, secret, tuple(peers), listening, discover)
-        return self._hub.join(domains, how)
+        how = {"fabric": fabric, "secret": secret, "listen": listen, "discover": discover}
+        return self._hub.join(domains, Joining.of(how | {"peers": peers}))
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""

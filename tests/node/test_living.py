@@ -5,7 +5,7 @@ import time
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.node import learning
+from hivelearn.node import learning, living
 from hivelearn.node.living import Night, Rhythm
 from hivelearn.training.recipe import Recipe
 
@@ -104,6 +104,28 @@ def test_an_error_of_a_round_is_kept_and_the_next_round_comes(make, kit, night):
     until(lambda: len(alive.errors) >= 2)
     assert "no_such_module" in alive.errors[0]
     assert alive.trained == []
+
+
+def test_a_bug_in_a_round_is_told_and_the_next_round_comes(make):
+    class Broken(Unmet):
+        def _sync(self):
+            raise ZeroDivisionError
+
+    node = make()
+    with Broken(node, node._hub, Rhythm(("yes",), None, round_s=0.001), {}) as alive:
+        until(lambda: len(alive.errors) == living.ERRORS_MAX)
+        assert set(alive.errors) == {"ZeroDivisionError()"}
+        assert "alive" in repr(alive)
+
+
+def test_a_night_whose_thread_has_ended_does_not_say_that_it_lives(make):
+    class Ended(Unmet):
+        def _live(self):
+            pass
+
+    node = make()
+    night = Ended(node, node._hub, Rhythm((), None), {})
+    until(lambda: "stopped" in repr(night))
 
 
 def test_a_correction_that_comes_while_a_training_rests_is_learnt_the_night_after(make, kit, night):

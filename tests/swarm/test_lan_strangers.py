@@ -1,4 +1,4 @@
-"""Anybody may connect to a LAN node, so nobody may cost it much, before a key is proved or after."""
+"""Anybody may connect to a LAN node, so nobody may cost it much, with a key proved or without."""
 
 import asyncio
 import contextlib
