@@ -150,7 +150,7 @@ class Node:
     ) -> list[Answer]:
         """Answer many prompts in batches; see :meth:`ask`."""
         wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
-        return conversation.ask(self._bench, list(prompts), wish)
+        return conversation.ask(self._bench, prompts, wish)
 
     def stream(
         self,
@@ -169,7 +169,7 @@ class Node:
         self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
     ) -> list[float]:
         """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
-        return conversation.score(self._bench, list(pairs), self._wish(domain, 1, 0.0, 0, None))
+        return conversation.score(self._bench, pairs, self._wish(domain, 1, 0.0, 0, None))
 
     def _wish(
         self,

@@ -2,18 +2,23 @@
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
 from hivelearn.inference.source import NANO
-from hivelearn.node import stored
+from hivelearn.node import evidence, stored
+from hivelearn.node.panel import expert_id
 from hivelearn.node.workbench import Workbench
 from hivelearn.report.table import Table
 from hivelearn.store.errors import LostAdapterError
-from hivelearn.store.generations import Generation
+from hivelearn.store.generations import Generation, Served
+
+SHOWN_DIGITS: Final = 12  # of an id: enough to tell the patches of one shelf apart
+SHOWN_EXPERTS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,17 @@ class DomainStatus:
     serves: str  # base, specialist, experts, and what is lost of them: in words
     waiting: int  # patches in quarantine
     paused: bool  # a training waits to go on
+    left_out: int = 0  # corrections that do not fit the model, as far as that was found
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """An adapter that can be asked by name: ``ask(..., experts=[id])``, `ask --experts ID`."""
+
+    id: str  # whole; its first eight digits or more will do
+    domain: str
+    role: str  # own specialist, expert, sandboxed: in words
+    author: str  # short name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,7 @@ class Status:
     vouched: int
     writer: str | None  # which process writes to the home and what, or None
     problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
+    experts: tuple[Expert, ...] = ()  # what serves, then the sandbox
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -69,6 +86,15 @@ class Status:
             lines.append(f"busy   {self.writer}")
         lines += [f"lost   {problem}" for problem in self.problems]
         lines.append(str(Table.of(rows)) if rows else "no corrections yet: ask, then correct")
+        lines += [
+            f"{d.domain}: left out, because they do not fit this model: {d.left_out}"
+            for d in self.domains
+            if d.left_out
+        ]
+        if shown := [asdict(e) | {"id": e.id[:SHOWN_DIGITS]} for e in self.experts[:SHOWN_EXPERTS]]:
+            lines += ["", str(Table.of(shown))]
+            if more := len(self.experts) - len(shown):
+                lines.append(f"and {more} more; `hivelearn status --json` has all")
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -93,6 +119,7 @@ def read_status(bench: Workbench) -> Status:
     quarantined = store.shelf.list(state="quarantined", base=bench.base)
     waiting = [entry.domain for entry in quarantined]
     paused = {domain for base, domain, _ in store.pauses.paused() if base == bench.base}
+    unfit = _left_out(bench)
     domains = []
     for domain in sorted({*counts, *serving, *waiting}):
         generation = serving.get(domain)
@@ -105,6 +132,7 @@ def read_status(bench: Workbench) -> Status:
                 serves=_serves(generation, [each for each in lost if each.domain == domain]),
                 waiting=waiting.count(domain),
                 paused=domain in paused,
+                left_out=unfit.count(domain),
             )
         )
     return Status(
@@ -118,7 +146,32 @@ def read_status(bench: Workbench) -> Status:
         vouched=len(store.notes.vouches()),
         writer=_writer(bench),
         problems=tuple(map(str, (*troubles, *lost))),
+        experts=_experts(bench, serving.values()),
     )
+
+
+def _left_out(bench: Workbench) -> list[str]:
+    """Return the domain of each correction that stands and does not fit."""
+    known = evidence.left_out(bench)
+    return [c.domain for c in bench.store.journal.list() if c.id in known] if known else []
+
+
+def _experts(bench: Workbench, serving: Iterable[Generation]) -> tuple[Expert, ...]:
+    """Return own specialists, the experts beside them, and the sandbox."""
+
+    def named(domain: str, served: Served, role: str) -> Expert:
+        return Expert(expert_id(served), domain, role, short_name(served.author))
+
+    own, others = [], []
+    for generation in serving:
+        if generation.specialist is not None:
+            own.append(named(generation.domain, generation.specialist, "own specialist"))
+        others += [named(generation.domain, each, "expert") for each in generation.experts]
+    sandboxed = [
+        Expert(entry.id.hex(), entry.domain, "sandboxed", short_name(entry.author))
+        for entry in bench.store.shelf.list(state="sandboxed", base=bench.base)
+    ]
+    return (*own, *others, *sandboxed)
 
 
 def _name(bench: Workbench) -> tuple[str, str, tuple[DeviceError, ...]]:

@@ -45,7 +45,12 @@ class SyncReport:
         """Tell it in one line."""
         end = "quiet" if self.quiet else "time was up"
         return (
-            f"{len(self.accepted)} patches from {self.peers} peers in {self.seconds:.1f} s "
+            f"{_count(len(self.accepted), 'patch', 'patches')} from "
+            f"{_count(self.peers, 'peer', 'peers')} in {self.seconds:.1f} s "
             f"({self.bytes_in / 1e6:.1f} MB in, {self.bytes_out / 1e6:.1f} MB out, "
             f"{len(self.refused)} refused, {len(self.unfinished)} unfinished; {end})"
         )
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

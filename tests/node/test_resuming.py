@@ -137,9 +137,12 @@ def test_a_correction_longer_than_the_context_is_left_out_of_training_and_named(
     assert str(node.last_training).endswith("; 1 correction does not fit the model")
     assert f"correction {long.id[:8]} is left out: the conversation has" in caplog.text
     assert not resuming.has_news(node._bench, "yes")  # nor is it news every night
+    assert "yes: left out, because they do not fit this model: 1" in str(node.status())
     caplog.clear()
     node.train("yes")
     assert "left out" not in caplog.text  # said once
+    node.corrections.forget(long.id)
+    assert node.status().domains[0].left_out == 0
 
 
 def test_where_nothing_fits_the_reason_is_told(make):
