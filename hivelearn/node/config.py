@@ -1,21 +1,36 @@
 """Every setting of a node, in one frozen record with one line of reason each."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_record, real, whole
 from hivelearn.device.permit import COMFORT, SAFETY, Limits
 from hivelearn.errors import UsageError
+from hivelearn.inference.engine import SAMPLING
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
 
-_LEAST: Final = {
-    "base_texts": 1,
-    "max_new_tokens": 1,
-    "patch_max_bytes": 1,
-    "sandbox_max": 1,
-    "sandbox_max_bytes": 1,
-    "strangers_per_merge": 0,
+_LIMITS: Final = a(Limits, "limits of hivelearn.device.permit")
+RULES: Final[Mapping[str, Rule]] = {
+    "home": NONE | a(Path, "the path of a directory"),
+    "device": TEXT,
+    "dtype": TEXT,
+    "recipe": a(Recipe, "an hl.Recipe"),
+    "safety": _LIMITS,
+    "comfort": _LIMITS,
+    "caps": a(Caps, "caps of hivelearn.trust.weights"),
+    "base_texts": whole(1),
+    "checkpoint_s": real(0, math.inf),
+    "max_new_tokens": SAMPLING["max_new_tokens"],
+    "patch_max_bytes": whole(1),
+    "sandbox_max": whole(1),
+    "sandbox_max_bytes": whole(1),
+    "strangers_per_merge": whole(0),
+    "seed": whole(0),
+    "progress": NONE | FLAG,
 }
 
 
@@ -42,12 +57,9 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name, least in _LEAST.items():
-            given = getattr(self, name)
-            if given < least:
-                raise UsageError(f"{name} = {given}", remedy=f"Give at least {least}.")
-        if not self.checkpoint_s >= 0:
-            raise UsageError(f"checkpoint_s = {self.checkpoint_s}", remedy="Give 0 or more.")
+        if isinstance(self.home, str):  # as people write paths
+            object.__setattr__(self, "home", Path(self.home))
+        check_record(RULES, self)
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
         """Return this configuration with some settings changed.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hivelearn.errors import UsageError
+from hivelearn.bounds import TEXT, Rule, check, check_record, many
 from hivelearn.inference.answer import Answer, Route
 from hivelearn.inference.engine import Sampling
 from hivelearn.inference.rows import Messages, Row, as_messages
@@ -18,7 +18,9 @@ from hivelearn.store.correction import Correction, check_domain
 from hivelearn.store.correction import as_messages as turns
 
 _END: Final = None
-_PAIR: Final = 2
+_PAIR: Final = Rule("a pair", lambda given: isinstance(given, tuple | list) and len(given) == 2)  # noqa: PLR2004
+_PAIRS: Final = many(_PAIR, "a list of (prompt, answer)")
+_NAMES: Final = many(TEXT, "a list of ids, as text")
 # A model may say what the journal refuses from people; that must not stop its correction.
 _NOISE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -31,18 +33,15 @@ class Wish:
     domain: str | None = None
     experts: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what names no domain or no expert."""
+        if self.domain is not None:
+            check_domain(self.domain)
+        check_record({"experts": _NAMES}, self)
+
 
 def ask(bench: Workbench, prompts: "Sequence[str | Messages]", wish: Wish) -> list[Answer]:
-    """Answer all prompts, each expert's questions in one batch.
-
-    Raises:
-        UsageError: text instead of a list of prompts: its letters would be answered.
-    """
-    if isinstance(prompts, str):
-        raise UsageError(
-            "one text is no list of prompts", remedy="Give a list of them, or use node.ask(text)."
-        )
-    prompts = list(prompts)
+    """Answer all prompts, each expert's questions in one batch."""
     rows = [bench.engine.rower.prompt(prompt) for prompt in prompts]
     chosen, routes = _routed(bench, rows, wish)
     texts = chosen.answer(bench.engine, rows, routes, wish.sampling)
@@ -53,8 +52,6 @@ def ask(bench: Workbench, prompts: "Sequence[str | Messages]", wish: Wish) -> li
 
 
 def _routed(bench: Workbench, rows: Sequence[Row], wish: Wish) -> tuple[Panel, list[Route]]:
-    if wish.domain is not None:
-        check_domain(wish.domain)  # here, not when its answer is corrected
     chosen = panel.current(bench)
     named: list[str] = []
     if wish.experts:
@@ -115,23 +112,11 @@ def stream(bench: Workbench, prompt: "str | Messages", wish: Wish) -> Iterator[s
 def score(
     bench: Workbench, pairs: "Sequence[tuple[str | Messages, str]]", wish: Wish
 ) -> list[float]:
-    """Return mean nats per answer token of each (prompt, answer), as this node would serve it.
-
-    Raises:
-        UsageError: something that is not a prompt with its answer.
-    """
-    rows = [bench.engine.rower.pair(*_pair(each)) for each in pairs]
+    """Return mean nats per answer token of each (prompt, answer), as this node would serve it."""
+    check({"pairs": _PAIRS}, {"pairs": pairs})
+    rows = [bench.engine.rower.pair(prompt, answer) for prompt, answer in pairs]
     chosen, routes = _routed(bench, rows, wish)
     return chosen.losses(bench.engine, rows, routes)
-
-
-def _pair(each: object) -> "tuple[str | Messages, str]":
-    if not (isinstance(each, tuple | list) and len(each) == _PAIR and isinstance(each[1], str)):
-        raise UsageError(
-            f"{each!r:.80} is not a prompt with its answer",
-            remedy='Give a list of pairs: node.score([("Write 14 in Roman numerals.", "XIV")]).',
-        )
-    return each[0], each[1]
 
 
 def correct(

@@ -130,7 +130,7 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
                 alpha = value
                 break
         return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    except (AttributeError, TypeError, ValueError, re.error) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError, re.error) as error:
         raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
 
 

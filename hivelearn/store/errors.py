@@ -124,6 +124,12 @@ class StaleGenerationError(UsageError):
     remedy = "Judge again on the current generation, then commit."
 
 
+class ForgetWhatError(UsageError):
+    """Neither a correction nor a domain to forget, or both."""
+
+    remedy = 'Give one: node.corrections.forget(correction.id), or forget(domain="roman").'
+
+
 class CorrectionError(UsageError):
     """A correction that cannot be learned from. Subclasses say why."""
 

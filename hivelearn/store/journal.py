@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from hivelearn.store.correction import TIME_MAX_S, Correction, as_messages
 from hivelearn.store.database import Database, Row
+from hivelearn.store.errors import ForgetWhatError, HomeError
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
 
@@ -134,7 +135,7 @@ class Journal:
         learned stays learned; train again for that.
         """
         if (correction is None) == (domain is None):
-            raise ValueError("forget either one correction or one domain")
+            raise ForgetWhatError("forget either one correction or one domain")
         self.drain()
         with self._db.transaction() as writer:
             deleted = writer.execute(
@@ -171,8 +172,13 @@ class Journal:
 
         Raises:
             ImportLineError: the first line that cannot be read, by number.
+            HomeFullError, HomeReadOnlyError, HomeError: nothing of the file was stored.
         """
-        return self.add(read_jsonl(path, defaults))
+        corrections = read_jsonl(path, defaults)
+        try:
+            return self.add(corrections)
+        except HomeError as error:
+            raise type(error)(error.path, f"{error.said}; nothing of {path} was stored") from error
 
     def export_jsonl(self, path: Path) -> int:
         """Write all corrections, superseded ones too; :meth:`import_jsonl` reads them back."""
