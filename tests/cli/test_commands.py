@@ -88,7 +88,8 @@ def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
     on = ("--model", base)
     call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
     done = call("train", "roman", "--steps", "3", "--batch", "4", *on)
-    assert (done.exit_code, done.stdout[:19]) == (0, "roman: generation 1")
+    assert (done.exit_code, done.stdout[:20]) == (0, "roman: generation 1 ")
+    assert "serves, unmeasured: too little evidence" in done.stdout
     nothing = call("adopt", "roman", *on)
     assert (nothing.exit_code, "nothing to judge" in nothing.stdout) == (1, True)
     assert json.loads(call("adopt", "roman", "--json", *on).stdout)["outcome"] == "nothing to judge"
