@@ -17,7 +17,7 @@ from hivelearn.gate.measures import delta_norms
 from hivelearn.gate.screen import Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.plan import MergeRecipe
-from hivelearn.node import admitting, evidence, merging_in, people, turns
+from hivelearn.node import admitting, adopting, evidence, merging_in, people, turns
 from hivelearn.node.reports import MergeReport
 from hivelearn.node.round import Round
 from hivelearn.node.workbench import Workbench
@@ -29,7 +29,12 @@ from hivelearn.store.shelf import Entry, State
 
 
 def merge(
-    bench: Workbench, domain: str, recipe: MergeRecipe | None = None, *, adopt: bool = True
+    bench: Workbench,
+    domain: str,
+    recipe: MergeRecipe | None = None,
+    *,
+    adopt: bool = True,
+    again: bool = True,
 ) -> MergeReport:
     """Judge what rests in quarantine for ``domain``; merge or admit what passes.
 
@@ -38,12 +43,18 @@ def merge(
         domain: which domain's patches to judge.
         recipe: method, density and rank of a merge; its weights are trust's to give.
         adopt: False leaves what passed as a candidate for ``node.adopt(report)``.
+        again: judge also what a rollback took out; False unless a person asks for it.
 
     Raises:
         WriterBusyError: another process writes to this home.
     """
     check_domain(domain)
     with bench.store.writing(f"merge {domain}"):
+        if again:
+            adopting.give_back(bench, domain)
+        if not _here(bench, domain):  # before a model is opened for nothing
+            why = "nothing arrived"
+            return MergeReport(domain, "nothing to judge", Unmeasured(why), why=why)
         this = Round(
             bench,
             domain,
@@ -66,13 +77,7 @@ def merge(
 
 def _waiting(this: Round) -> list[Entry]:
     """Return what is judged now: all of trusted authors, and strangers whose turn it is."""
-    shelf = this.bench.store.shelf
-    states: tuple[State, ...] = ("quarantined", "sandboxed")
-    here = [
-        entry
-        for state in states
-        for entry in shelf.list(state=state, domain=this.domain, base=this.bench.base)
-    ]
+    here = _here(this.bench, this.domain)
     strangers = [entry for entry in here if entry.author not in this.trusted]
     due = turns.waiting(this.bench, this.domain, this.state, strangers)
     places = this.bench.config.strangers_per_merge
@@ -80,6 +85,18 @@ def _waiting(this: Round) -> list[Entry]:
         if entry.state == "quarantined":
             this.postpone(entry)
     return [entry for entry in here if entry.author in this.trusted] + due[:places]
+
+
+def _here(bench: Workbench, domain: str) -> list[Entry]:
+    """Return what rests on the shelf for a judgement, but for what a rollback took out."""
+    states: tuple[State, ...] = ("quarantined", "sandboxed")
+    spared = adopting.taken_back(bench, domain)
+    return [
+        entry
+        for state in states
+        for entry in bench.store.shelf.list(state=state, domain=domain, base=bench.base)
+        if entry.id not in spared
+    ]
 
 
 def _nothing(this: Round, waiting: Sequence[Entry]) -> str:

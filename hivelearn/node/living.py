@@ -125,7 +125,7 @@ class Night:
             if self._bench.store.shelf.list(
                 state="quarantined", domain=domain, base=self._bench.base
             ):
-                self.merged.append(believing.merge(self._bench, domain))
+                self.merged.append(believing.merge(self._bench, domain, again=False))
             if resuming.has_news(self._bench, domain):
                 self._train(domain)
 

@@ -5,7 +5,7 @@ moves on the shelf, the generation, what it says of authors. A crash in the
 middle of a long judgement leaves everything where it was.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hivelearn.gate.gain import N_MIN, Measure, Unmeasured
@@ -116,7 +116,8 @@ class Round:
                     said = verdict.to_json()
                     bench.store.shelf.move(patch, state, verdict=said, reason=verdict.why)
             if new is not None and adopt:
-                number = bench.store.generations.commit(new)
+                took_in = adopting.took_in(accepted)
+                number = bench.store.generations.commit(replace(new, report=took_in))
             elif new is not None:
                 candidate = adopting.leave(bench, new, accepted)
             people.after_merge(bench, self._said)
