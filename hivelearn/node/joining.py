@@ -211,6 +211,11 @@ class Swarm:
         return tuple(self._runner().peers())
 
     @property
+    def met(self) -> tuple[bytes, ...]:
+        """Device keys of all peers that were verified since the network opened, gone or not."""
+        return tuple(self._runner().met())
+
+    @property
     def address(self) -> str:
         """Where others can reach this node: ``hl1…@host:port``; empty without an address."""
         return self._runner().address

@@ -33,7 +33,7 @@ class UnreachableError(PeerError):
 
     fault = "nobody"
     code = "peer.unreachable"
-    remedy = "`node.status()` shows at which step the connection fails."
+    remedy = "Look at swarm.peers: it tells at which step each connection fails."
 
 
 class Stream(Protocol):

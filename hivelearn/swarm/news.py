@@ -14,11 +14,17 @@ class News:
     at: float = 0.0  # monotonic seconds of the last news
     judging: int = 0  # notices and payloads at the library right now
     pulls_wanted: set[bytes] = field(default_factory=set)  # peers whose sync is not done
+    met: set[bytes] = field(default_factory=set)  # peers that were verified, here still or not
     accepted: list[bytes] = field(default_factory=list)
     refused: dict[bytes, str] = field(default_factory=dict)  # patch -> code
     blamed: deque[tuple[bytes, str]] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     failures: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     domains: dict[str, None] = field(default_factory=dict)
+
+    def meet(self, peer: bytes) -> None:
+        """Remember a verified peer, so that one who came and went is not "nobody"."""
+        if len(self.met) < KEPT_MAX:
+            self.met.add(peer)
 
     def name(self, names: tuple[str, ...], most: int) -> None:
         """Add domains heard in the lobby; beyond ``most`` nothing is added."""

@@ -131,6 +131,10 @@ class SwarmRunner:
         """Return the domains that others named in a lobby, sorted. Hints, no proof."""
         return sorted(self._running().news.domains)
 
+    def met(self) -> list[bytes]:
+        """Return the keys of all peers that were ever verified, gone or not, sorted."""
+        return sorted(self._running().news.met)
+
     def sync(self, wait_s: float, *, quiet_s: float = QUIET_S) -> SyncReport:
         """Exchange heads with every peer now and fetch until nothing new came for a while.
 

@@ -1,6 +1,7 @@
 """Every command from its help to its exit code, on the embedded model, in a home of its own."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from hivelearn.demo import tasks
 from hivelearn.identity import full_name
 from hivelearn.node.config import NodeConfig
+from hivelearn.node.joining import Hub, Joining
 from hivelearn.node.workbench import open_workbench
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
@@ -117,6 +119,20 @@ def test_a_join_that_meets_nobody_says_so(call, base):
     assert "listening on hl1" in done.stdout
     assert "nothing to publish yet" in done.stdout
     assert done.stderr.startswith("nobody was met\n→ Start `hivelearn join` there too")
+
+
+def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
+    visitor = open_workbench(base, NodeConfig(home=tmp_path / "visitor"))
+
+    def visit():
+        with Hub(visitor).join(["roman"], Joining("memory")) as swarm:
+            until(lambda: any(peer.verified for peer in swarm.peers))
+
+    guest = threading.Thread(target=visit)
+    guest.start()
+    done = call("join", "roman", "--fabric", "memory", "--wait", "3", "--model", base)
+    guest.join()
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):
