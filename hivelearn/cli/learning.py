@@ -90,7 +90,7 @@ def rollback(wish: Return) -> int:
 
     bench = open_workbench(wish.where.model, NodeConfig(home=wish.where.home))
     now = adopting.rollback(bench, wish.domain)
-    print(f"{wish.domain}: generation {now.number}. {now.why}")
+    print(now)
     if taken := adopting.taken_back(bench, wish.domain):
         rest = "1 patch rests" if len(taken) == 1 else f"{len(taken)} patches rest"
         print(f"{rest} in the sandbox; `hivelearn adopt {wish.domain}` judges again")

@@ -199,7 +199,7 @@ class Node:
         )
 
     def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
-        """Train on the domain's corrections, judge, serve if better, and seal.
+        """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
         Obeys heat and battery; pauses; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
@@ -253,12 +253,12 @@ class Node:
     def merge(
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
     ) -> MergeReport:
-        """Judge what rests in quarantine; merge it or admit it; adopt only what measures better."""
+        """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
         arguments.check(merge_recipe=recipe)
         return believing.merge(self._bench, domain, recipe, adopt=adopt)
 
     def adopt(self, what: "MergeReport | Patch") -> MergeReport:
-        """Serve a candidate that `merge(adopt=False)` left, or an own sealed patch."""
+        """Serve a candidate of merge(adopt=False), or an own patch unless it measures no better."""
         arguments.check(what=what)
         if isinstance(what, MergeReport):
             return adopting.adopt_report(self._bench, what)

@@ -45,7 +45,7 @@ class Expert:
     author: str  # short name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Status:
     """Everything worth knowing about a node at a glance."""
 
@@ -96,6 +96,8 @@ class Status:
             if more := len(self.experts) - len(shown):
                 lines.append(f"and {more} more; `hivelearn status --json` has all")
         return "\n".join(lines)
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
 
     def to_json(self) -> str:
         """Return one JSON object."""

@@ -49,7 +49,7 @@ class Correction:
     messages: tuple[Message, ...]  # ends with the user's question
     right: str
     domain: str
-    base: bytes  # fingerprint of the model that answered, 32 bytes
+    base: bytes = field(repr=False)  # fingerprint of the model that answered, 32 bytes
     created_s: float
     wrong: str | None = None  # None: not known
     subject: str | None = None

@@ -33,7 +33,7 @@ class News:
                 self.domains[one] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SyncReport:
     """What one `sync` brought."""
 
@@ -56,6 +56,8 @@ class SyncReport:
             f"({self.bytes_in / 1e6:.1f} MB in, {self.bytes_out / 1e6:.1f} MB out, "
             f"{len(self.refused)} refused, {len(self.unfinished)} unfinished; {end})"
         )
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -96,7 +96,10 @@ def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
     assert (nothing.exit_code, "nothing to judge" in nothing.stdout) == (1, True)
     assert json.loads(call("adopt", "roman", "--json", *on).stdout)["outcome"] == "nothing to judge"
     back = call("rollback", "roman", *on)
-    assert (back.exit_code, back.stdout) == (0, "roman: generation 2. rollback of generation 1\n")
+    assert (back.exit_code, back.stdout) == (
+        0,
+        "roman: generation 2, base model. rollback of generation 1\n",
+    )
     assert "base model" in call("status", *on).stdout
 
 

@@ -181,6 +181,21 @@ def test_one_peer_may_be_given_as_it_is(make):
         assert [peer.verified for peer in two.peers] == [True]
 
 
+def test_what_comes_back_is_shown_in_a_line_for_people_and_without_bytes(make, kit):
+    node = make()
+    kit.teach(node, "yes", "yes yes", 16, 0)
+    answer = node.ask("What is yes?", max_new_tokens=1)
+    assert repr(answer) == f"Answer({answer.text!r} by base model)"
+    assert "\\x" not in repr(answer.correct("yes yes", domain="yes"))
+    node.train("yes")
+    assert repr(node.last_training) == str(node.last_training)
+    assert repr(node.status()) == str(node.status())
+    assert node.merge("yes").__repr__() == "yes: nothing to judge: nothing arrived; nothing changed"
+    back = node.rollback("yes")
+    told = "yes: generation 2, base model. rollback of generation 1"
+    assert (str(back), repr(back), back._repr_html_()) == (told, told, f"<pre>{told}</pre>")
+
+
 def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
     from hivelearn.testing.models import small_model
 
