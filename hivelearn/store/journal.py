@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from hivelearn.store.correction import TIME_MAX_S, Correction, as_messages
 from hivelearn.store.database import Database, Row
-from hivelearn.store.errors import ForgetWhatError, HomeError
+from hivelearn.store.errors import ForgetWhatError
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
 
@@ -172,13 +172,8 @@ class Journal:
 
         Raises:
             ImportLineError: the first line that cannot be read, by number.
-            HomeFullError, HomeReadOnlyError, HomeError: nothing of the file was stored.
         """
-        corrections = read_jsonl(path, defaults)
-        try:
-            return self.add(corrections)
-        except HomeError as error:
-            raise type(error)(error.path, f"{error.said}; nothing of {path} was stored") from error
+        return self.add(read_jsonl(path, defaults))
 
     def export_jsonl(self, path: Path) -> int:
         """Write all corrections, superseded ones too; :meth:`import_jsonl` reads them back."""

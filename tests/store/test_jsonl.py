@@ -1,11 +1,10 @@
 """Corrections come in whole or not at all, and go out as they came."""
 
 import json
-import sqlite3
 
 import pytest
 
-from hivelearn.store.errors import CorrectionError, HomeError, ImportLineError
+from hivelearn.store.errors import CorrectionError, ImportLineError
 from hivelearn.store.jsonl import LINE_MAX_BYTES, LINES_MAX, Defaults
 
 BASE = b"b" * 32
@@ -111,18 +110,3 @@ def test_a_dataset_has_the_same_rows(store, correct):
     assert (row["right"], row["wrong"], row["subject"]) == ("XIV", "IVX", None)
     assert (row["holdout"], row["created_s"], row["id"]) == (given.holdout, 1.5, given.id)
     assert store.journal.to_dataset("hex").num_rows == 0
-
-
-def test_a_disk_that_refuses_an_import_is_told_with_the_file_that_was_not_stored(
-    store, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("hivelearn.store.database.BUSY_WAIT_S", 0.01)
-    path = lines(tmp_path, {"prompt": "14?", "right": "XIV"})
-    with store.writing("test"):
-        pass
-    other = sqlite3.connect(store.home.database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with store.writing("import"), pytest.raises(HomeError, match="locked") as caught:
-        store.journal.import_jsonl(path, DEFAULTS)
-    other.close()
-    assert caught.value.what.endswith(f"nothing of {path} was stored")
