@@ -9,6 +9,7 @@ Run: python examples/hf_trainer.py           (minutes)
 
 import argparse
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.utils import logging
 
 import hivelearn as hl
 from hivelearn.demo import tasks
@@ -41,11 +43,13 @@ def example(tokenizer: Any, lesson: tasks.Pair) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    """Train with the Trainer; adopt the patch if it measures better here."""
+    """Train with the Trainer; adopt the patch unless it measures no better here."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    logging.disable_progress_bar()  # of loading; the Trainer's own bar stays
+    warnings.filterwarnings("ignore", category=FutureWarning)  # between PEFT and transformers
 
     with tempfile.TemporaryDirectory() as scratch, hl.Node(home=Path(scratch) / "home") as node:
         lessons = tasks.corrections(tasks.ISO_DATE, seed=0, n=80 if options.quick else 400)
@@ -75,7 +79,7 @@ def main() -> None:
         ).train()
 
         print(learnt.patch)
-        print(node.adopt(learnt.patch))  # serves it here, if it measures better
+        print(node.adopt(learnt.patch))  # serves it here, unless it measures no better
         print(node.ask(lessons[0].prompt, domain="iso-date", max_new_tokens=16))
 
 

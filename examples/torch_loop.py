@@ -10,6 +10,7 @@ Run: python examples/torch_loop.py           (minutes)
 
 import argparse
 import tempfile
+import warnings
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 import hivelearn as hl
 from hivelearn.demo import tasks
@@ -51,6 +53,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
+    logging.disable_progress_bar()  # of loading: a small model needs none
+    warnings.filterwarnings("ignore", category=FutureWarning)  # between PEFT and transformers
     torch.manual_seed(0)
 
     with tempfile.TemporaryDirectory() as home, hl.Node(home=home) as node:

@@ -65,5 +65,6 @@ def test_an_example_does_what_it_says_and_leaves_nothing_behind(name, runs):
     assert done.returncode == 0, done.stderr[-3000:]
     missing = [text for text in SAID[name] if text not in done.stdout]
     assert not missing, done.stdout
+    assert "Loading weights" not in done.stderr  # nobody else's bars
     assert sorted(set(left) - {"home"}) == ["tmp"]
     assert not touched_the_users_home
