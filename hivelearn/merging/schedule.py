@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
+from hivelearn.patch.peft_config import layer_of
 
 ANY: Final = "*"
 POINTS_MAX: Final = 1_024
@@ -116,11 +117,6 @@ def resolve(setting: Schedule, module: str, depths: Mapping[str, float], what: s
             remedy=f"End its list with a rule for every other module: ({ANY!r}, value).",
         )
     return value.at(depths[module]) if isinstance(value, Gradient) else value
-
-
-def layer_of(module: str) -> int | None:
-    """Return the first number in a module's name: its layer."""
-    return next((int(part) for part in module.split(".") if part.isdigit()), None)
 
 
 def depths_of(modules: list[str]) -> dict[str, float]:
