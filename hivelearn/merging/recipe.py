@@ -13,7 +13,16 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError as MergeError  # noqa: PLC0414
-from hivelearn.merging.schedule import Schedule, from_value, numbers, schedule, to_value
+from hivelearn.merging.schedule import (
+    ByName,
+    Gradient,
+    Schedule,
+    complement,
+    from_value,
+    numbers,
+    schedule,
+    to_value,
+)
 from hivelearn.merging.schema import Param
 from hivelearn.merging.table import operator
 
@@ -62,6 +71,7 @@ class MergeRecipe:
         given: dict[str, Any] = dict(self.params)
         params = tuple((name, _setting(op.param(name), given[name])) for name in sorted(given))
         object.__setattr__(self, "params", params)
+        self._weigh_by_t()
         self._check_output()
 
     def _check_weights(self) -> None:
@@ -80,6 +90,18 @@ class MergeRecipe:
                     )
         if self.weights and not any(any(numbers(weight)) for weight in self.weights):
             raise MergeError("every weight is 0, so nothing would be merged")
+
+    def _weigh_by_t(self) -> None:
+        """Turn slerp's ``t`` into the two weights that it means, for sources have no order."""
+        settings = self.settings
+        t = settings.pop("t", None)
+        if t is None:
+            return
+        if self.weights:
+            raise MergeError("t and weights both say how far to go; give one of them")
+        assert isinstance(t, float | Gradient | ByName)
+        object.__setattr__(self, "weights", (complement(t), t))
+        object.__setattr__(self, "params", tuple(sorted(settings.items())))
 
     def _check_output(self) -> None:
         whole = type(self.rank) is int and 1 <= self.rank <= RANK_MAX

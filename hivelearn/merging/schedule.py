@@ -98,6 +98,19 @@ def numbers(setting: Schedule) -> list[float]:
     return [setting]
 
 
+def complement(setting: Schedule) -> Schedule:
+    """Return 1 minus ``setting``, wherever it is read."""
+    if isinstance(setting, ByName):
+        return ByName(tuple((text, _complement(value)) for text, value in setting.rules))
+    return _complement(setting)
+
+
+def _complement(value: float | Gradient) -> float | Gradient:
+    if isinstance(value, Gradient):
+        return Gradient(tuple(1.0 - point for point in value.points))
+    return rounded(1.0 - value, "a complement")
+
+
 def resolve(setting: Schedule, module: str, depths: Mapping[str, float], what: str) -> float:
     """Return the number that ``setting`` gives ``module``.
 

@@ -18,7 +18,7 @@ from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Gain, Measure, paired_gain, too_few
 from hivelearn.inference import router
 from hivelearn.node import evidence, feed, panel
-from hivelearn.node.progress import Progress
+from hivelearn.report.progress import Progress
 from hivelearn.node.reports import TrainReport
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.adapter import Adapter

@@ -12,7 +12,7 @@ from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
 from hivelearn.inference.source import NoModelError
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.progress import Progress, wanted
+from hivelearn.report.progress import Progress, wanted
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
 
 

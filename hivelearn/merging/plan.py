@@ -1,0 +1,179 @@
+"""Who takes part with what weight in which module: a recipe meets its sources.
+
+Everything here is settled before any arithmetic: order, weights, settings. The
+sources stand in the order of their content, since float sums depend on order
+and two nodes with the same set must agree; those of weight 0 are gone.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.parts import Part
+from hivelearn.merging.recipe import MergeRecipe, Rank
+from hivelearn.merging.schedule import Schedule, depths_of, resolve
+from hivelearn.merging.schema import Operator
+from hivelearn.merging.sources import Source, octets
+from hivelearn.merging.table import operator
+
+_CANCEL: Final = 0.05  # weights whose sum is below this share of their sizes cancel
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A recipe with its sources.
+
+    Attributes:
+        order: where each taking part stood in the caller's list, in content order.
+        trust: one for each taking part, in [0, 1].
+        modules: all that will be merged, sorted.
+    """
+
+    recipe: MergeRecipe
+    op: Operator
+    sources: tuple[Source, ...]
+    order: tuple[int, ...]
+    trust: tuple[float, ...]
+    modules: tuple[str, ...]
+    depths: dict[str, float]
+
+    @property
+    def rank(self) -> int:
+        """The rank of the result, the most there may be if an energy chooses it."""
+        ranks = [max(rank for *_, rank in source.shapes.values()) for source in self.sources]
+        wanted: Rank = self.recipe.rank
+        if isinstance(wanted, int):
+            return wanted
+        return sum(ranks) if wanted == "stack" or self.recipe.energy is not None else max(ranks)
+
+    @property
+    def base(self) -> bytes | None:
+        """The model's fingerprint, if every source names it."""
+        bases = {source.base for source in self.sources}
+        return bases.pop() if len(bases) == 1 else None
+
+    def shape(self, module: str) -> tuple[int, int]:
+        """Return (d_out, d_in) of a module."""
+        d_out, d_in, _ = next(s.shapes[module] for s in self.sources if module in s.shapes)
+        return d_out, d_in
+
+    def weights(self, module: str) -> tuple[Tensor, float]:
+        """Return the weights that the method sees and the share that trust gives.
+
+        The weights are (n,) float64; those of a method that normalizes add up to 1.
+        What trust withholds stays where it was, so the merge is scaled by the share
+        (1.0 without trust) and the given weights are never renormalised to all.
+
+        Raises:
+            MergeError: the weights of this module nearly cancel.
+        """
+        own = torch.tensor([self._weight(n, module) for n in range(len(self.sources))]).double()
+        given = own * torch.tensor(self.trust, dtype=torch.float64)
+        if not self.op.normalizes or not bool(own.any()):
+            return given, self._share(own, given)
+        total, share = float(own.sum()), float(given.sum())
+        if abs(total) < _CANCEL * float(own.abs().sum()) or share == 0.0:
+            raise MergeError(
+                f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
+                remedy="Use method='task_arithmetic', which adds without dividing.",
+            )
+        return given / share, share / total
+
+    @staticmethod
+    def _share(own: Tensor, given: Tensor) -> float:
+        total = float(own.sum())
+        return float(given.sum()) / total if total else 0.0
+
+    def _weight(self, index: int, module: str) -> float:
+        weights = self.recipe.weights
+        if not weights:
+            return 1.0
+        place = self.order[index]
+        return resolve(weights[place], module, self.depths, f"the weight of source {place}")
+
+    def settings(self, module: str) -> dict[str, Any]:
+        """Return the method's settings for ``module``; one per source as (n,) float32."""
+        found: dict[str, Any] = {}
+        for param in self.op.params:
+            value = self.recipe[param.name]
+            if param.each:
+                rows = [self._each(value, place) for place in self.order]
+                numbers = [resolve(row, module, self.depths, param.name) for row in rows]
+                found[param.name] = torch.tensor(numbers, dtype=torch.float32)
+            elif value is None or isinstance(value, bool | str):
+                found[param.name] = value
+            else:
+                number = resolve(self._each(value, 0), module, self.depths, param.name)
+                found[param.name] = int(number) if param.whole else number
+        return found
+
+    @staticmethod
+    def _each(value: Any, place: int) -> Schedule:
+        one: Schedule = value[place] if isinstance(value, tuple) else value
+        return one
+
+    def parts(self, module: str, weights: Sequence[float]) -> list[Part]:
+        """Return what each source adds to ``module``; one that lacks it adds a zero delta."""
+        d_out, d_in = self.shape(module)
+        found = []
+        for source, weight in zip(self.sources, weights, strict=True):
+            if module in source.shapes:
+                a, b, scale = source.read(module)
+            else:
+                a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
+            key = self._key(module, a, b, scale) if self.op.draws else b""
+            found.append(Part(a, b, scale, weight, key))
+        return found
+
+    def _key(self, module: str, a: Tensor, b: Tensor, scale: float) -> bytes:
+        """Name a part by recipe, module and content: equal patches draw equal masks."""
+        digest = hashlib.sha256(self.recipe.id)
+        digest.update(f"|{module}|{scale!r}|".encode())
+        digest.update(octets(a))
+        digest.update(octets(b))
+        return digest.digest()
+
+
+def planned(
+    sources: Sequence[Source], recipe: MergeRecipe, trust: Sequence[float] | None = None
+) -> Plan:
+    """Return the plan of a merge.
+
+    Args:
+        sources: as :func:`hivelearn.merging.sources.open_all` opens them.
+        recipe: how.
+        trust: one in [0, 1] for each source; it multiplies the recipe's weights.
+
+    Raises:
+        MergeError: counts that differ, trust out of range, too few or too many sources.
+    """
+    op = operator(recipe.method)
+    count = len(sources)
+    if recipe.weights and len(recipe.weights) != count:
+        raise MergeError(f"{len(recipe.weights)} weights for {count} adapters")
+    for name, value in recipe.settings.items():
+        if isinstance(value, tuple) and len(value) != count:
+            raise MergeError(f"{len(value)} values of {name} for {count} adapters")
+    given = [1.0] * count if trust is None else list(trust)
+    if len(given) != count or not all(0.0 <= each <= 1.0 for each in given):
+        raise MergeError(f"trust {given} is not one number in [0, 1] for each of {count} adapters")
+    taking = [n for n in range(count) if given[n] and (not recipe.weights or recipe.weights[n])]
+    if not taking:
+        raise MergeError("nobody is trusted, so nothing would be merged")
+    if not op.rows_min <= count <= (op.rows_max or count):
+        raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
+    order = sorted(taking, key=lambda n: (sources[n].key(), repr(_weight_of(recipe, n))))
+    chosen = tuple(sources[n] for n in order)
+    modules = sorted({module for source in chosen for module in source.shapes})
+    depths = depths_of(modules)
+    kept = tuple(given[n] for n in order)
+    return Plan(recipe, op, chosen, tuple(order), kept, tuple(modules), depths)
+
+
+def _weight_of(recipe: MergeRecipe, place: int) -> Schedule:
+    return recipe.weights[place] if recipe.weights else 1.0
