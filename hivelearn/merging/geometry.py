@@ -151,9 +151,8 @@ def karcher(gram: Tensor, weights: Tensor, *, rounds: int = 500, tol: float = 1e
         MergeError: the directions cancel (mergekit starts at the first one then,
             so that its result depends on the order).
 
-    Source: arXiv:2603.04972, equation of the sphere. Ours: weights; convergence,
-    where ten rounds can leave 1e-2; small deltas count (mergekit drops norms
-    below 1e-5).
+    Source: arXiv:2603.04972, as mergekit has it. Ours: weights; convergence, where
+    ten rounds can leave 5e-3; small deltas count (mergekit drops norms below 1e-5).
     """
     lengths, mean = _mean_direction(gram, weights)
     units = _cosines(gram, lengths)

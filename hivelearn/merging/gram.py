@@ -5,10 +5,10 @@ With H = (A Aᵀ) ∘ (Bᵀ B) over the stacked factors, ⟨Δ_i, Δ_j⟩ is the
 R x R work, R the sum of the ranks, where the deltas would be n x d_out x d_in.
 
 Everything is float64, by measurement. Patches that share a common part differ
-by little: at a relative difference of 1e-3, float32 gets their distance wrong by
-1e-2, float64 by 1e-9, and only twice as slowly. The known cure in float32,
-telescoping about one patch, fails if that very patch lies far off, which is
-what an attacker would send. Hence one matrix, from which distances are read;
+by little: where factors differ by 1e-3, float32 gets the distance of two deltas
+wrong by a tenth, float64 by 1e-9, and takes twice the time. The known cure in
+float32, telescoping about one patch, fails if that very patch lies far off, which
+is what an attacker would send. Hence one matrix, from which distances are read;
 matrices of several modules add up to that of the whole adapter.
 
 Source: the identity is folklore; ours is where the float64 goes.
@@ -67,7 +67,7 @@ def norms(gram: Tensor) -> Tensor:
 def distances(gram: Tensor) -> Tensor:
     """Return the squared distances ‖Δ_i − Δ_j‖², (n, n) float64, zero on the diagonal.
 
-    They keep 1e-16 of the norms: a distance of 1e-4 of them is right to 1e-7.
+    They keep 1e-16 of the norms: where deltas differ by 1e-4, they are right to 1e-7.
     Sums over modules are those of whole adapters, as with the Gram matrix.
     """
     squares = gram.diagonal()
