@@ -157,7 +157,7 @@ class MergeRecipe:
                 6: bool(negative),
                 7: int(seed),
                 **rest,
-            } if not rest:
+            } if not rest and not isinstance(energy, bool):
                 return cls(
                     method,
                     tuple(from_value(weight) for weight in weights),

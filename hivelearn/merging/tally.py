@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hivelearn.merging.gram import norms
 from hivelearn.merging.lowrank import Factors, relative_error
-from hivelearn.merging.outcome import MergeReport
 from hivelearn.merging.parts import Part
 from hivelearn.merging.plan import Plan
 from hivelearn.merging.survey import Survey
+from hivelearn.report.merge_report import MergeReport
 
 T = TypeVar("T")
 
