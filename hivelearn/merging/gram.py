@@ -24,6 +24,7 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.parts import Part
 
 _CHUNK_BYTES: Final = 4 << 20  # of float64 in hand at once; larger is no faster
+_ROUNDING: Final = 1e-14  # of the squared norms; sums of products keep 2e-15
 _PANELS: Final = 4  # a symmetric product in 4 panels costs 5/8 of a full one
 
 
@@ -65,13 +66,16 @@ def norms(gram: Tensor) -> Tensor:
 
 
 def distances(gram: Tensor) -> Tensor:
-    """Return the squared distances ‖Δ_i − Δ_j‖², (n, n) float64, zero on the diagonal.
+    """Return the squared distances ‖Δ_i − Δ_j‖², (n, n) float64.
 
-    They keep 1e-16 of the norms: where deltas differ by 1e-4, they are right to 1e-7.
+    They keep 1e-16 of the squared norms: where deltas differ by 1e-4, they are right
+    to 1e-7. What differs by less than 1e-7 is rounding and counts as equal: exactly 0.
     Sums over modules are those of whole adapters, as with the Gram matrix.
     """
     squares = gram.diagonal()
-    return (squares[:, None] + squares - 2.0 * gram).clamp_min(0.0)
+    both = squares[:, None] + squares
+    apart = both - 2.0 * gram
+    return torch.where(apart > _ROUNDING * both, apart, 0.0)
 
 
 def _blocks(factors: Sequence[Tensor], total: int) -> Iterator[Tensor]:

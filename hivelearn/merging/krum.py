@@ -43,8 +43,12 @@ def krum(gram: Tensor, weights: Tensor, *, hostile: int | None = None) -> Tensor
 def multi_krum(gram: Tensor, weights: Tensor, *, hostile: int | None = None) -> Tensor:
     """Return the weighted mean of the ``n - hostile`` deltas that krum likes best.
 
-    Arguments, errors and what it tolerates as in :func:`krum`; weights say how much
-    each of the chosen counts.
+    Arguments and errors as in :func:`krum`; weights say how much each of the chosen
+    counts.
+
+    Tolerates: as :func:`krum`. In the test described at
+    :func:`hivelearn.merging.robust.robust`: .08 with 4 hostile of 24, .8 with 16 of 36,
+    anything with 180 Sybils.
 
     Source: as :func:`krum`; a proof for this rule: arXiv:2602.03899.
     """

@@ -17,35 +17,11 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.gram import distances, norms
+from hivelearn.merging.median import geometric_median, squared_distances, weighted_median
 from hivelearn.merging.present import of_present
 
 PHI: Final = 0.45  # share of trust taken for hostile
-_EVEN: Final = 1e-9  # sums of weights closer than this are the same sum, added in another order
-_SETTLED: Final = 1e-10  # relative change of every coefficient that ends an iteration
-_SMOOTH: Final = 1e-6  # of the radius that holds the majority: nearer than this is on the spot
-
-
-def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the value with half the weight on either side, column by column.
-
-    Where a value ends exactly at half, it is the mean of that and the next, so that
-    splitting a patch, which changes the last bit of a sum, changes nothing.
-
-    Args:
-        values: (n, m) float64.
-        weights: (n, m) float64 ≥ 0.
-
-    Returns:
-        (m,) float64, 0 where a column has no weight.
-    """
-    ordered, order = values.sort(dim=0)
-    mass = weights.gather(0, order).cumsum(dim=0)
-    half, slack = 0.5 * mass[-1], _EVEN * mass[-1]
-    last = len(values) - 1
-    lower = (mass < half - slack).sum(dim=0).clamp_max(last)
-    upper = (mass <= half + slack).sum(dim=0).clamp_max(last)
-    ends = ordered.gather(0, torch.stack([lower, upper]))  # (2, m)
-    return torch.where(mass[-1] > 0.0, ends.mean(dim=0), 0.0)
+_SETTLED: Final = 1e-12  # change of a coefficient that ends an iteration
 
 
 def module_clip(lengths: Tensor, weights: Tensor) -> Tensor:
@@ -65,8 +41,8 @@ def module_clip(lengths: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (n, m) float64 in (0, 1].
 
-    Tolerates: less than half of the trust in each module; where hostile patches
-    alone touch one, the clip to the median of whole adapters is what is left.
+    Tolerates: in each module, less than half of the trust that touches it. Where
+    hostile patches alone touch one, the clip of whole adapters is what is left.
 
     Source: ours, after the per-tensor clip of Templar's Gauntlet (2025).
     """
@@ -111,8 +87,9 @@ def nnm(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
     Returns:
         (n,) float64, ≥ 0, summing to 1.
 
-    Tolerates: alone, little: the rows of hostile patches stay in the mean.
-    Meant to be followed by a robust rule, as :func:`robust` does.
+    Tolerates: alone, nothing: hostile patches stay in the mean, and one that is loud
+    enough moves it anywhere. It is meant to be followed by a robust rule, as in
+    :func:`robust`.
 
     Source: arXiv:2302.01772, algorithm 1 and the average.
     """
@@ -133,7 +110,8 @@ def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float =
     Returns:
         (n,) float64, ≥ 0, summing to 1.
 
-    Tolerates: hostile trust up to phi, if the pivot is honest; nothing otherwise.
+    Tolerates: hostile trust up to phi, if the pivot is honest; nothing otherwise. In
+    the test described at :func:`robust` .13 with a sixth, .25 with .44.
 
     Source: arXiv:2210.00325 (MoNNA), equation 2. Ours: trust where it counts.
     """
@@ -144,48 +122,9 @@ def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float =
 
 
 @of_present
-def geometric_median(gram: Tensor, weights: Tensor, *, rounds: int = 500) -> Tensor:
-    """Return the point with the least weighted sum of distances to all deltas.
-
-    Weiszfeld's iteration from the weighted mean. Started at zero it stalls as soon
-    as somebody sends zero patches. Distances are smoothed below 1e-6 of the radius
-    around the most central patch that holds half of the trust, a scale that
-    no minority can stretch (the distance to a mean is one that it can).
-
-    Args:
-        gram: (n, n) float64.
-        weights: (n,) float64 ≥ 0.
-        rounds: at most so many; each is n² work.
-
-    Returns:
-        (n,) float64, ≥ 0, summing to 1.
-
-    Tolerates: hostile trust below half. If all honest deltas lie within r of a point,
-    a hostile share h moves the median at most (1 − h) r / √(1 − 2h) from that point.
-
-    Source: arXiv:1912.13445 (RFA), algorithm 2; the bound: Minsker 2015, lemma 2.1,
-    arXiv:1308.1334. Ours: the scale of the smoothing.
-    """
-    apart = distances(gram)
-    columns = weights[:, None].expand_as(apart)
-    radii = weighted_median(apart.sqrt(), columns)  # (n,), around each patch
-    radius = float(radii.min())
-    if radius == 0.0:  # half of the trust is on one spot, which is the median
-        here = weights * (apart[int(radii.argmin())] == 0.0)
-        return here / here.sum()
-    found = weights
-    for _ in range(int(rounds)):
-        squares = _squared_distances(apart, found).clamp_min((_SMOOTH * radius) ** 2)
-        pull = weights / squares.sqrt()
-        step = pull / pull.sum() - found
-        found = found + step
-        if bool((step.abs() <= _SETTLED * found).all()):
-            break
-    return found
-
-
-@of_present
-def centred_clip(gram: Tensor, weights: Tensor, *, radius: float = 1.0, rounds: int = 50) -> Tensor:
+def centred_clip(
+    gram: Tensor, weights: Tensor, *, radius: float = 1.0, rounds: int = 500
+) -> Tensor:
     """Return the mean of the deltas clipped around where the last round ended.
 
     The first centre is zero, what stands; so the first round clips norms. A clip is
@@ -195,13 +134,14 @@ def centred_clip(gram: Tensor, weights: Tensor, *, radius: float = 1.0, rounds: 
         gram: (n, n) float64.
         weights: (n,) float64 ≥ 0.
         radius: above 0.
-        rounds: 1 with radius 1 is the mean clipped to the median norm.
+        rounds: at most so many; 1 with radius 1 is the mean clipped to the median norm.
 
     Returns:
         (n,) float64, ≥ 0; they sum to less than 1 as long as zero, the first
         centre, has a share.
 
-    Tolerates: hostile trust below half stays bounded.
+    Tolerates: hostile trust below half, within bounds that grow towards it: in the
+    test described at :func:`robust` .08 with a sixth, .35 with .4, .55 with .44.
 
     Source: arXiv:2012.10333, algorithm 1. Ours: the clip follows the median distance
     instead of being a constant, so it needs no unit; trust as weights.
@@ -214,11 +154,13 @@ def centred_clip(gram: Tensor, weights: Tensor, *, radius: float = 1.0, rounds: 
     found = torch.zeros(len(apart), dtype=gram.dtype)
     found[-1] = 1.0
     for _ in range(int(rounds)):
-        away = _squared_distances(apart, found)[:-1].clamp_min(0.0).sqrt()
+        away = squared_distances(apart, found)[:-1].clamp_min(0.0).sqrt()
         limit = radius * weighted_median(away[:, None], weights[:, None])
         clip = torch.where(away > limit, limit / away, 1.0) * weights
-        found *= 1.0 - clip.sum()  # v + Σ w_i clip_i (Δ_i − v), in coefficients
-        found[:-1] += clip
+        last, found = found, found * (1.0 - clip.sum())
+        found[:-1] += clip  # v + Σ w_i clip_i (Δ_i − v), in coefficients
+        if float((found - last).abs().max()) <= _SETTLED:
+            break
     return found[:-1]
 
 
@@ -238,7 +180,11 @@ def robust(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
     Returns:
         (n,) float64, ≥ 0, summing to at most 1: a clipped patch counts for less.
 
-    Tolerates: hostile trust up to phi.
+    Tolerates: hostile trust up to phi. Measured: 20 honest patches, each .35 from their
+    mean in units of its norm; the worst of 13 attacks of byzfl moves the merge by .13
+    with a sixth of the trust, .26 with .4 and .29 with .44 (all three by mimicry of
+    an honest patch, else .06), whether they come as 4 patches or as 180. Patches that
+    differ by as much as they agree (1.0) are beyond it: .8 at .44.
 
     Source: arXiv:2302.01772 for mixing before a robust rule; the chain is ours.
     """
@@ -247,13 +193,3 @@ def robust(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
     clipped = gram * clip[:, None] * clip
     mixing = nearest_mixing(clipped, weights, phi)
     return (geometric_median(mixing @ clipped @ mixing.T, weights) @ mixing) * clip
-
-
-def _squared_distances(apart: Tensor, found: Tensor) -> Tensor:
-    """Return ‖Δ_i − Σ c_j Δ_j‖² for coefficients summing to 1, from squared distances.
-
-    From these and not from the Gram matrix, in which what all have in common would
-    drown the differences.
-    """
-    across = apart @ found
-    return across - 0.5 * (found @ across)
