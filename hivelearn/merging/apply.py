@@ -77,8 +77,8 @@ def _deltas(plan: Plan) -> Callable[[str], Rows | None]:
     whole = whole_coefficients(plan, survey) if survey is not None else None
 
     def made(module: str) -> Rows | None:
-        parts, settings = weighed(plan, module, survey, whole)
-        return operate.rows(plan.op, parts, settings) if parts else None
+        found = weighed(plan, module, survey, whole)
+        return operate.rows(plan.op, found.parts, found.settings) if found.parts else None
 
     return made
 

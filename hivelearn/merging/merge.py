@@ -138,17 +138,17 @@ def _merged(
     plan: Plan, module: str, survey: Survey | None, whole: Tensor | None, tally: Tally
 ) -> tuple[Tensor, Tensor]:
     """Merge one module, note how it went, and return its factors."""
-    parts, settings = weighed(plan, module, survey, whole)
-    if not parts:  # nobody has a weight in this module, so it stays as it is
+    found = weighed(plan, module, survey, whole)
+    if not found.parts:  # nobody has a weight in this module, so it stays as it is
         d_out, d_in = plan.shape(module)
         tally.nothing(module)
         return torch.zeros(1, d_in), torch.zeros(d_out, 1)
     size = Size(plan.rank, plan.recipe.energy or 1.0)
     try:
-        made = operate.factors(plan.op, parts, settings, size)
+        made = operate.factors(plan.op, found.parts, found.settings, size)
     except MergeError as error:
         raise MergeError(f"{module}: {error.what}", remedy=error.remedy) from error
-    tally.note(plan, module, parts, made)
+    tally.note(module, found.coefficients, made)
     return made.a, made.b
 
 

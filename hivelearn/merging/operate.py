@@ -29,7 +29,8 @@ def factors(op: Operator, parts: Sequence[Part], settings: dict[str, Any], size:
         size: rank, and energy to keep.
     """
     if op.kind == "coefficients":
-        return truncate(*stacked(parts), size)
+        a, b, scales = stacked(parts)
+        return truncate(a, b, size, scales=scales)
     if op.kind == "stream":
         shape = parts[0].b.shape[0], parts[0].a.shape[1]
         return truncate_rows(_entries(op, parts, settings), shape, size)
@@ -44,14 +45,15 @@ def rows(op: Operator, parts: Sequence[Part], settings: dict[str, Any]) -> Rows:
     if op.kind == "stream":
         return _entries(op, parts, settings)
     if op.kind == "coefficients":
-        return _products(*stacked(parts))
+        a, b, scales = stacked(parts)
+        return _products(a.float(), b.float() * scales)
     whole = Size(min(parts[0].b.shape[0], parts[0].a.shape[1]))
     made = factors(op, parts, settings, whole)
     return _products(made.a, made.b)
 
 
-def stacked(parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
-    """Return A (R, d_in) and B (d_out, R) of the weighted sum, R the sum of the ranks.
+def stacked(parts: Sequence[Part]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return A (R, d_in), B (d_out, R) and scales (R,) of a weighted sum, R the sum of ranks.
 
     The sum of ``w·s·B·A`` is one product of stacked factors, so nothing of the size
     of the model's weight is formed. Averaging A and B apart, as PEFT's ``linear``
@@ -59,9 +61,9 @@ def stacked(parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
     adapter against its own sign-flipped twin, which has the same delta.
     """
     a = torch.cat([part.a for part in parts])
-    b = torch.cat([part.b for part in parts], dim=1).float()
-    factor = [part.weight * part.scale for part in parts for _ in range(part.a.shape[0])]
-    return a.float(), b.mul_(torch.tensor(factor, dtype=torch.float32))
+    b = torch.cat([part.b for part in parts], dim=1)
+    scales = [part.weight * part.scale for part in parts for _ in range(part.a.shape[0])]
+    return a, b, torch.tensor(scales, dtype=torch.float32)
 
 
 def _entries(op: Operator, parts: Sequence[Part], settings: dict[str, Any]) -> Rows:

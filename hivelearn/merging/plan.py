@@ -62,32 +62,35 @@ class Plan:
         d_out, d_in, _ = next(s.shapes[module] for s in self.sources if module in s.shapes)
         return d_out, d_in
 
-    def weights(self, module: str) -> tuple[Tensor, float]:
-        """Return the weights that the method sees and the share that trust gives.
+    def weights(self, module: str) -> Tensor:
+        """Return the recipe's weights for ``module`` times trust, (n,) float64."""
+        return self._own(module) * torch.tensor(self.trust, dtype=torch.float64)
 
-        The weights are (n,) float64; those of a method that normalizes add up to 1.
-        What trust withholds stays where it was, so the merge is scaled by the share
-        (1.0 without trust) and the given weights are never renormalised to all.
+    def shares(self, module: str) -> tuple[Tensor, float]:
+        """Return the weights divided by their sum, and the share of it that trust gives.
+
+        What trust withholds stays where it was: a method that divides by the sum of
+        weights is scaled by this share (1.0 without trust), so that what little is
+        given is never blown up to all.
 
         Raises:
             MergeError: the weights of this module nearly cancel.
         """
-        own = torch.tensor([self._weight(n, module) for n in range(len(self.sources))]).double()
-        given = own * torch.tensor(self.trust, dtype=torch.float64)
-        if not self.op.normalizes or not bool(own.any()):
-            return given, self._share(own, given)
+        own, given = self._own(module), self.weights(module)
         total, share = float(own.sum()), float(given.sum())
-        if abs(total) < _CANCEL * float(own.abs().sum()) or share == 0.0:
-            raise MergeError(
-                f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
-                remedy="Use method='task_arithmetic', which adds without dividing.",
-            )
+        if not bool(given.any()):
+            return given, 0.0
+        for weights, mass in ((own, total), (given, share)):
+            if abs(mass) < _CANCEL * float(weights.abs().sum()):
+                raise MergeError(
+                    f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
+                    remedy="Use method='task_arithmetic', which adds without dividing.",
+                )
         return given / share, share / total
 
-    @staticmethod
-    def _share(own: Tensor, given: Tensor) -> float:
-        total = float(own.sum())
-        return float(given.sum()) / total if total else 0.0
+    def _own(self, module: str) -> Tensor:
+        weights = [self._weight(n, module) for n in range(len(self.sources))]
+        return torch.tensor(weights, dtype=torch.float64)
 
     def _weight(self, index: int, module: str) -> float:
         weights = self.recipe.weights
@@ -131,9 +134,12 @@ class Plan:
         return found
 
     def _key(self, module: str, a: Tensor, b: Tensor, scale: float) -> bytes:
-        """Name a part by recipe, module and content: equal patches draw equal masks."""
-        digest = hashlib.sha256(self.recipe.id)
-        digest.update(f"|{module}|{scale!r}|".encode())
+        """Name a part by method, seed, module and content: equal patches draw equal masks.
+
+        Not by weights and rank: who stands beside a patch does not change its mask.
+        """
+        named = f"hivelearn/chance/1|{self.op.name}|{self.recipe.seed}|{module}|{scale!r}|"
+        digest = hashlib.sha256(named.encode())
         digest.update(octets(a))
         digest.update(octets(b))
         return digest.digest()

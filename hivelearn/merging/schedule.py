@@ -51,7 +51,8 @@ class Gradient:
         place = min(max(depth, 0.0), 1.0) * (len(self.points) - 1)
         low = min(int(place), max(len(self.points) - 2, 0))
         high = min(low + 1, len(self.points) - 1)
-        return self.points[low] + (place - low) * (self.points[high] - self.points[low])
+        part = place - low
+        return (1.0 - part) * self.points[low] + part * self.points[high]
 
 
 @dataclass(frozen=True, slots=True)

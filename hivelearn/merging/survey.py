@@ -53,5 +53,5 @@ def surveyed(plan: Plan, tick: Tick) -> Survey:
     sizes = torch.stack([norms(inner) for inner in grams.values()], dim=1)  # (n, modules)
     clips = torch.ones_like(sizes)
     if plan.op.clips:
-        clips = module_clip(sizes, plan.weights(plan.modules[0])[0])
+        clips = module_clip(sizes, plan.shares(plan.modules[0])[0])
     return Survey(grams, clips)

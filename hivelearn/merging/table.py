@@ -13,7 +13,9 @@ _TINY: Final = 1e-6  # the smallest number above 0 that a recipe can hold
 LAM: Final = Param("lam", 1.0, -1_000.0, 1_000.0)
 T: Final = Param("t", None, 0.0, 1.0)
 HOSTILE: Final = Param("hostile", None, 0.0, 255.0, whole=True)
-ROUNDS: Final = Param("rounds", 100.0, 1.0, 10_000.0, whole=True)
+ROUNDS: Final = Param("rounds", 500.0, 1.0, 10_000.0, whole=True)
+RADIUS: Final = Param("radius", 1.0, _TINY, 1_000.0)
+PHI: Final = Param("phi", 0.45, 0.0, 0.499999)  # share of trust that is taken for hostile
 DENSITY: Final = Param("density", 0.2, _TINY, 1.0, each=True)  # the TIES paper's top 20 %
 HALF: Final = Param("density", 0.5, _TINY, 1.0, each=True)
 GAMMA: Final = Param("gamma", 0.01, 0.0, 1.0, each=True)
@@ -26,14 +28,19 @@ SUM: Final = Param("normalize", False)  # noqa: FBT003
 
 _GEOMETRY: Final = "hivelearn.merging.geometry"
 _ROBUST: Final = "hivelearn.merging.robust"
+_MEDIAN: Final = "hivelearn.merging.median"
+_KRUM: Final = "hivelearn.merging.krum"
 _SPARSE: Final = "hivelearn.merging.sparse"
 
 
-def _sparse(name: str, source: str, *params: Param, draws: bool = False) -> tuple[Operator, ...]:
+def _sparse(
+    name: str, source: str, *params: Param, draws: bool = False, normalizes: bool = False
+) -> tuple[Operator, ...]:
     """Return the rows of an entrywise method: on whole deltas, and in their joint core."""
+    home = "hivelearn.merging.sce" if name == "sce" else _SPARSE
     kinds: tuple[tuple[str, Kind], ...] = ((name, "stream"), (f"core_{name}", "core"))
     return tuple(
-        Operator(row, kind, _SPARSE, name, source, params, normalizes=False, draws=draws)
+        Operator(row, kind, home, name, source, params, normalizes=normalizes, draws=draws)
         for row, kind in kinds
     )
 
@@ -50,18 +57,18 @@ _ROWS: Final = (
     Operator("karcher", "coefficients", _GEOMETRY, "karcher", "arXiv:2603.04972", (ROUNDS,)),
     Operator("model_stock", "coefficients", _GEOMETRY, "model_stock", "arXiv:2403.19522"),
     # ... and by distrust: the whole adapter is one vector
-    Operator("geometric_median", "coefficients", _ROBUST, "geometric_median", "arXiv:1912.13445",
-             scope="adapter"),
+    Operator("geometric_median", "coefficients", _MEDIAN, "geometric_median", "arXiv:1912.13445",
+             (ROUNDS,), scope="adapter", tolerates=0.49),
     Operator("centred_clip", "coefficients", _ROBUST, "centred_clip", "arXiv:2012.10333",
+             (RADIUS, ROUNDS), scope="adapter", tolerates=0.49),
+    Operator("krum", "coefficients", _KRUM, "krum", "NeurIPS 2017", (HOSTILE,), scope="adapter"),
+    Operator("multi_krum", "coefficients", _KRUM, "multi_krum", "NeurIPS 2017", (HOSTILE,),
              scope="adapter"),
-    Operator("krum", "coefficients", _ROBUST, "krum", "NeurIPS 2017", (HOSTILE,), scope="adapter"),
-    Operator("multi_krum", "coefficients", _ROBUST, "multi_krum", "NeurIPS 2017", (HOSTILE,),
+    Operator("nnm", "coefficients", _ROBUST, "nnm", "arXiv:2302.01772", (PHI,), scope="adapter"),
+    Operator("monna", "coefficients", _ROBUST, "monna", "arXiv:2210.00325", (PHI,),
              scope="adapter"),
-    Operator("nnm", "coefficients", _ROBUST, "nnm", "arXiv:2302.01772", (HOSTILE,),
-             scope="adapter"),
-    Operator("monna", "coefficients", _ROBUST, "monna", "arXiv:2210.00325", (HOSTILE,),
-             scope="adapter"),
-    Operator("robust", "coefficients", _ROBUST, "robust", "ours", scope="adapter", clips=True),
+    Operator("robust", "coefficients", _ROBUST, "robust", "ours", (PHI,), scope="adapter",
+             clips=True, tolerates=0.45),
     # stream and core: entry by entry
     *_sparse("ties", "arXiv:2306.01708", DENSITY, LAM, AGREE),
     *_sparse("dare_linear", "arXiv:2311.03099", HALF, LAM, SUM, RESCALE, draws=True),
@@ -71,7 +78,7 @@ _ROWS: Final = (
     *_sparse("breadcrumbs", "arXiv:2312.06795", HALF, GAMMA, LAM, SUM, UNSCALED),
     *_sparse("breadcrumbs_ties", "arXiv:2312.06795", HALF, GAMMA, LAM, SUM, UNSCALED),
     *_sparse("magnitude_prune", "PEFT 0.21", HALF, LAM, SUM, UNSCALED),
-    *_sparse("sce", "arXiv:2408.07990", TOPK),
+    *_sparse("sce", "arXiv:2408.07990", TOPK, LAM, normalizes=True),
     Operator("iso_c", "core", "hivelearn.merging.isotropic", "iso_c", "arXiv:2502.04959", (LAM,),
              normalizes=False),
     Operator("tsv", "core", "hivelearn.merging.isotropic", "tsv", "arXiv:2412.00081", (LAM,),

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from hivelearn.merging.gram import norms
 from hivelearn.merging.lowrank import Factors, relative_error
-from hivelearn.merging.parts import Part
 from hivelearn.merging.plan import Plan
 from hivelearn.merging.survey import Survey
 from hivelearn.report.merge_report import MergeReport
@@ -25,14 +24,11 @@ class Tally:
     kept: dict[str, float] = field(default_factory=dict)
     total: dict[str, float] = field(default_factory=dict)
 
-    def note(self, plan: Plan, module: str, parts: Sequence[Part], made: Factors) -> None:
+    def note(self, module: str, coefficients: tuple[float, ...], made: Factors) -> None:
         """Note how one module went."""
         self.kept[module], self.total[module] = made.kept, made.total
-        if plan.op.kind == "coefficients":
-            here = iter(part.weight for part in parts)
-            weights, _ = plan.weights(module)
-            row = [next(here) if weight != 0 else 0.0 for weight in weights.tolist()]
-            self.coefficients[module] = tuple(row)
+        if coefficients:
+            self.coefficients[module] = coefficients
 
     def nothing(self, module: str) -> None:
         """Note that a module stayed as it was."""
@@ -42,7 +38,7 @@ class Tally:
 def reported(plan: Plan, survey: Survey | None, tally: Tally, rank: int) -> MergeReport:
     """Return the report of a walk, its sources in the caller's order."""
     order = sorted(range(len(plan.order)), key=lambda n: plan.order[n])
-    weights = torch.stack([w * share for w, share in map(plan.weights, plan.modules)]).mean(dim=0)
+    weights = torch.stack(list(map(plan.weights, plan.modules))).mean(dim=0)
     cosines, lengths = Tensor(), {}
     if survey is not None:
         total = torch.stack(list(survey.grams.values())).sum(dim=0)

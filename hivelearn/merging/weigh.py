@@ -4,9 +4,10 @@ Trust meets method here. A method that divides by the sum of weights divides by
 the sum *before* trust: what trust withholds stays where it was.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
@@ -34,17 +35,28 @@ def whole_coefficients(plan: Plan, survey: Survey) -> Tensor:
             remedy="Give single numbers as weights and settings.",
         )
     module = plan.modules[0]
-    weights, share = plan.weights(module)
+    weights, share = plan.shares(module)
     found: Tensor = plan.op.load()(survey.total, weights, **plan.settings(module))
     return found * share
 
 
-def weighed(
-    plan: Plan, module: str, survey: Survey | None, whole: Tensor | None
-) -> tuple[list[Part], dict[str, Any]]:
-    """Return the parts of a module with the weights the method needs, and its settings.
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What a method gets of one module.
 
-    Sources of weight 0 here are left out; if all are, the list is empty.
+    Attributes:
+        parts: those with a weight, in content order; none if nobody has one here.
+        settings: the method's, resolved for this module.
+        coefficients: of every source of the plan; empty if the method is no weighted sum.
+    """
+
+    parts: list[Part]
+    settings: dict[str, Any]
+    coefficients: tuple[float, ...] = ()
+
+
+def weighed(plan: Plan, module: str, survey: Survey | None, whole: Tensor | None) -> Weighed:
+    """Return what the plan's method gets of ``module``.
 
     Args:
         plan: who takes part.
@@ -52,31 +64,39 @@ def weighed(
         survey: of all modules, if there was a first pass.
         whole: the coefficients of whole adapters, if the method has such.
     """
-    settings = plan.settings(module)
     if whole is not None and survey is not None:
-        clips = survey.clips[:, plan.modules.index(module)]
-        return _heavy(plan.parts(module, (whole * clips).tolist())), {}
-    weights, share = plan.weights(module)
-    parts = _heavy(plan.parts(module, weights.tolist()))
-    if plan.op.kind != "coefficients":
-        if settings.get("normalize"):
-            settings["lam"] = settings["lam"] * share
-        here = [replace(part, weight=part.weight * share) for part in parts]
-        return here, settings
-    if not parts:
-        return [], {}
-    inner = None
-    if not plan.op.gram:
-        pass
-    elif survey is not None:
-        here_only = weights != 0
-        inner = survey.grams[module][here_only][:, here_only]
+        return _summed(plan, module, whole * survey.clips[:, plan.modules.index(module)])
+    settings, share = plan.settings(module), 1.0
+    weights = plan.weights(module)
+    if plan.op.normalizes or settings.get("normalize"):
+        weights, share = plan.shares(module)
+    if plan.op.kind == "coefficients":
+        here = weights != 0
+        found = torch.zeros_like(weights)
+        if bool(here.any()):
+            inner = _inner(plan, module, here, survey)
+            found[here] = plan.op.load()(inner, weights[here], **settings) * share
+        return _summed(plan, module, found)
+    if "lam" in settings:
+        settings["lam"] *= share
     else:
-        inner = gram(parts)
-    coefficients = plan.op.load()(inner, weights[weights != 0], **settings) * share
-    return [
-        replace(part, weight=c) for part, c in zip(parts, coefficients.tolist(), strict=True)
-    ], {}
+        weights = weights * share
+    return Weighed(_heavy(plan.parts(module, weights.tolist())), settings)
+
+
+def _summed(plan: Plan, module: str, coefficients: Tensor) -> Weighed:
+    """Return a weighted sum: the coefficients are the parts' weights."""
+    row = tuple(coefficients.tolist())
+    return Weighed(_heavy(plan.parts(module, row)), {}, row)
+
+
+def _inner(plan: Plan, module: str, here: Tensor, survey: Survey | None) -> Tensor | None:
+    """Return the Gram matrix of those with a weight, from the survey if there was one."""
+    if not plan.op.gram:
+        return None
+    if survey is not None:
+        return survey.grams[module][here][:, here]
+    return gram(_heavy(plan.parts(module, here.double().tolist())))
 
 
 def _heavy(parts: list[Part]) -> list[Part]:

@@ -122,8 +122,7 @@ REFUSED = {
         "nuslerp_row_wise",
     ),
     "a scaled mean": (
-        "merge_method: task_arithmetic\nmodels: [{model: a}]\n"
-         "parameters: {normalize: true, lambda: 2}",
+        ONE.replace("linear", "task_arithmetic") + "parameters: {normalize: true, lambda: 2}",
         "scaled mean",
     ),
     "a strange dtype": (ONE + "dtype: int8", "int8"),
