@@ -7,6 +7,7 @@ bit between the pass that finds a threshold and the pass that applies it would b
 on the wrong side of its own magnitude.
 """
 
+import itertools
 import math
 from typing import Final
 
@@ -22,11 +23,11 @@ ROWS_MIN: Final = 8  # MKL takes another path below 4 rows
 def places(shape: tuple[int, int]) -> list[slice]:
     """Return the blocks of a (d_out, d_in) matrix from top to bottom."""
     d_out, d_in = shape
-    height = max(ROWS_MIN, BLOCK_ELEMENTS // d_in)
-    tops = list(range(0, d_out, height))
-    if len(tops) > 1 and d_out - tops[-1] < ROWS_MIN:
-        tops.pop()  # a last block of a few rows joins the one before it
-    return [slice(top, end) for top, end in zip(tops, [*tops[1:], d_out], strict=True)]
+    height = max(ROWS_MIN, BLOCK_ELEMENTS // max(1, d_in))
+    cuts = [*range(0, d_out, height), d_out]
+    if len(cuts) > 2 and d_out - cuts[-2] < ROWS_MIN:  # noqa: PLR2004 - two cuts are one block
+        del cuts[-2]  # a last block of a few rows joins the one before it
+    return [slice(top, end) for top, end in itertools.pairwise(cuts)]
 
 
 def finite(block: Tensor) -> bool:

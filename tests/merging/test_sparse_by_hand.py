@@ -82,20 +82,20 @@ def test_a_density_counts_as_the_decimal_it_was_written_as():
     assert merged("ties", [delta], [1.0], density=0.7).count_nonzero() == 7
 
 
-def test_della_divides_by_a_probability_that_rises_with_the_rank_in_the_row():
-    magnitudes = [0.5, -3.0, 1.0, 2.0, -2.0]  # ranks 0, 4, 1, 2, 3: of equals the later column
-    delta = torch.tensor([magnitudes] * 500)
-    out = merged("della_linear", [delta], [1.0], density=0.5, epsilon=0.2)
-    for column, probability in enumerate([0.3, 0.7, 0.4, 0.5, 0.6]):
+@pytest.mark.parametrize(
+    ("row", "probabilities"),
+    [
+        ([0.5, -3.0, 1.0, 2.0, -2.0], [0.3, 0.7, 0.4, 0.5, 0.6]),  # of equals the later column
+        ([1.0, -4.0], [0.3, 0.7]),
+        ([5.0], [0.5]),
+    ],
+)
+def test_della_divides_by_a_probability_that_rises_with_the_rank_in_the_row(row, probabilities):
+    out = merged("della_linear", [torch.tensor([row] * 500)], [1.0], density=0.5, epsilon=0.2)
+    for column, probability in enumerate(probabilities):
         kept = out[:, column][out[:, column] != 0]
-        torch.testing.assert_close(kept, torch.full_like(kept, magnitudes[column] / probability))
+        torch.testing.assert_close(kept, torch.full_like(kept, row[column] / probability))
         assert abs(len(kept) / 500 - probability) < 4 * 0.5 / 500**0.5
-
-
-def test_della_of_a_single_column_draws_at_the_density():
-    out = merged("della_linear", [torch.ones(4000, 1)], [1.0], density=0.5, epsilon=0.3)
-    assert set(out.flatten().tolist()) == {0.0, 2.0}
-    assert abs(float((out > 0).float().mean()) - 0.5) < 4 * 0.5 / 4000**0.5
 
 
 def test_sce_of_deltas_that_do_not_differ_keeps_everything():

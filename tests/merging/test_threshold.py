@@ -154,3 +154,4 @@ def test_a_layer_is_cut_into_blocks_that_none_is_of_a_few_rows(monkeypatch):
         heights = [place.stop - place.start for place in cut]
         assert min(heights) >= min(d_out, blocks.ROWS_MIN)
         assert max(heights) < 100 + blocks.ROWS_MIN
+    assert blocks.places((0, 10)) == blocks.places((0, 0)) == []
