@@ -1,6 +1,7 @@
 """Entrywise merges of a few numbers, worked by hand or by the text of the paper."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
