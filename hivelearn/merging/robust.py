@@ -104,7 +104,8 @@ def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float =
         gram: (n, n) float64.
         weights: (n,) float64 ≥ 0.
         own: place of the trusted patch among those with weight; by default the
-            one of largest weight, the first of several.
+            one of largest weight, of several the one nearest to all: never the
+            first, for the order of patches means nothing.
         phi: share of trust left out, in [0, .5).
 
     Returns:
@@ -115,7 +116,10 @@ def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float =
 
     Source: arXiv:2210.00325 (MoNNA), equation 2. Ours: trust where it counts.
     """
-    pivot = int(weights.argmax()) if own is None else own
+    pivot = own
+    if pivot is None:
+        apart = distances(gram).sqrt() @ weights
+        pivot = int(apart.where(weights == weights.max(), torch.inf).argmin())
     if not 0 <= pivot < len(weights):
         raise MergeError(f"own patch {own} is not one of the {len(weights)} that have weight")
     return nearest_mixing(gram, weights, phi)[pivot]

@@ -30,6 +30,7 @@ _GEOMETRY: Final = "hivelearn.merging.geometry"
 _ROBUST: Final = "hivelearn.merging.robust"
 _MEDIAN: Final = "hivelearn.merging.median"
 _KRUM: Final = "hivelearn.merging.krum"
+_SHARED_A: Final = "hivelearn.merging.shared_a"
 _SPARSE: Final = "hivelearn.merging.sparse"
 
 
@@ -83,8 +84,14 @@ _ROWS: Final = (
              normalizes=False),
     Operator("tsv", "core", "hivelearn.merging.isotropic", "tsv", "arXiv:2412.00081", (LAM,),
              normalizes=False),
-    # stack: factors stay apart, or share one A
-    Operator("shared_a", "stack", "hivelearn.merging.shared_a", "shared_a", "arXiv:2403.12313"),
+    # stack: the Bs of adapters that share one A
+    Operator("shared_a", "stack", _SHARED_A, "shared_a", "arXiv:2403.12313"),
+    Operator("shared_ties", "stack", _SHARED_A, "shared_ties", "arXiv:2306.01708",
+             (DENSITY, LAM, AGREE), normalizes=False),
+    Operator("shared_dare_linear", "stack", _SHARED_A, "shared_dare_linear", "arXiv:2311.03099",
+             (HALF, LAM, SUM, RESCALE), normalizes=False, draws=True),
+    Operator("shared_dare_ties", "stack", _SHARED_A, "shared_dare_ties", "arXiv:2311.03099",
+             (HALF, LAM, SUM, RESCALE), normalizes=False, draws=True),
 )  # fmt: skip
 
 TABLE: Final[dict[str, Operator]] = {row.name: row for row in _ROWS}

@@ -46,7 +46,11 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("method", TABLE)
+# Those that merge the Bs of one A refuse adapters of different A first.
+ANY_A = [name for name, op in TABLE.items() if not op.home.endswith("shared_a")]
+
+
+@pytest.mark.parametrize("method", ANY_A)
 @pytest.mark.parametrize(("sources", "says"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_sources_are_refused_by_every_method(made, sources, says, method):
     if method in ("slerp", "nuslerp") and says.startswith("different"):
@@ -55,7 +59,7 @@ def test_hostile_sources_are_refused_by_every_method(made, sources, says, method
         merge(sources(made), method=method)
 
 
-@pytest.mark.parametrize("method", TABLE)
+@pytest.mark.parametrize("method", ANY_A)
 @pytest.mark.parametrize("rank", [1, 8])
 @pytest.mark.parametrize("signs", [1.0, torch.tensor([1.0, -1, 1, -1])], ids=["inf", "inf - inf"])
 def test_finite_factors_whose_product_overflows_are_refused(made, method, rank, signs):
