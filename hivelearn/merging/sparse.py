@@ -17,7 +17,7 @@ What all have in common, with shapes n for deltas and (d_out, d_in) for each:
   went: "none", "l1" (mergekit's: match the sum of magnitudes) or, where chance
   decides, "probability" (the papers': divide by it), its default there.
 - Entries equal to a threshold all stay, where mergekit keeps an arbitrary few, and
-  at least one entry of a delta stays, where mergekit's breadcrumbs may zero it.
+  at least one entry of a trimmed delta stays, where mergekit's breadcrumbs may zero it.
 - Chance is drawn by ``keys``, 32 bytes for each delta, not by torch's global state.
 - Raised as MergeError: a setting out of range, NaN or infinity in a delta or the sum.
 
@@ -74,7 +74,7 @@ def magnitude_prune(
 def dare_linear(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
     """Keep entries by chance, scale the rest up by ``1 / density``, and add them up.
 
-    Source: Yu et al. 2023, arXiv:2311.03099, equation 1.
+    Source: Yu et al. 2023, "drop and rescale", arXiv:2311.03099.
     """
     return _merge(Job(deltas, weights, settings, keys), random, weighted_sum, normalize=False)
 
@@ -159,12 +159,12 @@ def _merge(
 
 
 def _rescaled(job: Job, what_stays: Callable[[Job], Kept]) -> Kept:
-    by_chance = what_stays in (random, ranked)
-    rescale = job.settings.get("rescale", "probability" if by_chance else "none")
-    if rescale not in ("none", "l1", "probability") or (rescale == "probability" and not by_chance):
+    allowed = ["none", "l1", *(["probability"] if what_stays in (random, ranked) else [])]
+    rescale = job.settings.get("rescale")
+    if rescale is not None and rescale not in allowed:
         raise MergeError(
-            f"rescale {rescale!r} does not fit: here it is "
-            + ("none, l1 or probability" if by_chance else "none or l1")
+            f"rescale {rescale!r} does not fit this method",
+            remedy=f"Choose one of: {', '.join(allowed)}.",
         )
     kept = what_stays(job)
     return matching_l1(job, kept) if rescale == "l1" else kept

@@ -45,6 +45,11 @@ class Job:
         """Entries of one delta."""
         return self.deltas.shape[0] * self.deltas.shape[1]
 
+    @property
+    def divides(self) -> bool:
+        """Whether what chance has kept is divided by its probability; so unless told otherwise."""
+        return self.settings.get("rescale", "probability") == "probability"
+
     def each(self, name: str) -> list[float]:
         """Return a setting of which every delta has its own, as the decimals it was given in."""
         values = self.settings[name]
@@ -132,8 +137,8 @@ def random(job: Job) -> Kept:
             mask(block, bernoulli(job.keys[index], place, block.shape[1], densities[index]))
         return block
 
-    divide = job.settings.get("rescale", "probability") == "probability"
-    return Kept(stay, {n: 1.0 / densities[n] if divide else 1.0 for n in job.present})
+    gains = {n: 1.0 / densities[n] if job.divides else 1.0 for n in job.present}
+    return Kept(stay, gains)
 
 
 def ranked(job: Job) -> Kept:
@@ -161,7 +166,6 @@ def ranked(job: Job) -> Kept:
             rising[n] = (
                 torch.linspace(low, high, width) if width > 1 else torch.tensor([densities[n]])
             )
-    divide = job.settings.get("rescale", "probability") == "probability"
 
     def stay(index: int, place: slice, block: Tensor) -> Tensor:
         if index in rising:
@@ -169,7 +173,7 @@ def ranked(job: Job) -> Kept:
             order = _columns_by_magnitude(block)
             probability.scatter_(1, order, rising[index].expand_as(block))
             mask(block, bernoulli(job.keys[index], place, width, probability))
-            if divide:
+            if job.divides:
                 block.div_(probability)
         return block
 

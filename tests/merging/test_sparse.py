@@ -101,8 +101,10 @@ def test_weight_zero_is_absence(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_when_all_are_absent_nothing_moves(name):
-    assert torch.equal(merged(name, made(2), [0.0, 0.0]), torch.zeros(SHAPE))
+@pytest.mark.parametrize("normalize", [True, False])
+def test_when_all_are_absent_nothing_moves(name, normalize):
+    out = merged(name, made(2), [0.0, 0.0], normalize=normalize)
+    assert torch.equal(out, torch.zeros(SHAPE))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -233,8 +235,8 @@ OUT_OF_RANGE = {
     "gamma": ("breadcrumbs", {"gamma": 1.1}, "gamma 1.1 of delta 0"),
     "epsilon": ("della", {"epsilon": 0.5}, "epsilon 0.5 of delta 0 leaves the range"),
     "negative epsilon": ("della", {"epsilon": -0.1}, "epsilon -0.1"),
-    "no such rescale": ("dare_ties", {"rescale": "l2"}, "none, l1 or probability"),
-    "no probability": ("ties", {"rescale": "probability"}, "none or l1"),
+    "no such rescale": ("dare_ties", {"rescale": "l2"}, "rescale 'l2'"),
+    "no probability": ("ties", {"rescale": "probability"}, "rescale 'probability'"),
     "select_topk": ("sce", {"select_topk": 0.0}, "select_topk 0.0"),
     "short key": ("dare_ties", {"keys": [b"short"] * 4}, "32 bytes, this one 5"),
 }
