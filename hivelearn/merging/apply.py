@@ -178,8 +178,16 @@ def _header(file: Path) -> tuple[dict[str, Any], bytes]:
     with file.open("rb") as stream:
         size = stream.read(8)
         raw = stream.read(int.from_bytes(size, "little"))
-    table = json.loads(raw)
-    table.pop("__metadata__", None)
+    try:
+        table = json.loads(raw)
+        table.pop("__metadata__", None)
+        for row in table.values():
+            row["dtype"], row["shape"], row["data_offsets"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise MergeError(
+            f"{file} is damaged: its header is not that of a safetensors file",
+            remedy="Download or save the model again.",
+        ) from None
     return table, size + raw
 
 

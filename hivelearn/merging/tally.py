@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from hivelearn.merging.survey import Survey
 from hivelearn.report.merge_report import MergeReport
 
 T = TypeVar("T")
+
+_MUCH: Final = 0.2  # of the norm lost: from here on the report says what else to do
 
 
 @dataclass
@@ -45,6 +47,7 @@ def reported(plan: Plan, survey: Survey | None, tally: Tally, rank: int) -> Merg
         sizes = norms(total)
         cosines = total / (sizes[:, None] * sizes).clamp_min(torch.finfo(total.dtype).tiny)
         lengths = {m: _in(order, norms(g).tolist()) for m, g in survey.grams.items()}
+    error = relative_error(sum(tally.kept.values()), sum(tally.total.values()))
     return MergeReport(
         method=plan.op.name,
         recipe=plan.recipe.id.hex(),
@@ -55,8 +58,16 @@ def reported(plan: Plan, survey: Survey | None, tally: Tally, rank: int) -> Merg
         norms=lengths,
         merged={module: kept**0.5 for module, kept in tally.kept.items()},
         errors={m: relative_error(tally.kept[m], tally.total[m]) for m in tally.kept},
-        error=relative_error(sum(tally.kept.values()), sum(tally.total.values())),
+        error=error,
         rank=rank,
+        why=_advice(plan.op.name) if plan.op.kind == "stream" and error > _MUCH else "",
+    )
+
+
+def _advice(method: str) -> str:
+    return (
+        f"What {method!r} makes is not low-rank. 'core_{method}' makes what is; a higher rank "
+        "keeps more; merged into a model (merge_into, --base) nothing is lost."
     )
 
 
