@@ -104,7 +104,8 @@ def _coefficients(ax: "Axes", report: "MergeReport") -> None:
     ]
     for n, column in enumerate(columns):
         mean = sum(column) / len(column)
-        whiskers = [[mean - min(column)], [max(column) - mean]]
+        # A mean of equal numbers may miss them by a rounding; a whisker is never negative.
+        whiskers = [[max(0.0, mean - min(column))], [max(0.0, max(column) - mean)]]
         colour = _COLOURS[n % len(_COLOURS)]
         ax.bar(n, mean, color=colour, yerr=whiskers, ecolor="#444444", capsize=3)
     ax.set_xticks(range(len(columns)), _names(report), rotation=30, ha="right", fontsize=8)
