@@ -111,8 +111,11 @@ def _brackets(
 ) -> list[tuple[float, float]] | None:
     """Return for each share of all entries two values that likely enclose where it begins.
 
-    None if a bracket so wide is needed that its entries could not be held.
+    None if a bracket so wide is needed that its entries could not be held, or if
+    there is but one row to judge by.
     """
+    if len(sample) == 1:
+        return None
     ordered = np.sort(sample, axis=None)
     count = len(ordered)
     brackets = []

@@ -65,6 +65,14 @@ def test_it_is_exact_on_adversarial_deltas(small, matrix):
         assert kth_largest(deltas, 0, [rank]) == [float(expected[rank - 1])]
 
 
+@pytest.mark.parametrize("shape", [(1, SIZE), (SIZE, 1), (2, SIZE // 2), (SIZE // 5, 5)])
+def test_it_is_exact_in_long_rows_and_in_short_ones(small, shape):
+    deltas = dense(NORMAL.reshape(shape))
+    expected = sorted_magnitudes(deltas)
+    for rank in RANKS:
+        assert kth_largest(deltas, 0, [rank]) == [float(expected[rank - 1])]
+
+
 @pytest.mark.parametrize("matrix", ADVERSARIAL.values(), ids=ADVERSARIAL.keys())
 def test_counting_bits_is_exact_too(small, matrix):
     deltas = dense(matrix)
