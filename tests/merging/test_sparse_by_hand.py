@@ -110,3 +110,24 @@ def test_sce_weighs_small_deltas_by_energy_too():
     one, two = torch.full((2, 2), 1e-4), torch.full((2, 2), 3e-4)  # mergekit: their mean, 2e-4
     out = merged("sce", [one, two], [1.0, 1.0], select_topk=1.0)
     torch.testing.assert_close(out, torch.full((2, 2), 1e-4 * 0.1 + 3e-4 * 0.9))
+
+
+def test_sce_counts_a_delta_by_its_weight_in_vote_and_share():
+    one = torch.ones(1, 1)
+    out = merged("sce", [2 * one, 4 * one], [3.0, 1.0], select_topk=1.0)
+    torch.testing.assert_close(out, one * (3 * 4 * 2 + 1 * 16 * 4) / (3 * 4 + 1 * 16))
+    assert merged("sce", [one, -2 * one], [3.0, 1.0], select_topk=1.0).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("name", ["ties", "dare_ties", "della", "breadcrumbs", "sce"])
+def test_adapters_never_trained_merge_to_nothing(name):
+    nothing = [torch.zeros(9, 7)] * 2
+    for rescale in ("none", "l1"):
+        given = {"gamma": 0.1, "epsilon": 0.1, "density": 0.5, "select_topk": 0.5}
+        out = merged(name, nothing, [1.0, 1.0], rescale=rescale, **given)
+        assert torch.equal(out, nothing[0])
+
+
+def test_entries_near_the_end_of_float32_are_no_overflow():
+    huge = torch.full((9, 7), 3e38)
+    assert torch.equal(merged("ties", [huge, huge], [0.5, 0.5], density=0.5), huge)
