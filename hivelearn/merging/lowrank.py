@@ -4,7 +4,7 @@ Two shapes of matrix occur: a stack of factors (B · A with many columns) and a
 matrix that only exists as blocks of rows, made anew whenever asked for. A small
 stack is solved exactly from two Gram matrices of its own side R in float64; a
 large one, and rows, through products with a few dozen directions
-(:mod:`hivelearn.merging.krylov`). In bf16 those products take half the time; how
+(:mod:`hivelearn.merging.sketch`). In bf16 those products take half the time; how
 much that rounding can matter is measured along with them, and where it can, the
 work is done again in float32.
 
@@ -29,14 +29,13 @@ from hivelearn.merging.factors import (
     relative_error,
 )
 from hivelearn.merging.kernels import sketch_dtype
-from hivelearn.merging.krylov import Stack, dominant, explore, signs, spectrum, width
+from hivelearn.merging.krylov import dominant, signs, spectrum, width
 from hivelearn.merging.parts import Rows
+from hivelearn.merging.sketch import Stack, explore, glance
 
 __all__ = ["TOO_LARGE", "Factors", "Rows", "Size", "relative_error", "truncate", "truncate_rows"]
 
 EXACT_MAX: Final = 128  # sum of ranks up to which two Gram matrices cost less than a sketch
-_COARSE: Final = 4e-3  # twice what bf16 adds to a result, relative to what the result is made of
-_HARMLESS: Final = 0.01  # share of the squared error that rounding may be: 1.005 x the error
 
 
 def truncate(
@@ -77,14 +76,16 @@ def truncate(
     if count <= max(EXACT_MAX, 3 * block) or 2 * block > min(d_out, d_in) or size.energy < 1.0:
         return _exact(a, b, scales, size)
     if d_out < d_in:  # directions lie on the shorter side, where turning them is cheap
-        made = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
-        return replace(made, a=made.b.T.contiguous(), b=made.a.T.contiguous())
+        turned = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
+        return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
     dtype = sketch_dtype() if dtype is None else dtype
+    made: Factors | None = None
     if dtype != torch.float32:
-        made, noise = _sketched(Stack(a.to(dtype), b.to(dtype), scales, dtype), size, key)
-        if noise <= _HARMLESS * (made.total - made.kept):
-            return made
-    return _sketched(Stack(a.float(), b.float(), scales, torch.float32), size, key)[0]
+        made = _sketched(Stack(a.to(dtype), b.to(dtype), scales, dtype), size, key)
+    if made is None:
+        made = _sketched(Stack(a.float(), b.float(), scales, torch.float32), size, key)
+    assert made is not None, "float32 is never too coarse"
+    return made
 
 
 def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "") -> Factors:
@@ -175,13 +176,17 @@ def _exact(a: Tensor, b: Tensor, scales: Tensor, size: Size) -> Factors:
     )
 
 
-def _sketched(stack: Stack, size: Size, key: str) -> tuple[Factors, float]:
-    """Return factors by a sketch, and the squared norm that bf16's rounding may have added."""
-    found = explore(stack, size.rank, key)
-    if found is None:
-        return nothing(stack.b.shape[0], stack.a.shape[1]), 0.0
-    made = _split(found.directions, found.image, size, rest=found.missed, unit=found.unit)
-    return made, _COARSE**2 * (made.total + found.loose * found.unit**2)
+def _sketched(stack: Stack, size: Size, key: str) -> Factors | None:
+    """Return factors by a sketch, or None if the rounding of its type could matter."""
+    seen = glance(stack, size.rank, key)
+    if seen is None:
+        return nothing(stack.b.shape[0], stack.a.shape[1])
+    if seen.too_coarse:
+        return None
+    directions, image, missed = explore(seen)
+    made = _split(directions, image, size, rest=missed, unit=seen.unit)
+    lost, whole = (made.total - made.kept) / seen.unit**2, made.total / seen.unit**2
+    return made if seen.harmless(lost, whole) else None
 
 
 def _split(

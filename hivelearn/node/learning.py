@@ -18,12 +18,12 @@ from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Gain, Measure, paired_gain, too_few
 from hivelearn.inference import router
 from hivelearn.node import evidence, feed, panel
-from hivelearn.report.progress import Progress
 from hivelearn.node.reports import TrainReport
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import Receipt
+from hivelearn.report.progress import Progress
 from hivelearn.store.correction import check_domain
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.store.generations import Generation, Served

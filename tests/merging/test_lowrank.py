@@ -150,10 +150,13 @@ def test_energy_takes_the_smallest_rank_that_keeps_it(energy, kind, steep):
 
 
 def test_energy_of_a_wide_stack_is_exact_too():
-    a, b = stack_of(falling(WIDE, "power", 0.7), 400, 320)
+    a, b = stack_of(falling(WIDE, "power", 1.2), 400, 320)
     squares = torch.linalg.svdvals(product(a, b)).square()
     wanted = 1 + int((squares.cumsum(0) / squares.sum() < 0.9).sum())
-    assert truncate(a, b, Size(WIDE, 0.9)).a.shape[0] == wanted
+    for most in (wanted + 3, WIDE):
+        made = truncate(a, b, Size(most, 0.9))
+        assert made.a.shape[0] == wanted
+        assert made.total == pytest.approx(float(squares.sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
