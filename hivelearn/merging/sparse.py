@@ -36,7 +36,6 @@ from hivelearn.merging import blocks
 from hivelearn.merging.combining import Combine, Piece, elected_sign, weighted_sum
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.parts import Deltas, Rows
-from hivelearn.merging.sce import sce as sce  # noqa: PLC0414 - one home for the table
 from hivelearn.merging.stays import (
     Job,
     Kept,

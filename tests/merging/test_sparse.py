@@ -5,9 +5,10 @@ import tracemalloc
 import pytest
 import torch
 
-from hivelearn.merging import blocks, sparse, threshold
+from hivelearn.merging import blocks, threshold
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.parts import DenseDeltas, LoraDeltas, Part
+from hivelearn.merging.table import operator
 
 SHAPE = (61, 23)  # odd, so that no block ends where a vector register does
 DRAWN = ["dare_linear", "dare_ties", "della", "della_linear"]
@@ -48,7 +49,7 @@ def rows(name, deltas, weights=None, keys=KEYS, **given):
         for key, value in {**plain, **given}.items()
     }
     shares = torch.tensor(WEIGHTS[:count] if weights is None else weights)
-    return getattr(sparse, name)(source, shares, read, keys)
+    return operator(name).load()(source, shares, read, keys)
 
 
 def merged(name, deltas, weights=None, keys=KEYS, **given):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging import sparse
 from hivelearn.merging.parts import DenseDeltas
+from hivelearn.merging.table import operator
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 KEYS = [bytes([n]) * 32 for n in range(5)]
@@ -19,7 +19,7 @@ def merged(name, deltas, weights, **given):
         key: torch.tensor([value] * len(deltas)) if key in each else value
         for key, value in given.items()
     }
-    rows = getattr(sparse, name)(DenseDeltas(deltas), torch.tensor(weights), read, KEYS)
+    rows = operator(name).load()(DenseDeltas(deltas), torch.tensor(weights), read, KEYS)
     return torch.cat([block for _, block in rows()])
 
 

@@ -6,9 +6,9 @@ Normal deltas have no two equal magnitudes, where mergekit would keep an arbitra
 import pytest
 import torch
 
-from hivelearn.merging import sparse
 from hivelearn.merging.chance import bernoulli
 from hivelearn.merging.parts import DenseDeltas
+from hivelearn.merging.table import operator
 
 merge_methods = pytest.importorskip("mergekit.merge_methods")
 peft_merge = pytest.importorskip("peft.utils.merge_utils")
@@ -34,7 +34,7 @@ def ours(name, deltas, weights, **settings):
         key: torch.tensor(value) if isinstance(value, list) else value
         for key, value in settings.items()
     }
-    rows = getattr(sparse, name)(DenseDeltas(deltas), torch.tensor(weights), read, KEYS)
+    rows = operator(name).load()(DenseDeltas(deltas), torch.tensor(weights), read, KEYS)
     return torch.cat([block for _, block in rows()])
 
 
