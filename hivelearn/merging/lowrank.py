@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.factors import (
-    FLOOR,
     TOO_LARGE,
     Factors,
     Size,
@@ -156,11 +155,10 @@ def _exact(a: Tensor, b: Tensor, scales: Tensor, size: Size) -> Factors:
     by_a, by_b = even * scales.double(), 1 / even
     gram_b = gram_b * by_b * by_b[:, None]
     values, vectors = spectrum(gram_a * by_a * by_a[:, None])
-    strong = values > values[0] * FLOOR
-    half = vectors[:, strong] * values[strong].sqrt()  # L, (R, m)
+    half = vectors * values.sqrt()  # L, (R, R)
     squares, turn = spectrum(half.T @ gram_b @ half)
     total = float(squares.sum())
-    rank = size.of(squares, total) if len(squares) else 0
+    rank = size.of(squares, total)
     if rank == 0:
         return nothing(b.shape[0], a.shape[1])
     roots = squares[:rank].pow(0.25)
