@@ -68,7 +68,7 @@ def stacked(parts: Sequence[Part]) -> tuple[Tensor, Tensor, Tensor]:
 
 def _entries(op: Operator, parts: Sequence[Part], settings: dict[str, Any]) -> Rows:
     weights = torch.tensor([part.weight for part in parts], dtype=torch.float32)
-    bare = [replace(part, weight=1.0) for part in parts]
+    bare = [replace(part, a=part.a.float(), weight=1.0) for part in parts]  # A once, not per block
     merged: Rows = op.load()(LoraDeltas(bare), weights, settings, [part.key for part in parts])
     return merged
 

@@ -140,4 +140,6 @@ def _open(one: Mergeable, place: str) -> Source:
     shapes = {
         module: (b.shape[0], a.shape[1], a.shape[0]) for module, (a, b) in adapter.factors.items()
     }
-    return Source(place, adapter.base, shapes, adapter)
+    named = getattr(one, "id", None)  # a patch has one
+    name = f"{place} (patch {named.hex()[:8]})" if isinstance(named, bytes) else place
+    return Source(name, adapter.base, shapes, adapter)

@@ -81,7 +81,9 @@ def weighed(plan: Plan, module: str, survey: Survey | None, whole: Tensor | None
         settings["lam"] *= share
     else:
         weights = weights * share
-    return Weighed(_heavy(plan.parts(module, weights.tolist())), settings)
+    # Who has no weight here is gone, and so is their own density.
+    own = {n: v[weights != 0] if isinstance(v, Tensor) else v for n, v in settings.items()}
+    return Weighed(_heavy(plan.parts(module, weights.tolist())), own)
 
 
 def _summed(plan: Plan, module: str, coefficients: Tensor) -> Weighed:

@@ -146,6 +146,25 @@ def test_a_module_in_which_nobody_has_a_weight_stays_as_it_is(made, tmp_path):
         assert merged.delta(Q).any()
 
 
+@pytest.mark.parametrize("method", ["ties", "core_ties"])
+def test_a_density_goes_with_its_source_also_where_another_has_no_weight(made, method):
+    shapes = {f"model.layers.{n}.q_proj": (20, 24) for n in range(2)}
+    one, two, three = (made(n, shapes=shapes) for n in (1, 2, 3))
+    for absent in range(3):  # whatever the order of their content
+        weights, densities = [0.5, 0.5, 0.5], [0.1, 0.9, 0.4]
+        weights[absent] = Gradient((0.0, 0.5))
+        merged = merge(
+            [one, two, three], method=method, weights=weights, density=densities, rank=24
+        )
+        rest = [n for n in range(3) if n != absent]
+        alone = merge(
+            [(one, two, three)[n] for n in rest], method=method, weights=[0.5, 0.5],
+            density=[densities[n] for n in rest], rank=24,
+        )  # fmt: skip
+        first = "model.layers.0.q_proj"
+        torch.testing.assert_close(merged.delta(first), alone.delta(first), atol=1e-4, rtol=1e-4)
+
+
 def test_settings_of_whole_adapters_cannot_differ_by_module(made):
     with pytest.raises(MergeError, match="judges whole adapters"):
         merge([made(1), made(2), made(3)], method="robust", weights=[1, 1, Gradient((0, 1))])
