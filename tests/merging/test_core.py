@@ -80,7 +80,11 @@ RULES = {
 
 
 def three(**changes):
-    return [part(1, 3, **changes), part(2, 5, weight=0.2, **changes), part(3, 2, **changes)]
+    return [
+        part(1, 3, **changes),
+        part(2, 5, scale=0.5, weight=0.2, **changes),
+        part(3, 2, scale=4.0, **changes),
+    ]
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -162,6 +166,16 @@ def test_a_duplicate_adds_no_direction():
     assert joint_basis(parts).shape == (8, 8)
     merged = in_core(parts, entrywise, {"above": -1.0}, FULL)
     assert gap(dense(merged), 1.0 * delta(parts[0]) + 0.5 * delta(parts[1])) < 1e-6
+
+
+@pytest.mark.parametrize(("strength", "held"), [(1e-4, 8), (1e-8, 4)])
+def test_a_weak_direction_is_kept_and_a_rounding_error_is_not(strength, held):
+    weak = replace(part(2), scale=strength)
+    basis = joint_basis([part(1), weak])
+    assert basis.shape == (held, held)
+    if held == 8:
+        found = basis.left.double() @ delta(basis.parts[1]) @ basis.right.double().T
+        assert gap(found, delta(weak)) < 1e-2  # float32 bases, 1e-4 of the strongest
 
 
 def test_zero_deltas_merge_to_zero_and_beside_others_count_for_nothing():

@@ -284,3 +284,10 @@ def test_a_sketch_reads_no_global_randomness():
     assert torch.equal(torch.get_rng_state(), state)
     other = truncate(a, b, Size(16), "another key", dtype=torch.float32)
     assert not torch.equal(first.a, other.a)
+
+
+def test_a_factor_that_would_be_infinite_is_refused_though_the_product_is_small():
+    a, b = adapters(6, 4, 40, 32, 0.0)
+    # Sharing a singular value evenly would multiply these rows by 1e39.
+    with pytest.raises(MergeError, match="overflows float32"):
+        truncate(1e-42 * a, 1e36 * b, Size(2))
