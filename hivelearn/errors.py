@@ -19,7 +19,7 @@ class HivelearnError(Exception):
         exit_code: what the command line returns for it.
     """
 
-    remedy: str = "Run `hivelearn doctor` and look at its first red line."
+    remedy: str = "Run `hivelearn doctor` and look at its first line that says problem."
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, remedy: str | None = None) -> None:

@@ -162,7 +162,8 @@ def open_in(folder: Path, now_s: float) -> Identity:
             return _make_once(folder, now_s)
         identity = _read(folder)
     except (OSError, PeerError, ValueError, TypeError) as error:
-        raise IdentityError(f"the identity in {folder} cannot be used: {error}") from error
+        why = error.what if isinstance(error, PeerError) else error  # its remedy is a peer's
+        raise IdentityError(f"the identity in {folder} cannot be used: {why}") from error
     certificate = identity.certificate
     if identity.root_seed is None or now_s <= certificate.not_after - RENEWED_BEFORE_S:
         return identity
@@ -275,6 +276,8 @@ def parse_name(name: str) -> bytes:
     Raises:
         MistypedNameError: a short name, a typing error, or something else.
     """
+    if not isinstance(name, str):
+        raise MistypedNameError(f"a {type(name).__name__} is not a full key")
     text = name.strip()
     if not text.lower().startswith(_PREFIX):
         raise MistypedNameError(f"{text[:40]!r} is not a full key")

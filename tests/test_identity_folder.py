@@ -199,3 +199,13 @@ def test_the_known_answer_stays(tmp_path):
     save(ME, tmp_path)
     assert codec.decode((tmp_path / "certificate.cbor").read_bytes()) == list(ROW)
     assert Certificate(*ROW) == ME.certificate
+
+
+def test_a_damaged_certificate_is_told_with_the_owners_remedy_alone(tmp_path):
+    save(ME, tmp_path)
+    (tmp_path / "certificate.cbor").write_bytes(b"\xff" * 100)
+    with pytest.raises(IdentityError) as caught:
+        open_in(tmp_path, NOW)
+    what, todo = str(caught.value).split("\n")
+    assert "cannot be used" in what
+    assert todo == f"→ {IdentityError.remedy}"

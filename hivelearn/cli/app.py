@@ -1,10 +1,11 @@
 """`hivelearn`: the table of commands, and the door in and out of the process.
 
 Exit codes: 0 done · 1 nothing became better · 2 the call · 3 another node ·
-4 this machine · 130 stopped by Ctrl-C. Heavy libraries load inside commands,
-so that `--help` and `status` are instant.
+4 this machine · 70 a bug of ours · 130 stopped by Ctrl-C · 141 nobody reads on.
+Heavy libraries load inside commands, so that `--help` and `status` are instant.
 """
 
+import io
 import logging
 import sys
 from typing import Annotated, Final
@@ -12,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from hivelearn.cli import asking, learning, looking, meeting, merging
-from hivelearn.cli.command import INTERRUPTED, NOTHING_CHANGED, command
+from hivelearn.cli.command import NOTHING_CHANGED, command, told
 
 app: Final = typer.Typer(
     name="hivelearn",
@@ -58,12 +59,11 @@ def hivelearn(
 
 def main() -> None:
     """Run the command line; the installed `hivelearn` calls this."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal shows "?" for "→"
     heard = logging.StreamHandler(sys.stderr)  # such as why the machine rests
     heard.setFormatter(logging.Formatter("%(message)s"))
     heard.setLevel(logging.WARNING)
     logging.getLogger("hivelearn").addHandler(heard)
-    try:
-        app()
-    except KeyboardInterrupt:  # before the command began
-        print(f"\nStopped. {NOTHING_CHANGED}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    sys.exit(told(lambda: app() or 0, NOTHING_CHANGED))  # a command exits by itself

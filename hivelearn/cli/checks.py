@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "unknown", "problem"]
 
 PACKAGES: Final = (
-    "hivelearn torch transformers peft accelerate safetensors numpy datasets pynacl pyzmq zeroconf"
+    "hivelearn torch transformers peft accelerate safetensors numpy datasets pynacl zeroconf"
 ).split()
 PYTHON_MIN: Final = (3, 11)
 QUESTION: Final = "Repeat: hive"
@@ -64,6 +64,7 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
         opened = bench
         yield _guarded("home", lambda: writable(opened))
         yield _guarded("identity", lambda: identity(opened))
+        yield from adapters(opened)
     reading = _read()
     yield from sensors(reading)
     yield from permits(reading)
@@ -89,14 +90,14 @@ def _read() -> Reading:
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
     try:
         return replace(check(), name=name)
-    except HivelearnError as error:
-        return _failed(name, error)
     except Exception as error:  # noqa: BLE001 - a broken package breaks in its own way
-        return Check(name, "problem", f"{type(error).__name__}: {error}", "Reinstall hivelearn.")
+        return _failed(name, error)
 
 
-def _failed(name: str, error: HivelearnError) -> Check:
-    return Check(name, "problem", error.what, error.remedy)
+def _failed(name: str, error: Exception) -> Check:
+    if isinstance(error, HivelearnError):
+        return Check(name, "problem", error.what, error.remedy)
+    return Check(name, "problem", f"{type(error).__name__}: {error}", "Reinstall hivelearn.")
 
 
 def ok(what: str) -> Check:
@@ -158,6 +159,20 @@ def identity(bench: "Workbench") -> Check:
     return ok(f"{short_name(author)}  {full_name(author)}")
 
 
+def adapters(bench: "Workbench") -> Iterator[Check]:
+    """What serves is whole on this disk: one line, or one for each that is lost."""
+    from hivelearn.node import stored
+
+    try:
+        lost = stored.lost(bench.store, bench.base)
+    except Exception as error:  # noqa: BLE001 - as for every check
+        yield _failed("adapters", error)
+        return
+    yield from (_failed("adapters", error) for error in lost)
+    if not lost:
+        yield replace(ok("all that serve are whole"), name="adapters")
+
+
 def sensors(reading: Reading) -> Iterator[Check]:
     """One line for each quantity, known or unknown with its reason."""
     for name, text in reading.described().items():
@@ -174,14 +189,15 @@ def permits(reading: Reading) -> Iterator[Check]:
 
 
 def loopback() -> Check:
-    """Sockets can listen, and ZeroMQ was built with its encryption."""
-    import zmq
+    """Sockets can listen, and the standard library has the TLS that the LAN speaks."""
+    import ssl
+
+    from hivelearn.swarm.fabrics import lan_tls
 
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
-    if not zmq.has("curve"):
-        return Check("", "problem", "ZeroMQ without CURVE", "pip install --force-reinstall pyzmq")
-    return ok(f"listens; ZeroMQ {zmq.zmq_version()} with CURVE")
+    lan_tls.for_listening()
+    return ok(f"listens; TLS 1.3 by {ssl.OPENSSL_VERSION}")
 
 
 def discovery() -> Check:

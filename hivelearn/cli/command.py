@@ -6,6 +6,7 @@ not ten parameters and a command can be called in a test without a command line.
 What goes wrong, and Ctrl-C, is told in one place for all commands.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -17,14 +18,16 @@ from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 import typer
 
-from hivelearn.errors import HivelearnError
+from hivelearn.errors import DeviceError, HivelearnError
 
 T = TypeVar("T")
 
 DEBUG: Final = "HIVELEARN_DEBUG"  # set: tell where an error came from
 DONE: Final = 0
 NO_LIFT: Final = 1  # it went well, and nothing became better
+OUR_BUG: Final = 70  # as sysexits.h says it: EX_SOFTWARE
 INTERRUPTED: Final = 130  # as shells say it: 128 + SIGINT
+HUNG_UP: Final = 141  # 128 + SIGPIPE: whoever read our output has gone
 NOTHING_CHANGED: Final = "Nothing was changed."
 
 
@@ -70,16 +73,48 @@ def command(
 def told(run: Callable[[], int], kept: str) -> int:
     """Return the exit code of ``run``; what stopped it is said on stderr, in two lines at most."""
     try:
-        return run()
+        code = run()
+        if sys.stdout is not None:  # None where the shell has closed it
+            sys.stdout.flush()  # here, where a full disk can still be told
+        return code
     except HivelearnError as error:
-        if os.environ.get(DEBUG):
-            traceback.print_exc()
-        else:
-            print(error, file=sys.stderr)
-        return error.exit_code
+        return _failed(error, str(error), error.exit_code)
+    except BrokenPipeError:
+        _give_up_stdout()
+        return HUNG_UP
+    except (OSError, MemoryError) as error:
+        _give_up_stdout()
+        what = f"this machine refused: {_one_line(error)}"
+        return _failed(error, f"{what}\n→ {DeviceError.remedy}", DeviceError.exit_code)
     except KeyboardInterrupt:
-        print(f"\nStopped. {kept}", file=sys.stderr)
+        _say(f"\nStopped. {kept}")
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last door: a traceback is for who asks for it
+        todo = f"Run it again with {DEBUG}=1, and send us what that shows."
+        return _failed(error, f"a bug of ours: {_one_line(error)}\n→ {todo}", OUR_BUG)
+
+
+def _failed(error: Exception, told: str, code: int) -> int:
+    _say("".join(traceback.format_exception(error)) if os.environ.get(DEBUG) else told)
+    return code
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):  # nobody is left to hear it
+            print(text, file=sys.stderr, flush=True)
+
+
+def _give_up_stdout() -> None:
+    """Let what is still to be written go nowhere: Python would try it again at its end."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _record_of(run: Callable[[T], int]) -> type[T]:

@@ -1,12 +1,14 @@
 """Train, adopt, roll back: what changes the answers."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from hivelearn.cli.command import DONE, NO_LIFT, Where
+from hivelearn.training.recipe import Recipe
 
+USUAL: Final = Recipe()
 Domain = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -16,8 +18,8 @@ class Training:
     """What `train` was given."""
 
     domain: Domain
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps. [default: 400]")] = None
-    batch: Annotated[int | None, typer.Option(min=1, help="Corrections a step.")] = None
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = USUAL.steps
+    batch: Annotated[int, typer.Option(min=1, help="Corrections a step.")] = USUAL.batch
     json: AsJson = False
     where: Where = field(default_factory=Where)
 
@@ -25,22 +27,21 @@ class Training:
 def train(training: Training) -> int:
     """Learn from a domain's corrections, or go on doing so.
 
+    With 20 held-out corrections or more the result serves only if it measures
+    better; with fewer it serves unmeasured, and the line says so.
+
     Exit code 0: sealed and served. 1: sealed, but it measured no better.
     """
     import json
     from dataclasses import asdict, replace
 
-    from hivelearn.node.node import Node
-    from hivelearn.training.recipe import Recipe
+    from hivelearn.node import learning
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.workbench import open_workbench
 
-    usual = Recipe()
-    recipe = replace(
-        usual, steps=training.steps or usual.steps, batch=training.batch or usual.batch
-    )
-    with Node(training.where.model, home=training.where.home) as node:
-        node.train(training.domain, recipe)
-        report = node.last_training
-    assert report is not None
+    recipe = replace(USUAL, steps=training.steps, batch=training.batch)
+    bench = open_workbench(training.where.model, NodeConfig(home=training.where.home))
+    _, report = learning.train(bench, training.domain, recipe, bench.config.safety)
     print(json.dumps(asdict(report)) if training.json else report)
     return DONE if report.adopted else NO_LIFT
 
@@ -55,14 +56,20 @@ class Adoption:
 
 
 def adopt(adoption: Adoption) -> int:
-    """Judge what arrived; serve it if it measures better.
+    """Judge what arrived, and what a rollback took out; serve what passes.
 
-    Exit code 0: something serves better now. 1: no lift, nothing changed.
+    A patch for a domain of your own is merged, and the merge serves only if it
+    measures better. A patch for another domain is admitted as an expert if its
+    author is trusted and nothing of yours is harmed.
+
+    Exit code 0: something serves that did not. 1: nothing changed.
     """
-    from hivelearn.node.node import Node
+    from hivelearn.node import believing
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.workbench import open_workbench
 
-    with Node(adoption.where.model, home=adoption.where.home) as node:
-        report = node.merge(adoption.domain)
+    bench = open_workbench(adoption.where.model, NodeConfig(home=adoption.where.home))
+    report = believing.merge(bench, adoption.domain)
     print(report.to_json() if adoption.json else report)
     return DONE if report else NO_LIFT
 
@@ -83,5 +90,8 @@ def rollback(wish: Return) -> int:
 
     bench = open_workbench(wish.where.model, NodeConfig(home=wish.where.home))
     now = adopting.rollback(bench, wish.domain)
-    print(f"{wish.domain}: generation {now.number}. {now.why}")
+    print(now)
+    if taken := adopting.taken_back(bench, wish.domain):
+        rest = "1 patch rests" if len(taken) == 1 else f"{len(taken)} patches rest"
+        print(f"{rest} in the sandbox; `hivelearn adopt {wish.domain}` judges again")
     return DONE

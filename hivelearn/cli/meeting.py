@@ -66,7 +66,7 @@ def join(meeting: Meeting) -> int:
             for domain, told in _published(bench, swarm):
                 print(f"{domain}: {told}", flush=True)
         _stay(swarm, meeting.wait)
-        met = [view for view in swarm.peers if view.verified]
+        met = swarm.met  # who fetched all and left was met, too
         failing = [f"{view.address}: {view.failing}" for view in swarm.peers if view.failing]
         refused = swarm.refused
     for reason in refused:

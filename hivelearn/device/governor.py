@@ -10,21 +10,25 @@ night of three hours runs in a millisecond.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from datetime import time as local_clock
 from typing import Final, TypeVar
 
+from hivelearn.bounds import Rule, a, check, real
 from hivelearn.device import sensors
 from hivelearn.device.decide import decide
 from hivelearn.device.permit import NOT_MEASURED, SAFETY, Limits, Permit
 from hivelearn.device.reading import Reading
-from hivelearn.errors import UsageError
 
 T = TypeVar("T")
 
 RECHECK_S: Final = 10.0  # silicon heats within seconds, a case within minutes
+RULES: Final[Mapping[str, Rule]] = {
+    "limits": a(Limits, "SAFETY, COMFORT or Limits of your own"),
+    "recheck_s": real(0, above=True),
+}
 
 
 def _local_time() -> local_clock:
@@ -58,12 +62,9 @@ class Governor:
             on_change: hears of every permit that differs in duty from the last.
 
         Raises:
-            UsageError: ``recheck_s`` is not positive.
+            UsageError: ``limits`` are none, or ``recheck_s`` is not positive.
         """
-        if not recheck_s > 0:
-            raise UsageError(
-                f"recheck_s = {recheck_s} is not positive", remedy="Give a number of seconds."
-            )
+        check(RULES, {"limits": limits, "recheck_s": recheck_s})
         self.limits = limits
         self._read, self._sleep = read, sleep
         self._monotonic, self._local_time = monotonic, local_time

@@ -11,6 +11,9 @@ from typing import Final, Literal
 
 from hivelearn.errors import UsageError
 
+_OTHERWISE: Final = "Give it another value, or leave it out for the default."
+_HOURS: Final = 'Give local hours such as "22:00-06:00", or leave them out to work at any time.'
+
 FULL: Final = 1.0
 QUARTER: Final = 0.25  # a fanless laptop sheds about a quarter of its peak heat for ever
 REST: Final = 0.0
@@ -90,25 +93,26 @@ class Limits:
 
 
 def _parse_hours(text: str) -> tuple[int, int]:
-    parts = text.split("-")
-    _require(len(parts) == 2, f"hours {text!r} are not of the form 22:00-06:00")  # noqa: PLR2004
+    parts = str(text).split("-")
+    _require(len(parts) == 2, f"hours {text!r} are not of the form 22:00-06:00", _HOURS)  # noqa: PLR2004
     start, end = (_parse_minute(part.strip(), text) for part in parts)
-    _require(start != end, f"hours {text!r} begin where they end; for all day leave them out")
+    _require(start != end, f"hours {text!r} begin where they end", _HOURS)
     return start, end
 
 
 def _parse_minute(clock: str, text: str) -> int:
     hour, colon, minute = clock.partition(":")
     digits = (hour + minute).isascii() and hour.isdigit() and minute.isdigit()
-    _require(bool(colon) and digits, f"hours {text!r} are not of the form 22:00-06:00")
+    _require(bool(colon) and digits, f"hours {text!r} are not of the form 22:00-06:00", _HOURS)
     total = int(hour) * 60 + int(minute)
-    _require(int(minute) < 60 and total <= 24 * 60, f"{clock} is no time of day")  # noqa: PLR2004
+    right = int(minute) < 60 and total <= 24 * 60  # noqa: PLR2004
+    _require(right, f"{clock} in hours {text!r} is no time of day", _HOURS)
     return total % (24 * 60)  # 24:00 is midnight
 
 
-def _require(holds: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence at each call
+def _require(holds: bool, what: str, remedy: str = _OTHERWISE) -> None:  # noqa: FBT001 - reads as a sentence at each call
     if not holds:
-        raise UsageError(what, remedy="Correct the Limits, or leave the field at its default.")
+        raise UsageError(what, remedy=remedy)
 
 
 SAFETY: Final = Limits()

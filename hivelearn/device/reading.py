@@ -8,7 +8,8 @@ another.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Generic, TypeVar
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
 from hivelearn.errors import UsageError
 
@@ -63,7 +64,23 @@ class Reading:
 
     def described(self) -> dict[str, str]:
         """Return one text per quantity, for `hivelearn doctor` and reports."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        return {
+            field.name: _described(field.name, getattr(self, field.name)) for field in fields(self)
+        }
+
+
+def _described(name: str, sensed: "Sensed[Any]") -> str:
+    """Return a quantity as people say it: its unit is the end of its name."""
+    value = sensed.value
+    if value is None:
+        return str(sensed)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_s"):
+        return str(timedelta(seconds=round(value)))
+    if name.endswith("_c"):
+        return f"{value:.0f} °C"
+    return f"{value:.0f} %" if name.endswith("_percent") else f"{value:.2f}"
 
 
 def nothing(why: str) -> Reading:

@@ -22,6 +22,10 @@ from hivelearn.patch.verdict import Verdict
 _accepted: Final = partial(Verdict, accepted=True, layer="rule")
 _refused: Final = partial(Verdict, accepted=False, layer="rule")
 UNMEASURED: Final = Unmeasured()
+# One hand makes a batch: what lies beside a fault of its author rests a round.
+BESIDE_A_FAULT: Final = _refused(
+    code="trust.fault", why="another patch of its author was refused in this round; sandboxed"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class ScreenLimits:
     cohort_ratio_max: float = 4.0  # ‖delta‖ to the median of trusted patches
     cohort_min: int = 4  # with fewer a median says nothing
     module_floor: float = 0.01  # of the whole median: allowed where trusted ones hardly move
+    still: float = 2.0**-24  # ‖delta‖ to ‖weight‖: the rounding of a float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def _checks(adapter: "Adapter", around: Surroundings, limits: ScreenLimits) -> I
     yield check_size(adapter, limits)
     yield check_finite(nonfinite(adapter))
     norms = delta_norms(adapter)
+    yield check_moves(norms, around.weights or {}, limits)
     yield check_against_base(norms, around.weights or {}, limits)
     yield check_against_cohort(norms, around.trusted, limits)
 
@@ -101,6 +103,20 @@ def check_finite(broken: Sequence[str]) -> Verdict:
         limit=0,
         fault="author",
     )
+
+
+def check_moves(norms: Norms, weights: Norms, limits: ScreenLimits) -> Verdict:
+    """Refuse a change that no weight would feel; nobody gains by it, and nobody is hurt.
+
+    A patch that does nothing cannot be told from one that waits for its moment:
+    it would be admitted as harmless and hold a place for ever.
+    """
+    shares = {module: norm / (weights.get(module) or 1.0) for module, norm in norms.items()}
+    most = max(shares.values(), default=0.0)
+    judged = partial(Verdict, layer="numbers", code="num.zero", measured=most, limit=limits.still)
+    if most > limits.still:
+        return judged(accepted=True, why=f"moves a weight by {most:.3g} of its norm")
+    return judged(accepted=False, why="it changes nothing")
 
 
 def check_against_base(norms: Norms, weights: Norms, limits: ScreenLimits) -> Verdict:

@@ -27,7 +27,7 @@ class Route:
         return f"{'+'.join(e[:8] for e in self.experts)} ({self.mode}{sure})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """What the node said to one prompt."""
 
@@ -35,11 +35,15 @@ class Answer:
     route: Route
     messages: tuple[Mapping[str, str], ...]
     domain: str | None = None  # as the caller stated it
-    _journal: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    _journal: Callable[..., Any] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Return the text alone."""
         return self.text
+
+    def __repr__(self) -> str:
+        """Return the text and who gave it; the conversation is in ``messages``."""
+        return f"Answer({self.text!r} by {self.route})"
 
     def correct(self, right: str, *, domain: str | None = None, subject: str | None = None) -> Any:
         """Journal what the answer should have been; it stays on this device.

@@ -8,8 +8,9 @@ every row before letting it go. An adapter is an argument, never a state.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from hivelearn.bounds import Rule, check_record, real, whole
 from hivelearn.errors import UsageError
 from hivelearn.inference.rows import Row, Rower
 
@@ -25,6 +26,15 @@ class AdapterMismatchError(UsageError):
     remedy = "It was made for another model: open that one, or refuse the adapter."
 
 
+SAMPLING: Final[Mapping[str, Rule]] = {
+    "max_new_tokens": whole(1, 1 << 20),
+    # Logits are divided by it, in float32: far below they overflow, far above nothing is left.
+    "temperature": Rule("0", real(0, 0).holds) | real(1e-3, 1e3),
+    "top_p": real(0, 1, above=True),
+    "seed": whole(0),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to choose tokens. Temperature 0 is greedy and needs no seed."""
@@ -36,11 +46,9 @@ class Sampling:
 
     def __post_init__(self) -> None:
         """Refuse what no sampler can do."""
-        if not (self.max_new_tokens >= 1 and self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise UsageError(
-                f"sampling with {self} is impossible",
-                remedy="Use max_new_tokens ≥ 1, temperature ≥ 0, 0 < top_p ≤ 1.",
-            )
+        check_record(SAMPLING, self, what="sampling so is impossible")
+        # transformers takes 2.0 and refuses 2.
+        object.__setattr__(self, "temperature", float(self.temperature))
 
 
 @dataclass(frozen=True, slots=True)

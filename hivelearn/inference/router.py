@@ -57,6 +57,7 @@ class Candidate:
     domain: str
     ceiling: float | None  # None: by name or stated domain only
     trusted: bool = True  # False: in the sandbox, by name only
+    own: bool = False  # this node's own specialist of its domain
 
 
 def route(losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
@@ -79,10 +80,26 @@ def route(losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
     return Route((best.id,), "routed", margin)
 
 
+def asked(domain: str, experts: Sequence[Candidate]) -> list[Candidate]:
+    """Return who may answer when the user states the domain: the own specialist before others.
+
+    The own one was judged against own corrections before it served. How little a
+    foreign one is surprised by a question says nothing of how well it answers.
+    """
+    inside = [e for e in experts if e.domain == domain and e.trusted]
+    return [e for e in inside if e.own] or inside
+
+
 def by_domain(domain: str, losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
-    """Return who answers when the user states the domain: its least surprised expert."""
-    own = [e for e in experts if e.domain == domain and e.trusted]
-    if not own:
+    """Return who answers when the user states the domain: the least surprised of the asked.
+
+    Args:
+        domain: as stated.
+        losses: prompt loss by expert id, where more than one is ``asked``.
+        experts: in a fixed order; ties go to the earlier.
+    """
+    inside = asked(domain, experts)
+    if not inside:
         return Route((), "base", None)
-    best = min(own, key=lambda e: losses.get(e.id, float("inf"))) if len(own) > 1 else own[0]
+    best = min(inside, key=lambda e: losses.get(e.id, float("inf")))
     return Route((best.id,), "stated", None)

@@ -7,6 +7,7 @@ plainest one (``user: …`` lines). Marks, not positions, let one row serve
 training (answer 1, user's words .1), judging (answer) and routing (user's words).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,7 @@ ANSWER: Final = 2  # tokens of the answer and of the end of its turn
 PARTS: Final[Mapping[str, int]] = {"prompt": CONTENT, "answer": ANSWER}
 ROLES: Final = ("system", "user", "assistant")
 _MARK: Final = "\ue000"  # of Unicode's private use: stands in no conversation, is not stripped
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # half a character: no UTF-8, no token
 _PLAIN_TEMPLATE: Final = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -62,10 +64,18 @@ def as_messages(prompt: "str | Messages") -> list[dict[str, str]]:
         role, content = message["role"], message["content"]
         if role not in ROLES or not isinstance(content, str):
             raise ConversationError(f"a message of role {str(role)[:20]!r} without text")
+        _check_text(content)
         messages.append({"role": role, "content": content})
     if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
         raise ConversationError("the conversation does not end with a user's words")
     return messages
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise ConversationError(f"a {type(text).__name__} where text belongs")
+    if half := _SURROGATE.search(text):
+        raise ConversationError(f"character U+{ord(half[0]):04X} is no text")
 
 
 class Rower:
@@ -96,6 +106,7 @@ class Rower:
             text,
             add_special_tokens=self._template is not None,
             return_offsets_mapping=True,
+            verbose=False,  # `_checked` says what is too long, with what to do
         )
         marks = bytearray(len(encoded["input_ids"]))
         for index, (start, end) in enumerate(encoded["offset_mapping"]):
@@ -104,9 +115,14 @@ class Rower:
         return self._checked(Row(tuple(encoded["input_ids"]), bytes(marks)))
 
     def pair(self, prompt: "str | Messages", answer: str) -> Row:
-        """Return the row of a conversation with its answer, ready to be learnt or judged."""
+        """Return the row of a conversation with its answer, ready to be learnt or judged.
+
+        Raises:
+            ConversationError: as for :meth:`prompt`, or the answer is no text.
+        """
+        _check_text(answer)
         asked = self.prompt(prompt)
-        said = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        said = self._tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         tail = self._turn_end(as_messages(prompt))
         tokens = (*asked.tokens, *said, *tail)
         marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))

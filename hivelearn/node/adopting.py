@@ -1,7 +1,7 @@
 """What a person decides after reading a report: adopt it, adopt an own patch, or go back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -50,6 +50,11 @@ def leave(bench: Workbench, trial: Generation, moves: Mapping[bytes, State]) -> 
     )
 
 
+def took_in(patches: Iterable[bytes]) -> str:
+    """Return the report of a generation: what it admitted or merged, and a rollback takes out."""
+    return json.dumps({"patches": sorted(patch.hex() for patch in patches)})
+
+
 def _plain(served: Served) -> dict[str, Any]:
     patch = None if served.patch is None else served.patch.hex()
     return asdict(served) | {"patch": patch, "author": served.author.hex()}
@@ -82,6 +87,7 @@ def adopt_report(bench: Workbench, report: MergeReport) -> MergeReport:
             why=detail["why"],
             created_s=bench.world.clock(),
             number=detail["number"],
+            report=took_in(map(bytes.fromhex, detail["moves"])),
         )
         with bench.store.together():
             number = bench.store.generations.commit(new)
@@ -93,20 +99,23 @@ def adopt_report(bench: Workbench, report: MergeReport) -> MergeReport:
 
 
 def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
-    """Serve an own sealed patch as its domain's specialist, if it measures better.
+    """Serve an own sealed patch as its domain's specialist, unless it measures no better.
+
+    With fewer than 20 held-out corrections nothing measures it: its owner asked for it,
+    so it serves, and the report says "unmeasured".
 
     Raises:
         UsageError: the patch is somebody else's; those come in through `merge`.
     """
+    if patch.body.base != bench.base:  # first: no merge would ever see it here
+        raise UsageError(
+            f"the patch was made for base model {patch.body.base.hex()[:8]}",
+            remedy="Adopt it on a node that opened that model.",
+        )
     if patch.body.author != bench.identity.author:
         raise UsageError(
             "only one's own patch can be adopted unjudged by others' rules",
             remedy=f"Run node.merge({patch.domain!r}): it judges what rests in quarantine.",
-        )
-    if patch.body.base != bench.base:
-        raise UsageError(
-            f"the patch was made for base model {patch.body.base.hex()[:8]}",
-            remedy="Adopt it on a node that opened that model.",
         )
     bench.engine.check(patch.adapter)
     with bench.store.writing(f"adopt {patch.domain}"):
@@ -126,8 +135,50 @@ def adopt_patch(bench: Workbench, patch: Patch) -> MergeReport:
 def rollback(bench: Workbench, domain: str) -> Generation:
     """Serve the previous state of a domain again, as a new generation.
 
+    What the undone one admitted or merged rests in the sandbox: reachable by name, judged
+    again when somebody asks for a merge, and not by a night, which would undo by the
+    morning what its owner did.
+
     Raises:
         NothingToRollBackError: nothing was ever adopted there, or all is undone.
     """
-    with bench.store.writing(f"roll back {domain}"):
-        return bench.store.generations.rollback(bench.base, domain, bench.world.clock())
+    store = bench.store
+    with store.writing(f"roll back {domain}"), store.together():
+        restored = store.generations.rollback(bench.base, domain, bench.world.clock())
+        for expert in restored.experts:  # what serves again waits for no judgement
+            entry = expert.patch and store.shelf.get(expert.patch)
+            if entry and entry.state in ("quarantined", "sandboxed", "merged"):
+                store.shelf.move(entry.id, "admitted", reason=restored.why)
+        _take_back(bench, restored)
+        return restored
+
+
+def _take_back(bench: Workbench, restored: Generation) -> None:
+    """Send to the sandbox what the undone generation took in and nothing serves any more."""
+    assert restored.undoes is not None
+    shelf, notes = bench.store.shelf, bench.store.notes
+    history = bench.store.generations.history(bench.base, restored.domain)
+    undone = json.loads(history[restored.undoes - 1].report)
+    serving = {expert.patch for expert in restored.experts}
+    gone = []
+    for name in undone.get("patches", ()):
+        entry = shelf.get(bytes.fromhex(name))
+        if entry and entry.id not in serving and entry.state in ("admitted", "merged"):
+            shelf.move(entry.id, "sandboxed", reason=restored.why)
+            gone.append(name)
+    key = _setting(bench, restored.domain)
+    notes.set(key, sorted({*notes.setting(key, ()), *gone}))
+
+
+def taken_back(bench: Workbench, domain: str) -> set[bytes]:
+    """Return the patches that a rollback took out, and that nobody asked to judge again since."""
+    return {bytes.fromhex(name) for name in bench.store.notes.setting(_setting(bench, domain), ())}
+
+
+def give_back(bench: Workbench, domain: str) -> None:
+    """Let them be judged like all others. The caller holds the writer lock."""
+    bench.store.notes.unset(_setting(bench, domain))
+
+
+def _setting(bench: Workbench, domain: str) -> str:
+    return f"taken back/{bench.base.hex()}/{domain}"

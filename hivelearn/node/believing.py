@@ -1,6 +1,6 @@
 """The second story: arrived patches become better answers, or leave a reason why not.
 
-    quarantine → screen → probe by own evidence → trust
+    quarantine → trust (all of the trusted, a few strangers) → screen → probe by own evidence
         → the domain is ours (a specialist and a holdout): merge, judge the merge, adopt | "no lift"
         → else: admit as experts, if their authors are trusted and nothing is harmed
 
@@ -17,7 +17,7 @@ from hivelearn.gate.measures import delta_norms
 from hivelearn.gate.screen import Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.node import admitting, evidence, merging_in
+from hivelearn.node import admitting, adopting, evidence, merging_in, people, turns
 from hivelearn.node.reports import MergeReport
 from hivelearn.node.round import Round
 from hivelearn.node.workbench import Workbench
@@ -25,11 +25,16 @@ from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.correction import check_domain
 from hivelearn.store.errors import MissingBlobError
-from hivelearn.store.shelf import Entry
+from hivelearn.store.shelf import Entry, State
 
 
 def merge(
-    bench: Workbench, domain: str, recipe: MergeRecipe | None = None, *, adopt: bool = True
+    bench: Workbench,
+    domain: str,
+    recipe: MergeRecipe | None = None,
+    *,
+    adopt: bool = True,
+    again: bool = True,
 ) -> MergeReport:
     """Judge what rests in quarantine for ``domain``; merge or admit what passes.
 
@@ -38,39 +43,86 @@ def merge(
         domain: which domain's patches to judge.
         recipe: method, density and rank of a merge; its weights are trust's to give.
         adopt: False leaves what passed as a candidate for ``node.adopt(report)``.
+        again: judge also what a rollback took out; False unless a person asks for it.
 
     Raises:
         WriterBusyError: another process writes to this home.
     """
     check_domain(domain)
     with bench.store.writing(f"merge {domain}"):
-        now = bench.store.generations.serving(bench.base)
-        this = Round(bench, domain, now, evidence.probes(bench, domain))
-        patches = _measured(this, _screened(this))
+        if again:
+            adopting.give_back(bench, domain)
+        if not _here(bench, domain):  # before a model is opened for nothing
+            why = "nothing arrived"
+            return MergeReport(domain, "nothing to judge", Unmeasured(why), why=why)
+        this = Round(
+            bench,
+            domain,
+            bench.store.generations.serving(bench.base),
+            evidence.probes(bench, domain),
+            trusted=people.trusted(bench),
+            at_fault=set(people.at_fault(bench, domain)),
+        )
+        waiting = _waiting(this)
+        patches = _innocent(this, _measured(this, _screened(this, waiting)))
         if not patches:
-            why = "nothing passed the screens" if this.judged else "nothing arrived"
+            why = _nothing(this, waiting)
             return this.conclude("nothing to judge", Unmeasured(why), why=why)
         if this.ours:
             return merging_in.merged(this, patches, recipe, adopt=adopt)
+        # Trusted authors first: an expert is compared with a panel that holds those before it.
+        patches.sort(key=lambda patch: (patch.body.author not in this.trusted, patch.id))
         return admitting.admitted(this, patches, adopt=adopt)
 
 
-def _screened(this: Round) -> list[Patch]:
-    """Return the waiting patches that pass the screens without a model, sorted by id."""
+def _waiting(this: Round) -> list[Entry]:
+    """Return what is judged now: all of trusted authors, and strangers whose turn it is."""
+    here = _here(this.bench, this.domain)
+    strangers = [entry for entry in here if entry.author not in this.trusted]
+    due = turns.waiting(this.bench, this.domain, this.state, strangers)
+    places = this.bench.config.strangers_per_merge
+    for entry in due[places:]:
+        if entry.state == "quarantined":
+            this.postpone(entry)
+    return [entry for entry in here if entry.author in this.trusted] + due[:places]
+
+
+def _here(bench: Workbench, domain: str) -> list[Entry]:
+    """Return what rests on the shelf for a judgement, but for what a rollback took out."""
+    states: tuple[State, ...] = ("quarantined", "sandboxed")
+    spared = adopting.taken_back(bench, domain)
+    return [
+        entry
+        for state in states
+        for entry in bench.store.shelf.list(state=state, domain=domain, base=bench.base)
+        if entry.id not in spared
+    ]
+
+
+def _nothing(this: Round, waiting: Sequence[Entry]) -> str:
+    if waiting:
+        return "nothing passed the screens"
+    rests = this.bench.store.shelf.list(state="sandboxed", domain=this.domain, base=this.bench.base)
+    if rests or this.judged:
+        return "only strangers' patches are here: judged already, or waiting for their turn"
+    return "nothing arrived"
+
+
+def _screened(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
+    """Return the patches that pass the screens without a model, sorted by id."""
     bench, passed = this.bench, []
     served = [s for g in this.now for s in (g.specialist, *g.experts) if s is not None]
     around = Surroundings(
         base=bench.base,
         weights=bench.engine.norms(),
-        trusted=[delta_norms(bench.adapter(each)) for each in served],
+        trusted=[delta_norms(each) for each in map(bench.usable, served) if each is not None],
     )
-    for state in ("quarantined", "sandboxed"):
-        for entry in bench.store.shelf.list(state=state, domain=this.domain, base=bench.base):
-            patch, verdict = _screen(bench, entry, around)
-            if patch is not None and verdict.accepted:
-                passed.append(patch)
-            else:
-                this.settle(entry.id, entry.author, "refused", verdict)
+    for entry in waiting:
+        patch, verdict = _screen(bench, entry, around)
+        if patch is not None and verdict.accepted:
+            passed.append(patch)
+        else:
+            this.settle(entry.id, entry.author, "refused", verdict)
     return sorted(passed, key=lambda patch: patch.id)
 
 
@@ -108,4 +160,21 @@ def _measured(this: Round, patches: Sequence[Patch]) -> list[Patch]:
             kept.append(patch)
         else:
             this.settle(patch.id, patch.body.author, "refused", verdict)
+    return kept
+
+
+def _innocent(this: Round, patches: Sequence[Patch]) -> list[Patch]:
+    """Return the patches of authors who are not at fault; the others' rest this round.
+
+    One hand made the batch. A patch that itself harms goes on: what harms gets no
+    weight, and its verdict says so.
+    """
+    harms = {p.id for p in patches if people.judgement(this.gain(p.id)) == "harm"}
+    guilty = this.at_fault | {p.body.author for p in patches if p.id in harms}
+    kept = []
+    for patch in patches:
+        if patch.body.author in guilty and patch.id not in harms:
+            this.settle(patch.id, patch.body.author, "sandboxed", rules.BESIDE_A_FAULT)
+        else:
+            kept.append(patch)
     return kept

@@ -1,13 +1,37 @@
 """Every setting of a node, in one frozen record with one line of reason each."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_record, real, whole
 from hivelearn.device.permit import COMFORT, SAFETY, Limits
 from hivelearn.errors import UsageError
+from hivelearn.inference.engine import SAMPLING
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
+
+_LIMITS: Final = a(Limits, "limits of hivelearn.device.permit")
+RULES: Final[Mapping[str, Rule]] = {
+    "home": NONE | a(Path, "the path of a directory"),
+    "device": TEXT,
+    "dtype": TEXT,
+    "recipe": a(Recipe, "an hl.Recipe"),
+    "safety": _LIMITS,
+    "comfort": _LIMITS,
+    "caps": a(Caps, "caps of hivelearn.trust.weights"),
+    "base_texts": whole(1),
+    "checkpoint_s": real(0, math.inf),
+    "max_new_tokens": SAMPLING["max_new_tokens"],
+    "patch_max_bytes": whole(1),
+    "sandbox_max": whole(1),
+    "sandbox_max_bytes": whole(1),
+    "strangers_per_merge": whole(0),
+    "seed": whole(0),
+    "progress": NONE | FLAG,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +49,17 @@ class NodeConfig:
     checkpoint_s: float = 30.0  # a kill -9 costs at most so much training
     max_new_tokens: int = 128  # of one answer
     patch_max_bytes: int = 64 << 20  # larger offers are not fetched
-    sandbox_max: int = 64  # patches of unknown authors kept at once
+    sandbox_max: int = 64  # patches of unknown authors, here and on their way
+    sandbox_max_bytes: int = 1 << 30  # of disk, for all of them together
+    strangers_per_merge: int = 4  # of them a merge measures; 0: nobody unknown is measured
     seed: int = 0  # of bootstrap intervals and of the order of chunks
     progress: bool | None = None  # None: on a terminal and in Jupyter only
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        for name in ("base_texts", "max_new_tokens", "patch_max_bytes", "sandbox_max"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} = {getattr(self, name)}", remedy="Give at least 1.")
-        if not self.checkpoint_s >= 0:
-            raise UsageError(f"checkpoint_s = {self.checkpoint_s}", remedy="Give 0 or more.")
+        if isinstance(self.home, str):  # as people write paths
+            object.__setattr__(self, "home", Path(self.home))
+        check_record(RULES, self)
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
         """Return this configuration with some settings changed.

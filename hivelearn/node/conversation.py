@@ -7,16 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hivelearn.bounds import TEXT, Rule, check, check_record, many
 from hivelearn.inference.answer import Answer, Route
 from hivelearn.inference.engine import Sampling
 from hivelearn.inference.rows import Messages, Row, as_messages
-from hivelearn.node import panel
+from hivelearn.node import evidence, panel
 from hivelearn.node.panel import Panel
 from hivelearn.node.workbench import Workbench
-from hivelearn.store.correction import Correction
+from hivelearn.store.correction import Correction, check_domain
 from hivelearn.store.correction import as_messages as turns
 
 _END: Final = None
+_PAIR: Final = Rule("a pair", lambda given: isinstance(given, tuple | list) and len(given) == 2)  # noqa: PLR2004
+_PAIRS: Final = many(_PAIR, "a list of (prompt, answer)")
+_NAMES: Final = many(TEXT, "a list of ids, as text")
 # A model may say what the journal refuses from people; that must not stop its correction.
 _NOISE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -28,6 +32,12 @@ class Wish:
     sampling: Sampling
     domain: str | None = None
     experts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what names no domain or no expert."""
+        if self.domain is not None:
+            check_domain(self.domain)
+        check_record({"experts": _NAMES}, self)
 
 
 def ask(bench: Workbench, prompts: "Sequence[str | Messages]", wish: Wish) -> list[Answer]:
@@ -103,6 +113,7 @@ def score(
     bench: Workbench, pairs: "Sequence[tuple[str | Messages, str]]", wish: Wish
 ) -> list[float]:
     """Return mean nats per answer token of each (prompt, answer), as this node would serve it."""
+    check({"pairs": _PAIRS}, {"pairs": pairs})
     rows = [bench.engine.rower.pair(prompt, answer) for prompt, answer in pairs]
     chosen, routes = _routed(bench, rows, wish)
     return chosen.losses(bench.engine, rows, routes)
@@ -122,16 +133,19 @@ def correct(
 
     Raises:
         CorrectionError: empty, enormous, binary, or no domain name.
+        UsageError: longer than the model takes, if that is open.
     """
     correction = Correction(
-        messages=turns(prompt if isinstance(prompt, str) else list(prompt)),
+        messages=turns(prompt),
         right=right,
         domain=domain,
         base=bench.base,
-        created_s=bench.world.clock(),
+        created_s=bench.store.journal.now(bench.world.clock(), domain),
         wrong=wrong,
         subject=subject,
         generation=generation,
     )
+    if bench.is_open:  # else it is left out, and named, when a model first reads it
+        evidence.as_row(bench, correction)
     bench.store.remember(correction)
     return correction

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hivelearn.node.workbench import Workbench
 from hivelearn.store.correction import Correction
+from hivelearn.store.errors import HomeError
 from hivelearn.store.journal import Count, Forgotten
 from hivelearn.store.jsonl import Defaults
 
@@ -58,12 +59,16 @@ class Corrections:
 
         Raises:
             ImportLineError: the first bad line, by number; nothing was stored.
+            HomeError: the disk under the home refuses; nothing was stored.
         """
-        defaults = Defaults(
-            base=self._bench.base, created_s=self._bench.world.clock(), domain=domain
-        )
-        with self._bench.store.writing("import corrections"):
-            return self._bench.store.journal.import_jsonl(Path(path), defaults)
+        journal = self._bench.store.journal
+        try:
+            with self._bench.store.writing("import corrections"):
+                now_s = journal.now(self._bench.world.clock(), domain)
+                defaults = Defaults(base=self._bench.base, created_s=now_s, domain=domain)
+                return journal.import_jsonl(Path(path), defaults)
+        except HomeError as error:
+            raise type(error)(error.path, f"{error.said}; nothing of {path} was stored") from error
 
     def export_jsonl(self, path: str | Path) -> int:
         """Write all corrections to a file that `import_jsonl` reads; return how many."""

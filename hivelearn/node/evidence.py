@@ -3,10 +3,15 @@
 Nothing here was trained on. The general prompts that lower a claimed ceiling and
 the general questions that judge harm are different texts, so that the judge has
 not seen what the ceiling was fitted to.
+
+A correction that this model cannot read, being longer than its context, is left out
+and named: one long text must not stop what is judged and learnt by all others.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.probes import Probes
@@ -20,26 +25,64 @@ if TYPE_CHECKING:
     from hivelearn.store.correction import Correction
 
 
-def rows_of(bench: Workbench, corrections: "Sequence[Correction]") -> "list[Row]":
-    """Return corrections as rows with their right answers."""
-    return [_row(bench, correction) for correction in corrections]
+log: Final = logging.getLogger("hivelearn.evidence")
 
 
-def _row(bench: Workbench, correction: "Correction") -> "Row":
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """The corrections that this model can read, as rows, and why it cannot read the others."""
+
+    corrections: "tuple[Correction, ...]"
+    rows: "tuple[Row, ...]"  # one for each of them, with its right answer
+    left_out: Mapping[str, str]  # id -> why
+
+
+def fitting(bench: Workbench, corrections: "Sequence[Correction]") -> Fitting:
+    """Return corrections as rows; what does not fit the model is left out, and that is noted."""
+    kept, rows, left_out = [], [], {}
+    for correction in corrections:
+        try:
+            rows.append(as_row(bench, correction))
+            kept.append(correction)
+        except UsageError as error:
+            left_out[correction.id] = error.what
+    _note(bench, left_out)
+    return Fitting(tuple(kept), tuple(rows), left_out)
+
+
+def as_row(bench: Workbench, correction: "Correction") -> "Row":
+    """Return a correction as a row with its right answer.
+
+    Raises:
+        UsageError: it does not fit this node's model.
+    """
     messages = [{"role": m.role, "content": m.content} for m in correction.messages]
-    try:
-        return bench.engine.rower.pair(messages, correction.right)
-    except UsageError as error:
-        raise UsageError(
-            f"correction {correction.id[:8]} in {correction.domain!r} does not fit this model: "
-            f"{error.what}",
-            remedy=f"node.corrections.forget({correction.id!r}), or open a model that takes it.",
-        ) from error
+    return bench.engine.rower.pair(messages, correction.right)
+
+
+def left_out(bench: Workbench) -> dict[str, str]:
+    """Return the corrections (id -> why) that have been found not to fit; loads no model."""
+    found: dict[str, str] = bench.store.notes.setting(_setting(bench), {})
+    return found
+
+
+def _note(bench: Workbench, found: Mapping[str, str]) -> None:
+    known = left_out(bench) if found else {}
+    new = {correction: why for correction, why in found.items() if correction not in known}
+    if new:
+        for correction, why in sorted(new.items()):
+            log.warning("correction %s is left out: %s", correction[:8], why)
+        with bench.store.writing("note what does not fit"):
+            bench.store.notes.set(_setting(bench), known | new)
+
+
+def _setting(bench: Workbench) -> str:
+    return f"left out/{bench.base.hex()}"  # what one model cannot read another can
 
 
 def holdout(bench: Workbench, domain: str) -> "list[Row]":
     """Return the held-out corrections of one domain as rows."""
-    return rows_of(bench, bench.store.journal.list(domain, holdout=True))
+    return list(fitting(bench, bench.store.journal.list(domain, holdout=True)).rows)
 
 
 def general(bench: Workbench) -> "list[Row]":

@@ -4,7 +4,8 @@
         → adapter → judge on the own holdout → seal → serve
 
 Read `train` top to bottom. A training that is interrupted, by heat, by Ctrl-C
-or by kill -9, goes on from its last checkpoint at the next call, bit for bit.
+or by kill -9, goes on from its last checkpoint at the next call, bit for bit
+(`resuming.py` says when it must not).
 """
 
 import logging
@@ -15,9 +16,9 @@ from typing import Final
 
 from hivelearn.device.permit import Limits, Permit
 from hivelearn.errors import UsageError
-from hivelearn.gate.gain import Gain, Measure, paired_gain, too_few
+from hivelearn.gate.gain import N_MIN, Gain, Measure, Unmeasured, paired_gain, too_few
 from hivelearn.inference import router
-from hivelearn.node import evidence, feed, panel
+from hivelearn.node import evidence, feed, panel, resuming
 from hivelearn.node.reports import TrainReport
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.adapter import Adapter
@@ -25,10 +26,9 @@ from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import Receipt
 from hivelearn.report.progress import Progress
 from hivelearn.store.correction import check_domain
-from hivelearn.store.errors import MissingBlobError
 from hivelearn.store.generations import Generation, Served
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import CheckpointError, Session
+from hivelearn.training.session import Session
 
 log: Final = logging.getLogger("hivelearn.train")
 
@@ -59,9 +59,8 @@ def train(
     """
     check_domain(domain)
     with bench.store.writing(f"train {domain}"):
-        corrections = bench.store.journal.list(domain, holdout=False)
-        rows = evidence.rows_of(bench, corrections)
-        session = resumed(bench, Session(bench.engine, rows, recipe, domain), domain)
+        training = resuming.begun(bench, domain, recipe)
+        session, rows = training.session, len(training.learns_from)
         began_s = bench.world.monotonic()
         rested = _pull(bench, session, domain, limits, sleep)
         took_s = bench.world.monotonic() - began_s
@@ -73,31 +72,22 @@ def train(
             generation=None,
             steps=session.done,
             of_steps=session.recipe.steps,
-            corrections=len(rows),
+            corrections=rows,
             rested=rested,
             seconds=took_s,
+            newer=training.newer,
+            left_out=training.left_out,
+            anew=training.anew,
         )
         if session.done < session.recipe.steps:
             return None, done
-        patch, own = _sealed(bench, session, domain, len(rows))
+        patch, own = _sealed(bench, session, domain, rows)
         number = _serve(bench, patch, own)
+        resuming.note_learnt(bench, domain, training)
         bench.store.pauses.clear(bench.base, domain)  # last: a crash before it repeats the end
         return patch, replace(
             done, patch=patch.id.hex(), own=own, adopted=number is not None, generation=number
         )
-
-
-def resumed(bench: Workbench, session: Session, domain: str) -> Session:
-    """Return ``session``, gone on to the domain's checkpoint if that is of the same training."""
-    try:
-        checkpoint = bench.store.pauses.load(bench.base, domain)
-        return session if checkpoint is None else session.restore(checkpoint)
-    except CheckpointError as error:
-        # Usually corrections came or went since: what it knew is out of date.
-        log.info("%s: a training starts anew: %s", domain, error.what)
-    except MissingBlobError as error:
-        log.warning("%s: a training starts anew: %s", domain, error.what)
-    return session
 
 
 def _pull(
@@ -149,7 +139,7 @@ def _sealed(
     held = evidence.holdout(bench, domain)
     before: Sequence[float] = ()
     after: Sequence[float] = ()
-    own: Measure = too_few(len(held))
+    own: Measure = Unmeasured("no correction is held out to judge by")
     if held:
         before = panel.current(bench).serve(bench.engine, domain)(held)
         after = bench.engine.losses(held, adapter, "answer")
@@ -179,7 +169,11 @@ def _serve(bench: Workbench, patch: Patch, own: Measure) -> int | None:
 
 
 def commit_specialist(bench: Workbench, patch: Patch, why: str) -> int:
-    """Make ``patch`` its domain's specialist; experts stay. The caller holds the writer lock."""
+    """Make ``patch`` its domain's specialist. The caller holds the writer lock.
+
+    With enough held out to judge by, the domain is the node's own from now on: the
+    foreign experts leave, and the next merge judges them by the own evidence.
+    """
     claimed = patch.body.card
     ceiling = claimed.ceiling if claimed else None
     served = Served(
@@ -190,15 +184,23 @@ def commit_specialist(bench: Workbench, patch: Patch, why: str) -> int:
         ceiling=evidence.granted(bench, patch.adapter, ceiling, patch.domain),
     )
     old = bench.store.generations.current(bench.base, patch.domain)
+    experts = old.experts if old else ()
+    ours = len(evidence.holdout(bench, patch.domain)) >= N_MIN
     new = Generation(
         base=bench.base,
         domain=patch.domain,
         specialist=served,
-        experts=old.experts if old else (),
+        experts=() if ours else experts,
         why=why,
         created_s=bench.world.clock(),
     )
-    return bench.store.generations.commit(new)
+    with bench.store.together():
+        for expert in experts if ours else ():
+            entry = expert.patch and bench.store.shelf.get(expert.patch)
+            if entry and entry.state == "admitted":
+                why = "its domain has become this node's own"
+                bench.store.shelf.move(entry.id, "quarantined", reason=why)
+        return bench.store.generations.commit(new)
 
 
 def sealed(bench: Workbench, adapter: Adapter, domain: str, licence: str = "") -> Patch:

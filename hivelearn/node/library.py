@@ -1,26 +1,37 @@
 """What the swarm may ask of this node's store, and the quarantine at its door.
 
-Called from the swarm's thread. What arrives is unsealed here, by the one door,
+Called from the swarm's threads. What arrives is unsealed here, by the one door,
 and rests on the shelf as *quarantined*: nothing of it is served, merged or even
-measured before `node.merge` judges it.
+measured before `node.merge` judges it. What leaves was published or heard in
+the very topic in which it is offered.
 """
 
 import logging
 import threading
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Final
 
-from hivelearn.errors import PeerError
-from hivelearn.node import feed, people
+from hivelearn.errors import PeerError, UsageError
+from hivelearn.node import ancestry, feed, people
+from hivelearn.node.sandbox import Sandbox
 from hivelearn.node.workbench import Workbench
-from hivelearn.patch import lineage
-from hivelearn.patch.envelope import unseal_notice
-from hivelearn.patch.notice import Notice, read_envelope
-from hivelearn.store.shelf import State
+from hivelearn.patch.envelope import Patch, unseal_notice
+from hivelearn.patch.notice import Notice
+from hivelearn.store.shelf import REFUSED_MAX, State
+from hivelearn.trust.standing import Judgement
 
+TOLD_MAX: Final = 256  # sentences about refusals
+BLAMED_MAX: Final = 1_024  # relays and their faults
 log: Final = logging.getLogger("hivelearn.swarm")
-_OFFERED: Final = ("own", "admitted", "merged", "quarantined", "sandboxed")
+
+
+class NoRoomError(PeerError):
+    """A payload came, and the places for unknown authors were taken meanwhile."""
+
+    fault = "nobody"
+    code = "policy.room"
+    remedy = "Vouch for its author, or raise sandbox_max or sandbox_max_bytes."
 
 
 class Library:
@@ -29,44 +40,83 @@ class Library:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
         self._domains: dict[bytes, str] = {}  # topic -> domain
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._sandbox = Sandbox(bench)
         self.arrived = 0
-        self.refused: list[str] = []  # sentences, for reports
+        self.refused: deque[str] = deque(maxlen=TOLD_MAX)  # sentences, for reports
         self.blamed: Counter[tuple[bytes, str]] = Counter()  # (peer, code): relays' faults
+
+    # -- topics -----------------------------------------------------------
 
     def open(self, topic: bytes, domain: str) -> None:
         """Say which domain a topic is about."""
         with self._lock:
             self._domains[topic] = domain
 
+    def close(self, topic: bytes) -> None:
+        """Take, tell and give nothing in a topic any more."""
+        with self._lock:
+            self._domains.pop(topic, None)
+
+    def publish(self, topic: bytes, patch: Patch) -> None:
+        """Offer a patch in a topic from now on, at every later join, too.
+
+        Raises:
+            UsageError: somebody else's patch that is not here.
+        """
+        bench = self._bench
+        with bench.store.writing("publish"):
+            if bench.store.shelf.get(patch.id) is None:
+                if patch.body.author != bench.identity.author:
+                    raise UsageError(
+                        f"patch {patch.id.hex()[:8]} is another author's, and not on this shelf",
+                        remedy="Publish own patches; what arrives is passed on by itself.",
+                    )
+                feed.shelve(bench, patch)  # loaded from a folder
+            bench.store.offers.add(patch.id, topic)
+
+    def _topics(self, domain: str) -> list[bytes]:
+        with self._lock:
+            return [topic for topic, about in self._domains.items() if about == domain]
+
+    def _heard(self, patch: bytes, domain: str) -> None:
+        """Note that a patch may be passed on in the topic in which it was heard.
+
+        Of two open topics about one domain (one may be closed by a secret) we are
+        not told which it was, and pass it on in neither.
+        """
+        topics = self._topics(domain)
+        if len(topics) == 1 and not self._bench.store.offers.has(patch, topics):
+            with self._bench.store.writing("swarm"):
+                self._bench.store.offers.add(patch, topics[0])
+
+    # -- giving -----------------------------------------------------------
+
     def heads(self, topic: bytes) -> list[bytes]:
-        """Return the ids of all patches that this node can offer in a topic."""
-        domain = self._domains.get(topic)
-        if domain is None:
-            return []
-        shelf = self._bench.store.shelf
-        return [
-            entry.id
-            for entry in shelf.list(domain=domain, base=self._bench.base)
-            if entry.state in _OFFERED
-        ]
+        """Return the ids of all patches that this node offers in a topic."""
+        return self._bench.store.offers.heads(topic) if topic in self._domains else []
 
     def envelope(self, patch: bytes) -> bytes | None:
-        """Return a patch's signed envelope, or None."""
+        """Return the signed envelope of a patch that is offered somewhere now, or None."""
         entry = self._bench.store.shelf.get(patch)
-        return None if entry is None or entry.state not in _OFFERED else entry.envelope
+        return entry.envelope if entry and self._offered(patch) else None
 
     def payload(self, patch: bytes) -> Path | None:
-        """Return the file of a complete payload, or None."""
+        """Return the file of a complete payload that is offered somewhere now, or None."""
         entry = self._bench.store.shelf.get(patch)
-        if entry is None or entry.payload is None or entry.state not in _OFFERED:
+        if entry is None or entry.payload is None or not self._offered(patch):
             return None
         return self._bench.store.blobs.path(entry.payload)
 
+    def _offered(self, patch: bytes) -> bool:
+        return self._bench.store.offers.has(patch, set(self._domains))
+
+    # -- taking -----------------------------------------------------------
+
     def wants(self, notice: Notice) -> bool:
-        """Return whether to fetch what was announced: our base, our topics, not too large, new."""
+        """Return whether to fetch what was announced: our base, our topics, room, new."""
         body, bench = notice.body, self._bench
-        if body.base != bench.base or body.domain not in self._domains.values():
+        if body.base != bench.base or not self._topics(body.domain):
             return False  # policy.base: nobody's fault
         if body.device == bench.identity.device:
             self._own(notice)
@@ -74,8 +124,14 @@ class Library:
         if body.payload_bytes > bench.config.patch_max_bytes:
             return False
         if not bench.store.shelf.wants(notice.id):
+            self._heard(notice.id, body.domain)
             return False
-        return people.trusted(bench, body.author) or self._room_for_strangers()
+        trusted = people.trusted(bench)
+        with self._lock:
+            if not self._sandbox.lets_in(notice, trusted):
+                return False
+            self._sandbox.expect(notice, trusted)
+        return True
 
     def _own(self, notice: Notice) -> None:
         """An own record that is not here: this home is an old copy; never reuse its numbers."""
@@ -86,82 +142,61 @@ class Library:
             feed.renewed(self._bench)
             log.warning("this home is older than its own feed; a new feed epoch has begun")
 
-    def _room_for_strangers(self) -> bool:
-        shelf = self._bench.store.shelf
-        waiting = shelf.list(state="quarantined") + shelf.list(state="sandboxed")
-        strangers = sum(not people.trusted(self._bench, entry.author) for entry in waiting)
-        return strangers < self._bench.config.sandbox_max
-
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
         return self._bench.store.blobs.partial(notice.body.payload_root.hex())
 
     def accept(self, notice: Notice, payload: Path) -> None:
         """Unseal a complete payload and put it into quarantine; refuse it with its reason."""
-        bench = self._bench
-        name = notice.body.payload_root.hex()
         try:
-            patch = unseal_notice(notice, payload.read_bytes())
+            unseal_notice(notice, payload.read_bytes())
+            state: State = "quarantined" if ancestry.complete(self._bench, notice) else "parked"
+            self._take(notice, payload, state)
         except PeerError as error:
             payload.unlink(missing_ok=True)
-            self.refused.append(f"{notice.id.hex()[:8]}: {error.what}")
-            log.warning("refused %s: %s", notice.id.hex()[:8], error.what)
+            self._tell(notice, error.what)
             if error.fault == "author":
-                entry = feed.entry_of(notice, "refused", None, bench.world.clock())
-                with bench.store.writing("swarm"):
-                    bench.store.shelf.add(entry)  # so that it is not fetched again
-                    people.after_merge(bench, {notice.id: (notice.body.author, "failure")})
+                self._refuse(notice)
             raise
-        with bench.store.writing("swarm"):
-            bench.store.blobs.adopt(payload, name)
-            state: State = "quarantined" if self._has_parents(notice) else "parked"
-            entry = feed.entry_of(patch, state, name, bench.world.clock())
-            if bench.store.shelf.add(entry) == "equivocation":
-                people.after_round(bench, {notice.body.author: ["harm"]})
-                self.refused.append(f"{notice.id.hex()[:8]}: its device signed one number twice")
+        finally:
+            with self._lock:
+                self._sandbox.arrived(notice)
+
+    def _take(self, notice: Notice, payload: Path, state: State) -> None:
+        bench, name = self._bench, notice.body.payload_root.hex()
+        store = bench.store
+        with self._lock, store.writing("swarm"), store.together():
+            if not self._sandbox.lets_in(notice, people.trusted(bench)):
+                raise NoRoomError("no room left for patches of unknown authors")
+            store.blobs.adopt(payload, name)
+            arrival = store.shelf.add(feed.entry_of(notice, state, name, bench.world.clock()))
+            if arrival == "equivocation":
+                self._fault(notice, "harm")
+                if not store.shelf.needs_blob(name):
+                    store.blobs.delete(name)
+                self._tell(notice, "its device signed one number twice")
                 return
-            self._unpark(notice.body.domain)
+            self._heard(notice.id, notice.body.domain)
+            ancestry.unpark(bench, notice.body.domain)
         self.arrived += 1
 
-    def _has_parents(self, notice: Notice) -> bool:
-        """Whether all ancestors that a record names are here; early is nobody's fault.
+    def _refuse(self, notice: Notice) -> None:
+        """Remember what its author signed and nobody can use, so that it is not fetched again."""
+        bench = self._bench
+        entry = feed.entry_of(notice, "refused", None, bench.world.clock())
+        with bench.store.writing("swarm"), bench.store.together():
+            if bench.store.shelf.add(entry) != "known":  # a second copy was on its way
+                self._fault(notice, "failure")
 
-        Raises:
-            PeerError: its lineage is deeper than any honest one; its author's fault.
-        """
-        if not notice.body.parents:
-            return True
-        try:
-            lineage.depth(notice.id, notice.body.parents, self._depths(notice.body.domain))
-        except lineage.UnknownParentError as error:
-            log.info("%s", error)
-            return False
-        return True
+    def _fault(self, notice: Notice, judgement: Judgement) -> None:
+        people.at_the_door(self._bench, notice.body.author, notice.body.domain, judgement)
+        self._bench.store.shelf.forget_refused(REFUSED_MAX, people.trusted(self._bench))
 
-    def _depths(self, domain: str) -> dict[bytes, int]:
-        """Return the depth of every record of a domain whose ancestors are all here."""
-        waiting = {
-            entry.id: self._notice(entry.envelope).body.parents
-            for entry in self._bench.store.shelf.list(domain=domain)
-        }
-        depths: dict[bytes, int] = {}
-        while ready := [i for i, parents in waiting.items() if depths.keys() >= set(parents)]:
-            for patch in ready:
-                depths[patch] = lineage.depth(patch, waiting.pop(patch), depths)
-        return depths
-
-    @staticmethod
-    def _notice(envelope: bytes) -> Notice:
-        notice = read_envelope(envelope, now_s=0.0)  # on the shelf: verified when it came
-        assert notice is not None
-        return notice
-
-    def _unpark(self, domain: str) -> None:
-        """Let children out of the park whose parents have come."""
-        for entry in self._bench.store.shelf.list(state="parked", domain=domain):
-            if entry.payload is not None and self._has_parents(self._notice(entry.envelope)):
-                self._bench.store.shelf.move(entry.id, "quarantined", reason="its parents are here")
+    def _tell(self, notice: Notice, what: str) -> None:
+        self.refused.append(f"{notice.id.hex()[:8]}: {what}")
+        log.warning("refused %s: %s", notice.id.hex()[:8], what)
 
     def blame(self, peer: bytes, code: str) -> None:
         """Remember that a relay delivered bytes that do not verify. Reputation is untouched."""
-        self.blamed[peer, code] += 1
+        if (peer, code) in self.blamed or len(self.blamed) < BLAMED_MAX:
+            self.blamed[peer, code] += 1

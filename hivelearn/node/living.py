@@ -8,19 +8,21 @@ training goes on from there next time.
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from hivelearn.device.governor import RECHECK_S
 from hivelearn.device.permit import Permit
-from hivelearn.errors import HivelearnError
-from hivelearn.node import believing, learning
+from hivelearn.errors import HivelearnError, UsageError
+from hivelearn.node import believing, learning, resuming
 from hivelearn.node.joining import Hub, Joining, Swarm
 from hivelearn.node.reports import MergeReport, TrainReport
 
 if TYPE_CHECKING:
     from hivelearn.node.node import Node
 
+ERRORS_MAX: Final = 100
 SLICE_S: Final = 2.0  # longer than a swarm needs to be quiet, shorter than patience
 log: Final = logging.getLogger("hivelearn.live")
 
@@ -34,19 +36,24 @@ class Rhythm:
     round_s: float = 60.0  # between two rounds
     sync_s: float = 20.0  # of one round at most
 
+    def __post_init__(self) -> None:
+        """Refuse hours that are no text; what the text says is for ``Limits`` to judge."""
+        if not isinstance(self.hours, str | None):
+            raise UsageError(f"hours = {self.hours!r}", remedy='Write them as "22:00-06:00".')
+
 
 class Night:
     """The background life of a node; ``stop()`` or the end of its ``with`` block ends it."""
 
-    def __init__(self, node: "Node", hub: Hub, rhythm: Rhythm, joining: dict[str, Any]) -> None:
+    def __init__(self, node: "Node", hub: Hub, rhythm: Rhythm, joining: Mapping[str, Any]) -> None:
         self._bench, self._hub, self._rhythm = node._bench, hub, rhythm  # noqa: SLF001 - its own half
         self._limits = replace(self._bench.config.comfort, hours=rhythm.hours)
-        self._joining = Joining(**joining)
+        self._joining = Joining.of(joining)
         self._stop = threading.Event()
         self._swarms: list[Swarm] = []
         self.trained: list[TrainReport] = []
         self.merged: list[MergeReport] = []
-        self.errors: list[str] = []
+        self.errors: list[str] = []  # the newest ``ERRORS_MAX``
         self.permit: Permit | None = None  # the last decision, with its sentence
         self._meet()  # here, so that a fabric that cannot be had is the caller's error
         self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
@@ -54,7 +61,7 @@ class Night:
 
     def __repr__(self) -> str:
         """Tell whether it lives and what the device says."""
-        state = "stopped" if self._stop.is_set() else "alive"
+        state = "alive" if self._thread.is_alive() else "stopped"
         return f"Night({state}; {self.permit.why if self.permit else 'not measured yet'})"
 
     def stop(self, wait_s: float = 60.0) -> None:
@@ -89,17 +96,21 @@ class Night:
     def _live(self) -> None:
         governor = self._bench.governor(self._limits, self._heard, sleep=self._stop.wait)
         while not self._stop.is_set():
-            if governor.permit().work:
-                try:
+            try:
+                if governor.permit().work:
                     self._round()
-                except HivelearnError as error:
-                    self.errors.append(error.what)
-                    log.warning("%s", error)
-                except Exception as error:
-                    self.errors.append(repr(error))
-                    log.exception("a bug of ours ended the night")
-                    raise
+            except HivelearnError as error:
+                log.warning("%s", error)
+                self._note(error.what)
+            except Exception as error:
+                # Whatever one round met, tomorrow's corrections are not to wait for a restart.
+                log.exception("a bug of ours ended a round")
+                self._note(repr(error))
             self._stop.wait(self._rhythm.round_s if governor.last.work else RECHECK_S)
+
+    def _note(self, what: str) -> None:
+        self.errors.append(what)
+        del self.errors[:-ERRORS_MAX]
 
     def _heard(self, permit: Permit) -> None:
         self.permit = permit
@@ -114,8 +125,8 @@ class Night:
             if self._bench.store.shelf.list(
                 state="quarantined", domain=domain, base=self._bench.base
             ):
-                self.merged.append(believing.merge(self._bench, domain))
-            if self._has_news(domain):
+                self.merged.append(believing.merge(self._bench, domain, again=False))
+            if resuming.has_news(self._bench, domain):
                 self._train(domain)
 
     def _sync(self) -> None:
@@ -127,24 +138,13 @@ class Night:
                 return
             left_s -= slice_s
 
-    def _has_news(self, domain: str) -> bool:
-        """Whether somebody corrected something since the domain was last trained."""
-        corrections = self._bench.store.journal.list(domain, holdout=False)
-        if not corrections:
-            return False
-        last = self._bench.store.notes.setting(f"trained/{domain}", 0.0)
-        return corrections[-1].created_s > float(last)
-
     def _train(self, domain: str) -> None:
-        began_s = self._bench.world.clock()
         patch, report = learning.train(
             self._bench, domain, self._bench.config.recipe, self._limits, sleep=self._stop.wait
         )
         self.trained.append(report)
         if patch is None:
             return
-        with self._bench.store.writing(f"note {domain}"):
-            self._bench.store.notes.set(f"trained/{domain}", began_s)
         for swarm in self._swarms:
             if report.adopted and domain in swarm.domains:
                 swarm.publish(patch)

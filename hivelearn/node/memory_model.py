@@ -19,7 +19,7 @@ def kept_in_home(model: Any, tokenizer: Any, config: NodeConfig) -> Path:
     """
     if not hasattr(model, "save_pretrained") or hasattr(model, "peft_config"):
         raise UsageError(
-            f"a {type(model).__name__} cannot be the base of a node",
+            f"an object of type {type(model).__name__} cannot be the base of a node",
             remedy="Give a folder, a hub id, or an open transformers causal LM without an adapter.",
         )
     if tokenizer is None:

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from hivelearn.errors import UsageError
 from hivelearn.identity import parse_name, short_name
 from hivelearn.inference.answer import Answer
 from hivelearn.inference.engine import Sampling
-from hivelearn.node import adopting, believing, conversation, learning, people
+from hivelearn.node import adopting, arguments, believing, conversation, learning, people
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.conversation import Wish
 from hivelearn.node.corrections import Corrections
@@ -59,8 +58,6 @@ class Node:
         world: World | None = None,
         **settings: Any,
     ) -> None:
-        if "home" in settings and settings["home"] is not None:
-            settings["home"] = Path(settings["home"])
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
             model = kept_in_home(model, tokenizer, self.config)
@@ -149,6 +146,7 @@ class Node:
         experts: Sequence[str] | None = None,
     ) -> list[Answer]:
         """Answer many prompts in batches; see :meth:`ask`."""
+        arguments.check(prompts=prompts)
         wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
         return conversation.ask(self._bench, list(prompts), wish)
 
@@ -169,6 +167,7 @@ class Node:
         self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
     ) -> list[float]:
         """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
+        arguments.check(pairs=pairs)
         return conversation.score(self._bench, list(pairs), self._wish(domain, 1, 0.0, 0, None))
 
     def _wish(
@@ -179,6 +178,7 @@ class Node:
         seed: int,
         experts: Sequence[str] | None,
     ) -> Wish:
+        arguments.check(experts=experts)
         count = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         sampling = Sampling(count, temperature, seed=seed)
         named = (experts,) if isinstance(experts, str) else tuple(experts or ())
@@ -199,7 +199,7 @@ class Node:
         )
 
     def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
-        """Train on the domain's corrections, judge, serve if better, and seal.
+        """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
         Obeys heat and battery; pauses; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
@@ -207,9 +207,9 @@ class Node:
         Returns:
             The sealed patch, or None if it was told to stop before its end.
         """
-        patch, self._last = learning.train(
-            self._bench, domain, recipe or self.config.recipe, self.config.safety
-        )
+        arguments.check(recipe=recipe)
+        how = recipe or self.config.recipe
+        patch, self._last = learning.train(self._bench, domain, how, self.config.safety)
         return patch
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
@@ -217,53 +217,51 @@ class Node:
 
         ``node.adopt(patch)`` serves it here, ``swarm.publish(patch)`` offers it.
         """
+        arguments.check(adapter=adapter, licence=licence)
         return learning.sealed(self._bench, adapter, domain, licence)
 
     def join(
         self,
         *domains: str,
-        fabric: str = "lan",
+        fabric: str | None = None,
         secret: str | None = None,
         peers: Sequence[str] = (),
         listen: str | None = None,
-        discover: bool = True,
+        discover: bool | None = None,
     ) -> Swarm:
         """Meet others who work on ``domains`` with the same base model.
 
         Args:
             domains: all that one wants to hear of, own ones and others'.
-            fabric: "lan", or "memory" inside one process.
+            fabric: "lan" (the default), or "memory" inside one process.
             secret: closes the topics to those who do not know it.
-            peers: addresses, ``host:port`` or ``hl1…@host:port``.
+            peers: addresses, ``host:port`` or ``hl1…@host:port``; a second join adds its own.
             listen: ``host:port`` to listen on; any free port by default.
-            discover: find peers by zeroconf.
+            discover: find peers by zeroconf; yes by default.
 
         Returns:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
-        listening = listen or "0.0.0.0:0"
-        how = Joining(fabric, secret, tuple(peers), listening, discover)
-        return self._hub.join(domains, how)
+        how = {"fabric": fabric, "secret": secret, "listen": listen, "discover": discover}
+        return self._hub.join(domains, Joining.of(how | {"peers": peers}))
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
+        arguments.check(note=note)
         people.vouch(self._bench, parse_name(key), note)
 
     def merge(
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
     ) -> MergeReport:
-        """Judge what rests in quarantine; merge it or admit it; adopt only what measures better."""
+        """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
+        arguments.check(merge_recipe=recipe)
         return believing.merge(self._bench, domain, recipe, adopt=adopt)
 
     def adopt(self, what: "MergeReport | Patch") -> MergeReport:
-        """Serve a candidate that `merge(adopt=False)` left, or an own sealed patch."""
+        """Serve a candidate of merge(adopt=False), or an own patch unless it measures no better."""
+        arguments.check(what=what)
         if isinstance(what, MergeReport):
             return adopting.adopt_report(self._bench, what)
-        if not hasattr(what, "adapter"):
-            raise UsageError(
-                f"a {type(what).__name__} cannot be adopted",
-                remedy="Give the report of node.merge(..., adopt=False), or a patch of node.seal.",
-            )
         return adopting.adopt_patch(self._bench, what)
 
     def rollback(self, domain: str) -> "Generation":

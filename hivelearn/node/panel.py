@@ -63,7 +63,8 @@ class Panel:
             return [_named(each, asked) for each in losses]
         candidates = [e.about for e in self.experts]
         if domain is not None:
-            inside = [e for e in self.experts if e.about.domain == domain]
+            ids = {each.id for each in router.asked(domain, candidates)}
+            inside = [e for e in self.experts if e.about.id in ids]
             losses = self._losses(engine, rows, inside if len(inside) > 1 else [])
             return [router.by_domain(domain, each, candidates) for each in losses]
         carded = [e for e in self.experts if e.about.ceiling is not None and e.about.trusted]
@@ -134,17 +135,23 @@ def of(bench: Workbench, generations: Iterable[Generation]) -> Panel:
     """Return the panel that ``generations`` describe, own specialists first.
 
     An expert that the shelf has refused since is left out: a rollback may bring
-    back a generation from before the refusal. A specialist is always our own.
+    back a generation from before the refusal. So is an adapter that this disk has
+    lost: it must not silence the others. A specialist is always our own.
     """
     refused = {entry.id for entry in bench.store.shelf.list(state="refused", base=bench.base)}
     own, others = [], []
     for generation in generations:
         if generation.specialist is not None:
             own.append((generation.domain, generation.specialist))
-        experts = [served for served in generation.experts if served.patch not in refused]
-        others += [(generation.domain, served) for served in experts]
-    order = own + others
-    return Panel(tuple(_expert(bench, domain, served) for domain, served in order), bench.surprise)
+        heard = [served for served in generation.experts if served.patch not in refused]
+        others += [(generation.domain, served) for served in heard]
+    order = [(*each, True) for each in own] + [(*each, False) for each in others]
+    experts = [
+        Expert(_candidate(domain, served, own=mine), adapter)
+        for domain, served, mine in order
+        if (adapter := bench.usable(served)) is not None
+    ]
+    return Panel(tuple(experts), bench.surprise)
 
 
 def replaced(generations: Iterable[Generation], new: Generation) -> list[Generation]:
@@ -153,9 +160,8 @@ def replaced(generations: Iterable[Generation], new: Generation) -> list[Generat
     return [kept[domain] for domain in sorted(kept)]
 
 
-def _expert(bench: Workbench, domain: str, served: Served) -> Expert:
-    about = Candidate(expert_id(served), domain, served.ceiling)
-    return Expert(about, bench.adapter(served))
+def _candidate(domain: str, served: Served, *, own: bool) -> Candidate:
+    return Candidate(expert_id(served), domain, served.ceiling, own=own)
 
 
 def with_named(bench: Workbench, panel: Panel, wanted: Sequence[str]) -> tuple[Panel, list[str]]:

@@ -11,13 +11,15 @@ from hivelearn.trust.beta import Beta
 from hivelearn.trust.standing import Judgement, Standing, Vouch, judge
 from hivelearn.trust.weights import Weights, authors_weights, known
 
-_SETTING: Final = "standings"
+STRANGERS_MAX: Final = 256  # authors on record for whom nobody speaks, not even their work
+_STANDINGS: Final = "standings"
 _HEARD: Final = "heard"  # patch id, hex -> its judgement that counted
+_FAULTS: Final = "faults at the door"  # [author, domain], oldest first
 
 
 def standings(bench: Workbench) -> dict[bytes, Standing]:
     """Return own experience with every author on record."""
-    kept = bench.store.notes.setting(_SETTING, {})
+    kept = bench.store.notes.setting(_STANDINGS, {})
     return {
         bytes.fromhex(key): Standing(
             bytes.fromhex(key), Beta(**row["evidence"]), row["successes"], row["harms"]
@@ -47,10 +49,19 @@ def vouch(bench: Workbench, author: bytes, note: str) -> None:
         bench.store.notes.vouch(author, note, bench.world.clock())
 
 
-def trusted(bench: Workbench, author: bytes) -> bool:
-    """Return whether an author's patches may serve: vouched for, or proven here."""
-    roots = {bench.identity.author}
-    return known([author], standings(bench), vouches(bench), roots=roots)[author] != "unknown"
+def trusted(bench: Workbench) -> frozenset[bytes]:
+    """Return the authors whose patches may serve: vouched for, or proven here.
+
+    Ask once for many: it reads and ranks everybody on record.
+    """
+    return _trusted(bench, standings(bench))
+
+
+def _trusted(bench: Workbench, found: Mapping[bytes, Standing]) -> frozenset[bytes]:
+    said, me = vouches(bench), bench.identity.author
+    heard_of = {me, *found, *(each.author for each in said)}  # nobody else can be known
+    kinds = known(heard_of, found, said, roots={me})
+    return frozenset(author for author, kind in kinds.items() if kind != "unknown")
 
 
 def weights(bench: Workbench, gains: Mapping[bytes, float]) -> Weights:
@@ -69,7 +80,7 @@ def judgement(gain: Measure) -> Judgement | None:
 def after_merge(bench: Workbench, said: Mapping[bytes, tuple[bytes, Judgement]]) -> None:
     """Let what a merge says of patches pass over their authors, once a patch.
 
-    What rests in the sandbox is measured again at every merge; one good patch must
+    What rests in the sandbox is measured again and again; one good patch must
     not prove its author five times over. Only a harm is heard after another verdict.
 
     Args:
@@ -83,24 +94,76 @@ def after_merge(bench: Workbench, said: Mapping[bytes, tuple[bytes, Judgement]])
             heard[patch.hex()] = judgement
             judged.setdefault(author, []).append(judgement)
     if judged:
-        bench.store.notes.set(_HEARD, heard)
-        after_round(bench, judged)
+        here = {patch.hex() for patch in bench.store.shelf.ids()}  # what is gone is not judged
+        bench.store.notes.set(_HEARD, {p: said for p, said in heard.items() if p in here})
+        _after_round(bench, judged)
 
 
-def after_round(bench: Workbench, judged: Mapping[bytes, Sequence[Judgement]]) -> None:
-    """Let a round of judgements pass over all authors. The caller holds the writer lock."""
+def _after_round(bench: Workbench, judged: Mapping[bytes, Sequence[Judgement]]) -> None:
     before = standings(bench)
-    authors = sorted(before.keys() | judged.keys())
-    after = {
-        author: before.get(author, Standing(author)).after_round(judged.get(author, ()))
-        for author in authors
-    }
+    # A round with strangers alone ages nobody else: they can bring about as many as they like.
+    ages = bool(judged.keys() & _trusted(bench, before))
+    _keep(
+        bench,
+        {
+            author: before.get(author, Standing(author)).after_round(judged.get(author, ()))
+            if ages or author in judged
+            else before[author]
+            for author in before.keys() | judged.keys()
+        },
+    )
+
+
+def at_the_door(bench: Workbench, author: bytes, domain: str, judgement: Judgement) -> None:
+    """Count what an author signed and nobody can use. No round has passed: it ages nobody.
+
+    The domain's next merge knows of it, too (:func:`at_fault`). The caller holds the writer lock.
+    """
+    found = standings(bench)
+    _keep(bench, found | {author: found.get(author, Standing(author)).counted([judgement])})
+    row = [author.hex(), domain]
+    rows = [*(each for each in bench.store.notes.setting(_FAULTS, []) if each != row), row]
+    trust = trusted(bench)
+    strangers = [each for each in rows if bytes.fromhex(each[0]) not in trust]
+    gone = strangers[:-STRANGERS_MAX]
+    bench.store.notes.set(_FAULTS, [each for each in rows if each not in gone])
+
+
+def at_fault(bench: Workbench, domain: str) -> frozenset[bytes]:
+    """Return whose records for ``domain`` were refused at the door since its last merge."""
+    rows = bench.store.notes.setting(_FAULTS, [])
+    return frozenset(bytes.fromhex(author) for author, about in rows if about == domain)
+
+
+def forgive(bench: Workbench, domain: str) -> None:
+    """Let the faults at the door rest: a merge has heard them. The caller holds the writer lock."""
+    rows = bench.store.notes.setting(_FAULTS, [])
+    if kept := [each for each in rows if each[1] != domain]:
+        bench.store.notes.set(_FAULTS, kept)
+    elif rows:
+        bench.store.notes.unset(_FAULTS)
+
+
+def _keep(bench: Workbench, found: Mapping[bytes, Standing]) -> None:
+    """Write the standings of all whom the owner or their work speaks for, and of some others.
+
+    Of the others those go first whose record says least: a stranger with nothing
+    but failures loses no more than a new key would cost, one with successes does.
+    """
+    spared = _trusted(bench, found) | {vouch.author for vouch in vouches(bench)}
+    strangers = sorted(
+        (standing for author, standing in found.items() if author not in spared),
+        key=lambda s: (s.successes, s.harms, s.evidence.good + s.evidence.bad, s.author),
+        reverse=True,
+    )
+    gone = {standing.author for standing in strangers[STRANGERS_MAX:]}
     plain = {
         author.hex(): {
             "evidence": asdict(standing.evidence),
             "successes": standing.successes,
             "harms": standing.harms,
         }
-        for author, standing in after.items()
+        for author, standing in sorted(found.items())
+        if author not in gone
     }
-    bench.store.notes.set(_SETTING, plain)
+    bench.store.notes.set(_STANDINGS, plain)

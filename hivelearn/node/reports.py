@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from hivelearn.gate.gain import Gain, Measure
+from hivelearn.gate.gain import Gain, Measure, Unmeasured
 from hivelearn.patch.verdict import Verdict
 
 Outcome = Literal["adopted", "admitted", "candidate", "no lift", "nothing to judge"]
@@ -28,7 +28,7 @@ class Judged:
         return f"{self.patch[:8]} of {self.author}: {self.state}{weight} ({self.verdict.why})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MergeReport:
     """What `node.merge` found out about one domain, and what it did."""
 
@@ -44,19 +44,26 @@ class MergeReport:
 
     def __str__(self) -> str:
         """Return the line that a person reads first, then one line a patch."""
+        return "\n".join([f"{self.domain}: {self._head()}", *(f"  {j}" for j in self.patches)])
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
+
+    def _head(self) -> str:
+        if self.outcome == "nothing to judge":
+            return f"nothing to judge: {self.why}; nothing changed"
+        if self.outcome == "adopted" and isinstance(self.own, Unmeasured):
+            return f"adopted generation {self.generation}, unmeasured: {self.own}"
         did = {
             "adopted": f"adopted generation {self.generation}.",
             "admitted": f"admitted as expert, generation {self.generation}.",
             "candidate": "candidate waits for node.adopt(report).",
             "no lift": "no lift.",
-            "nothing to judge": "nothing to judge.",
         }[self.outcome]
         gains = [f"own {self.own}", *(f"{name}: {gain}" for name, gain in self.others.items())]
         unchanged = (
             "; nothing changed" if self.generation is None and self.outcome != "candidate" else ""
         )
-        head = f"{self.domain}: {did} {'; '.join(gains)}{unchanged}"
-        return "\n".join([head, *(f"  {judged}" for judged in self.patches)])
+        return f"{did} {'; '.join(gains)}{unchanged}"
 
     def __bool__(self) -> bool:
         """True if anything serves differently now."""
@@ -84,7 +91,7 @@ class MergeReport:
         return gains(rows, title=f"{self.domain}: {self.outcome}", ax=ax)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TrainReport:
     """What `node.train` cost and measured; `node.train` returns the patch itself."""
 
@@ -98,13 +105,38 @@ class TrainReport:
     corrections: int
     rested: int  # how often heat, battery or the hours made it wait
     seconds: float
+    newer: int = 0  # corrections that came since it began, and wait for the next training
+    left_out: int = 0  # corrections that do not fit the model
+    anew: str = ""  # why an interrupted training was given up; empty if none was
 
     def __str__(self) -> str:
         """Return one line."""
+        return "; ".join([f"{self.domain}: {self._done()}", *self._remarks()])
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
+
+    def _done(self) -> str:
         if self.patch is None:
-            return f"{self.domain}: stopped after {self.steps} of {self.of_steps} steps; resumable"
-        did = f"generation {self.generation}" if self.adopted else "no lift, nothing changed"
-        return f"{self.domain}: {did}. own {self.own}; {self.seconds:.0f} s"
+            return f"stopped after {self.steps} of {self.of_steps} steps; resumable"
+        if not self.adopted:
+            return f"no lift, nothing changed. own {self.own}; {self.seconds:.0f} s"
+        if isinstance(self.own, Unmeasured):
+            return (
+                f"generation {self.generation} serves, unmeasured: {self.own}; {self.seconds:.0f} s"
+            )
+        return f"generation {self.generation}. own {self.own}; {self.seconds:.0f} s"
+
+    def _remarks(self) -> list[str]:
+        said = []
+        if self.anew:
+            said.append(f"begun anew: {self.anew}")
+        if self.newer:
+            waits = "correction waits" if self.newer == 1 else "corrections wait"
+            said.append(f"{self.newer} newer {waits} for the next training")
+        if self.left_out:
+            fits = "correction does" if self.left_out == 1 else "corrections do"
+            said.append(f"{self.left_out} {fits} not fit the model")
+        return said
 
     def to_json(self) -> str:
         """Return one JSON object."""

@@ -5,18 +5,19 @@ moves on the shelf, the generation, what it says of authors. A crash in the
 middle of a long judgement leaves everything where it was.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hivelearn.gate.gain import N_MIN, Measure, Unmeasured
 from hivelearn.gate.probes import Probes
 from hivelearn.gate.rules import Evidence
 from hivelearn.identity import short_name
-from hivelearn.node import adopting, people
+from hivelearn.node import adopting, people, turns
 from hivelearn.node.reports import Judged, MergeReport, Outcome
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation
-from hivelearn.store.shelf import State
+from hivelearn.store.shelf import REFUSED_MAX, Entry, State
 from hivelearn.trust.standing import Judgement
 
 
@@ -28,8 +29,11 @@ class Round:
     domain: str
     now: tuple[Generation, ...]  # what serves, all domains
     probes: Probes
+    trusted: frozenset[bytes] = frozenset()  # authors, ranked once for the whole round
+    at_fault: set[bytes] = field(default_factory=set)  # authors, at the door or in this round
     gains: dict[bytes, Measure] = field(default_factory=dict)  # patch -> alone, against the base
     judged: list[Judged] = field(default_factory=list)
+    _measured: set[bytes] = field(default_factory=set)  # strangers' patches that had their turn
     _moves: list[tuple[bytes, State, Verdict]] = field(default_factory=list)
     _said: dict[bytes, tuple[bytes, Judgement]] = field(default_factory=dict)
 
@@ -46,6 +50,23 @@ class Round:
         """Whether the domain has a specialist and enough own evidence to judge a merge."""
         return self.incumbent.specialist is not None and len(self.probes.own) >= N_MIN
 
+    @cached_property
+    def state(self) -> str:
+        """What the verdicts of this round depend on; see ``turns.state``."""
+        return turns.state(self.bench, self.now)
+
+    def gain(self, patch: bytes) -> Measure:
+        """Return what a patch alone gains on the own holdout, as far as that was measured."""
+        return self.gains.get(patch, Unmeasured())
+
+    def postpone(self, entry: Entry) -> None:
+        """Leave a patch in the sandbox unread: its turn comes in a later round."""
+        self._moves.append((entry.id, "sandboxed", turns.WAITS))
+        name = short_name(entry.author)
+        self.judged.append(
+            Judged(entry.id.hex(), name, turns.WAITS, "sandboxed", Unmeasured(), None)
+        )
+
     def settle(
         self,
         patch: bytes,
@@ -55,11 +76,14 @@ class Round:
         weight: float | None = None,
     ) -> None:
         """Decide where a patch goes and what that says of its author."""
-        gain = self.gains.get(patch, Unmeasured())
+        gain = self.gain(patch)
+        if author not in self.trusted:
+            self._measured.add(patch)
         self._moves.append((patch, state, verdict))
         self.judged.append(Judged(patch.hex(), short_name(author), verdict, state, gain, weight))
         said = people.judgement(gain)
         if verdict.fault == "author":
+            self.at_fault.add(author)
             said = "harm" if "harm" in (said, verdict.code.removeprefix("fit.")) else "failure"
         if said is not None:
             self._said[patch] = (author, said)
@@ -92,10 +116,14 @@ class Round:
                     said = verdict.to_json()
                     bench.store.shelf.move(patch, state, verdict=said, reason=verdict.why)
             if new is not None and adopt:
-                number = bench.store.generations.commit(new)
+                took_in = adopting.took_in(accepted)
+                number = bench.store.generations.commit(replace(new, report=took_in))
             elif new is not None:
                 candidate = adopting.leave(bench, new, accepted)
             people.after_merge(bench, self._said)
+            people.forgive(bench, self.domain)
+            turns.taken(bench, self.domain, self.state, self._measured)
+        self._sweep()
         return MergeReport(
             domain=self.domain,
             outcome=outcome if candidate is None else "candidate",
@@ -107,6 +135,16 @@ class Round:
             candidate=candidate,
             why=why,
         )
+
+    def _sweep(self) -> None:
+        """Delete the payloads of what was refused; nothing waits for the next start to do it."""
+        store = self.bench.store
+        with store.together():  # a payload that comes in now waits until this is done
+            store.shelf.forget_refused(REFUSED_MAX, self.trusted)
+            for patch, state, _ in self._moves:
+                entry = store.shelf.get(patch) if state == "refused" else None
+                if entry and entry.payload and not store.shelf.needs_blob(entry.payload):
+                    store.blobs.delete(entry.payload)
 
 
 def _others(found: Evidence | None) -> dict[str, Measure]:

@@ -2,13 +2,23 @@
 
 import html
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
-from hivelearn.identity import full_name, short_name
+from hivelearn.errors import DeviceError
+from hivelearn.identity import IdentityError, full_name, short_name
 from hivelearn.inference.source import NANO
+from hivelearn.node import evidence, stored
+from hivelearn.node.panel import expert_id
 from hivelearn.node.workbench import Workbench
 from hivelearn.report.table import Table
+from hivelearn.store.errors import LostAdapterError
+from hivelearn.store.generations import Generation, Served
+
+SHOWN_DIGITS: Final = 12  # of an id: enough to tell the patches of one shelf apart
+SHOWN_EXPERTS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +29,28 @@ class DomainStatus:
     training: int
     holdout: int
     generation: int | None
-    serves: str  # base, specialist, experts: in words
+    serves: str  # base, specialist, experts, and what is lost of them: in words
     waiting: int  # patches in quarantine
     paused: bool  # a training waits to go on
+    left_out: int = 0  # corrections that do not fit the model, as far as that was found
 
 
 @dataclass(frozen=True, slots=True)
+class Expert:
+    """An adapter that can be asked by name: ``ask(..., experts=[id])``, `ask --experts ID`."""
+
+    id: str  # whole; its first eight digits or more will do
+    domain: str
+    role: str  # own specialist, expert, sandboxed: in words
+    author: str  # short name
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Status:
     """Everything worth knowing about a node at a glance."""
 
     name: str
-    key: str
+    key: str  # empty where the home has no keys that can be used
     home: Path
     model: str
     base: str  # fingerprint, hex
@@ -37,6 +58,8 @@ class Status:
     shelf: dict[str, int]  # patches by state
     vouched: int
     writer: str | None  # which process writes to the home and what, or None
+    problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
+    experts: tuple[Expert, ...] = ()  # what serves, then the sandbox
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -61,8 +84,20 @@ class Status:
         ]
         if self.writer:
             lines.append(f"busy   {self.writer}")
+        lines += [f"lost   {problem}" for problem in self.problems]
         lines.append(str(Table.of(rows)) if rows else "no corrections yet: ask, then correct")
+        lines += [
+            f"{d.domain}: left out, because they do not fit this model: {d.left_out}"
+            for d in self.domains
+            if d.left_out
+        ]
+        if shown := [asdict(e) | {"id": e.id[:SHOWN_DIGITS]} for e in self.experts[:SHOWN_EXPERTS]]:
+            lines += ["", str(Table.of(shown))]
+            if more := len(self.experts) - len(shown):
+                lines.append(f"and {more} more; `hivelearn status --json` has all")
         return "\n".join(lines)
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
 
     def to_json(self) -> str:
         """Return one JSON object."""
@@ -73,13 +108,20 @@ class Status:
 
 
 def read_status(bench: Workbench) -> Status:
-    """Return the status of the node on ``bench``."""
+    """Return the status of the node on ``bench``.
+
+    Whatever can be read is told: a home may be full, read-only or damaged. Every
+    payload that serves is read and verified, a second for a gigabyte.
+    """
     store = bench.store
+    name, key, troubles = _name(bench)
+    lost = stored.lost(store, bench.base)
     counts = store.journal.counts()
     serving = {g.domain: g for g in store.generations.serving(bench.base)}
     quarantined = store.shelf.list(state="quarantined", base=bench.base)
     waiting = [entry.domain for entry in quarantined]
     paused = {domain for base, domain, _ in store.pauses.paused() if base == bench.base}
+    unfit = _left_out(bench)
     domains = []
     for domain in sorted({*counts, *serving, *waiting}):
         generation = serving.get(domain)
@@ -89,15 +131,15 @@ def read_status(bench: Workbench) -> Status:
                 training=counts[domain].training if domain in counts else 0,
                 holdout=counts[domain].holdout if domain in counts else 0,
                 generation=generation.number if generation else None,
-                serves=_serves(generation),
+                serves=_serves(generation, [each for each in lost if each.domain == domain]),
                 waiting=waiting.count(domain),
                 paused=domain in paused,
+                left_out=unfit.count(domain),
             )
         )
-    me = bench.identity.author
     return Status(
-        name=short_name(me),
-        key=full_name(me),
+        name=name,
+        key=key,
         home=bench.home.path,
         model="embedded nano model" if bench.folder == NANO else bench.folder.name,
         base=bench.base.hex(),
@@ -105,16 +147,53 @@ def read_status(bench: Workbench) -> Status:
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.notes.vouches()),
         writer=_writer(bench),
+        problems=tuple(map(str, (*troubles, *lost))),
+        experts=_experts(bench, serving.values()),
     )
 
 
-def _serves(generation: object) -> str:
-    specialist = getattr(generation, "specialist", None)
-    experts = len(getattr(generation, "experts", ()))
-    parts = ["own specialist"] if specialist else []
-    if experts:
-        parts.append(f"{experts} expert{'s' if experts > 1 else ''}")
-    return " and ".join(parts) or "base model"
+def _left_out(bench: Workbench) -> list[str]:
+    """Return the domain of each correction that stands and does not fit."""
+    known = evidence.left_out(bench)
+    return [c.domain for c in bench.store.journal.list() if c.id in known] if known else []
+
+
+def _experts(bench: Workbench, serving: Iterable[Generation]) -> tuple[Expert, ...]:
+    """Return own specialists, the experts beside them, and the sandbox."""
+
+    def named(domain: str, served: Served, role: str) -> Expert:
+        return Expert(expert_id(served), domain, role, short_name(served.author))
+
+    own, others = [], []
+    for generation in serving:
+        if generation.specialist is not None:
+            own.append(named(generation.domain, generation.specialist, "own specialist"))
+        others += [named(generation.domain, each, "expert") for each in generation.experts]
+    sandboxed = [
+        Expert(entry.id.hex(), entry.domain, "sandboxed", short_name(entry.author))
+        for entry in bench.store.shelf.list(state="sandboxed", base=bench.base)
+    ]
+    return (*own, *others, *sandboxed)
+
+
+def _name(bench: Workbench) -> tuple[str, str, tuple[DeviceError, ...]]:
+    """Return short name, key, and what is wrong with them; new keys need room on the disk."""
+    try:
+        me = bench.identity.author
+    except IdentityError as error:
+        return "(no keys)", "", (error,)
+    return short_name(me), full_name(me), ()
+
+
+def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> str:
+    parts = []
+    if generation is not None:
+        own = generation.specialist is not None and not any(each.own for each in lost)
+        experts = len(generation.experts) - sum(not each.own for each in lost)
+        parts += ["own specialist"] if own else []
+        parts += [f"{experts} expert{'s' if experts > 1 else ''}"] if experts else []
+    serves = " and ".join(parts) or "base model"
+    return f"{serves}; {len(lost)} lost" if lost else serves
 
 
 def _writer(bench: Workbench) -> str | None:

@@ -4,23 +4,31 @@ The model is opened on first need, so that a node's status can be read, and a
 correction left, by a process that never loads torch.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hivelearn import identity
 from hivelearn.device import sensors
 from hivelearn.device.permit import Limits
 from hivelearn.device.reading import Reading
+from hivelearn.errors import PeerError
 from hivelearn.inference import source
 from hivelearn.inference.surprise import Surprise
+from hivelearn.node import stored
 from hivelearn.node.config import NodeConfig
 from hivelearn.patch import fingerprint
-from hivelearn.store.errors import UnknownPatchError
+from hivelearn.store.errors import (
+    DamagedBlobError,
+    HomeError,
+    LostAdapterError,
+    UnknownPatchError,
+)
 from hivelearn.store.generations import Served
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from hivelearn.inference.engine import Engine
     from hivelearn.patch.adapter import Adapter
     from hivelearn.patch.envelope import Patch
+
+log: Final = logging.getLogger("hivelearn.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,7 @@ class Workbench:
         self.store = Store(self.home)
         self.lock = threading.RLock()
         self._adapters: dict[str, Adapter] = {}
+        self._lost: set[str] = set()  # of these the log has been told
         self.surprise = Surprise()
 
     @cached_property
@@ -81,6 +92,11 @@ class Workbench:
             loaded = load(self.folder, self.config.device, self.config.dtype)
             return ResidentEngine(loaded, self.base)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the model runs in this process already."""
+        return "engine" in self.__dict__
+
     def governor(
         self,
         limits: Limits,
@@ -102,14 +118,30 @@ class Workbench:
         """Return the adapter that a generation serves, kept in memory after the first time.
 
         Raises:
-            HomeError: its blob is missing.
-            PeerError: its blob is no longer what was signed: the disk has changed it.
+            HomeError: this disk has lost it; a LostAdapterError says from which domain.
         """
         key = served.payload if served.patch is None else served.patch.hex()
         with self.lock:
             if key not in self._adapters:
-                self._adapters[key] = self._read(served)
+                try:
+                    self._adapters[key] = self._read(served)
+                except HomeError as error:
+                    raise stored.named(self.store, self.base, served, error) from error
+            self._lost.discard(key)
             return self._adapters[key]
+
+    def usable(self, served: Served) -> "Adapter | None":
+        """Return the adapter, or None if this disk has lost it; the log hears of that once."""
+        try:
+            return self.adapter(served)
+        except LostAdapterError as error:
+            key = served.payload if served.patch is None else served.patch.hex()
+            with self.lock:
+                news = key not in self._lost
+                self._lost.add(key)
+            if news:
+                log.warning("%s", error)
+            return None
 
     def lend(self, served: Served, adapter: "Adapter") -> None:
         """Let ``served`` mean ``adapter`` before it is stored, so that it can be tried."""
@@ -120,7 +152,7 @@ class Workbench:
         from hivelearn.patch.adapter import Adapter
         from hivelearn.patch.header import read
 
-        payload = self.store.blobs.read(served.payload)
+        payload = stored.payload(self.store, served.payload)
         if served.patch is None:  # a merge of our own: its scale is 1 (merging.merge)
             return Adapter.from_bytes(payload, alpha=float(read(payload).rank), base=self.base)
         return self.patch(served.patch, payload).adapter
@@ -130,6 +162,7 @@ class Workbench:
 
         Raises:
             UsageError: it is not on the shelf, or its payload is not here.
+            MissingBlobError, DamagedBlobError: this disk has lost it.
         """
         from hivelearn.patch.envelope import unseal_notice
         from hivelearn.patch.notice import read_envelope
@@ -137,10 +170,15 @@ class Workbench:
         entry = self.store.shelf.get(patch)
         if entry is None or entry.payload is None:
             raise UnknownPatchError(f"patch {patch.hex()[:8]} is not on the shelf with its payload")
-        # Time 0: what was let in does not stop serving because its offer has expired.
-        notice = read_envelope(entry.envelope, now_s=0.0)
-        assert notice is not None
-        return unseal_notice(notice, payload or self.store.blobs.read(entry.payload))
+        payload = payload or stored.payload(self.store, entry.payload)
+        try:
+            # Time 0: what was let in does not stop serving because its offer has expired.
+            notice = read_envelope(entry.envelope, now_s=0.0)
+            assert notice is not None
+            return unseal_notice(notice, payload)
+        except PeerError as error:  # it was verified when it came in: its author did nothing
+            what = f"the envelope of {patch.hex()[:8]} has changed: {error.what}"
+            raise DamagedBlobError(self.home.database, what) from error
 
 
 def open_workbench(

@@ -19,6 +19,7 @@ from hivelearn.codec import fixed, real
 from hivelearn.errors import UsageError
 from hivelearn.patch import chunks, header, peft_config
 from hivelearn.patch.adapter_spec import ALPHA_MAX
+from hivelearn.patch.folder import written
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -165,7 +166,15 @@ class Adapter:
         return peft_config.config(list(self.factors), self.rank, self.alpha)
 
     def save(self, folder: str | Path) -> Path:
-        """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it."""
+        """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it.
+
+        Raises:
+            FolderError, DeviceError: it cannot be written.
+        """
+        with written(Path(folder)):
+            return self._saved(folder)
+
+    def _saved(self, folder: str | Path) -> Path:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / WEIGHTS_FILE).write_bytes(self.to_bytes())

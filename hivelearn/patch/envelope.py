@@ -16,6 +16,7 @@ from hivelearn.identity import Identity
 from hivelearn.patch import chunks, header, notice
 from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
+from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
 from hivelearn.patch.notice import Notice, read_envelope
 
@@ -69,11 +70,13 @@ class Patch:
 
         Raises:
             UsageError: the patch builds on a trunk, whose factors are not here.
+            FolderError, DeviceError: the folder cannot be written.
         """
         if self.body.onto is not None:
             raise UsageError("a patch onto a trunk cannot be saved alone", remedy="Save the trunk.")
         path = self.adapter.save(folder)
-        (path / ENVELOPE_FILE).write_bytes(self.envelope)
+        with written(path):
+            (path / ENVELOPE_FILE).write_bytes(self.envelope)
         return path
 
 

@@ -34,7 +34,7 @@ _HARMLESS: Final = frozenset(
     "peft_version qalora_group_size r rank_pattern revision runtime_config target_modules "
     "task_type use_rslora".split()
 )
-_OFF: Final[tuple[object, ...]] = (None, False, "none", [], {})
+_OFF: Final[tuple[object, ...]] = (None, False, "none", [], {}, set(), ())
 # Ways to begin that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA
 # subtract something from it, so their factors alone mean nothing.
 _INITS: Final = (None, True, False, "gaussian", "eva", "orthogonal", "mica")
@@ -156,7 +156,7 @@ def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
                 alpha = value
                 break
         return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    except (AttributeError, TypeError, ValueError, re.error) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError, re.error) as error:
         raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
 
 

@@ -1,8 +1,8 @@
-"""Payloads by content id: whole or absent, written once, never changed.
+"""Payloads by content id: whole or absent, and changed by nobody but a failing disk.
 
 The name is what the caller says the content's id is (a payload's Merkle root)
 or else its SHA-256. Verifying bytes against a Merkle root is the patch room's
-work, done before :meth:`Blobs.adopt`.
+work, done before :meth:`Blobs.adopt` and whenever they are read.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ class Blobs:
         return self.path(name).is_file()
 
     def put(self, data: bytes, name: str | None = None) -> str:
-        """Store ``data`` durably and return its name.
+        """Store ``data`` durably and return its name; what a disk has changed is mended so.
 
         Put the blob before its row, inside one ``store.writing`` block: a crash
         between leaves an orphan for :meth:`sweep`, never a row without a blob.
@@ -56,7 +56,7 @@ class Blobs:
         name = hashlib.sha256(data).hexdigest() if name is None else name
         target = self._shelf(name)
         with disk(target):
-            if target.is_file():
+            if target.is_file() and target.read_bytes() == data:
                 target.touch()  # young again: its new row comes in a moment
                 return name
         write_whole(target, data, self._reached)

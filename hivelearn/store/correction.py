@@ -29,6 +29,7 @@ TEXT_MAX_BYTES: Final = 64 * 1024  # all text of one correction together, UTF-8
 SUBJECT_MAX_BYTES: Final = 256
 MESSAGES_MAX: Final = 64
 BASE_BYTES: Final = 32
+TIME_MAX_S: Final = 1e11  # the year 5138
 HOLDOUT_ONE_IN: Final = 5
 _NOT_TEXT: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 
@@ -48,19 +49,21 @@ class Correction:
     messages: tuple[Message, ...]  # ends with the user's question
     right: str
     domain: str
-    base: bytes  # fingerprint of the model that answered, 32 bytes
+    base: bytes = field(repr=False)  # fingerprint of the model that answered, 32 bytes
     created_s: float
     wrong: str | None = None  # None: not known
     subject: str | None = None
     generation: int | None = None  # that answered; None: the base model
-    id: str = field(init=False)  # 64 hex digits, of everything above
+    id: str = field(init=False)  # 64 hex digits, of what is said, about what and about whom
     prompt: bytes = field(init=False, repr=False)  # hash of the normalised question, 32 bytes
     holdout: bool = field(init=False)  # kept for judging, never trained on
 
     def __post_init__(self) -> None:
         _check_messages(self.messages)
         said = [message.content for message in self.messages]
-        _check_text([*said, self.right, self.wrong or "", self.subject or ""])
+        # None alone is "not known": an empty list is no text either, and no row could hold it.
+        known = [text for text in (self.wrong, self.subject) if text is not None]
+        _check_text([*said, self.right, *known])
         _check_rest(self)
         prompt = prompt_hash(self.messages)
         object.__setattr__(self, "prompt", prompt)
@@ -139,20 +142,19 @@ def from_plain(plain: Mapping[str, Any]) -> Correction:
         CorrectionError: whatever is wrong with it.
     """
     try:
-        return Correction(
-            messages=as_messages(plain["messages"]),
-            right=plain["right"],
-            domain=plain["domain"],
-            base=bytes.fromhex(plain["base"]),
-            created_s=plain["created_s"],
-            wrong=plain.get("wrong"),
-            subject=plain.get("subject"),
-            generation=plain.get("generation"),
-        )
+        given = {name: plain[name] for name in ("messages", "right", "domain", "base", "created_s")}
     except KeyError as error:
         raise CorrectionError(f"a correction without {error}") from None
+    known = {name: plain.get(name) for name in ("wrong", "subject", "generation")}
+    messages, base = as_messages(given["messages"]), _from_hex(given["base"])
+    return Correction(**given | known | {"messages": messages, "base": base})
+
+
+def _from_hex(text: object) -> bytes:
+    try:
+        return bytes.fromhex(cast("str", text))
     except (TypeError, ValueError):
-        raise CorrectionError("a base that is not hexadecimal") from None
+        raise CorrectionError("the base is not hexadecimal") from None
 
 
 def _check_messages(messages: tuple[Message, ...]) -> None:
@@ -185,7 +187,9 @@ def _check_rest(correction: Correction) -> None:
         raise CorrectionTooLargeError(f"a subject holds {SUBJECT_MAX_BYTES} bytes at most")
     if type(correction.base) is not bytes or len(correction.base) != BASE_BYTES:
         raise CorrectionError("the base is not a fingerprint of 32 bytes")
-    if type(correction.created_s) not in (int, float) or not 0 <= correction.created_s <= 1e11:  # noqa: PLR2004 - the year 5138
+    if type(correction.created_s) not in (int, float):
+        raise CorrectionError("the time is no number")
+    if not 0 <= correction.created_s <= TIME_MAX_S:  # NaN fails this too
         raise CorrectionError("the time is not in seconds since 1970")
     generation = correction.generation
     if generation is not None and (type(generation) is not int or not 0 < generation < 2**63):
@@ -193,14 +197,11 @@ def _check_rest(correction: Correction) -> None:
 
 
 def _content_id(correction: Correction) -> str:
+    """Hash what was said, not when nor to which model: said again, it is the same correction."""
     said: codec.Value = [
         [[message.role, message.content] for message in correction.messages],
         correction.right,
-        correction.wrong,
         correction.domain,
         correction.subject,
-        correction.base,
-        correction.generation,
-        codec.fixed(correction.created_s),
     ]
     return hashlib.sha256(b"hivelearn/correction/1\0" + codec.encode(said)).hexdigest()

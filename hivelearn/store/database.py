@@ -10,6 +10,7 @@ any process may read while another writes. Inside a transaction its own thread
 reads what it has written so far.
 """
 
+import os
 import sqlite3
 import sys
 import threading
@@ -28,6 +29,7 @@ from hivelearn.store.errors import (
     LaterVersionError,
     NotWritingError,
 )
+from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.schema import MIGRATIONS
 
 BUSY_WAIT_S: Final = 5.0  # how long SQLite waits for a reader or a recovery to finish
@@ -57,9 +59,18 @@ class Database:
         reached: Reached = unwatched,
     ) -> None:
         self.path, self._migrations, self._reached = path, migrations, reached
+        self._begin()
+        forgets(self)
+
+    def _begin(self) -> None:
         self._turn = threading.RLock()  # one transaction at a time
         self._writer: sqlite3.Connection | None = None
         self._depth = 0
+
+    def forget(self) -> None:
+        """Have no connection: called in a forked child, which may not even close its parent's."""
+        never_freed(self._writer)
+        self._begin()
 
     def version(self) -> int:
         """Return the stored schema version, 0 if nothing is stored yet.
@@ -93,14 +104,16 @@ class Database:
     def opened(self) -> Iterator[None]:
         """Keep the writing connection open. Only for the holder of the writer lock."""
         with self._refusals():
-            self._writer = self._open_writer()
+            writer = self._writer = self._open_writer()
+        opened_by = os.getpid()
         try:
             yield
         finally:
-            with self._turn:
-                writer, self._writer = self._writer, None
-                with suppress(sqlite3.Error):  # its last checkpoint can be made next time
-                    writer.close()
+            if os.getpid() == opened_by:
+                with self._turn:
+                    self._writer = None
+                    with suppress(sqlite3.Error):  # its last checkpoint can be made next time
+                        writer.close()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -114,17 +127,21 @@ class Database:
             begin, commit, undo = _boundary(self._depth)
             writer.execute(begin)
             self._depth += 1
+            begun_by = os.getpid()
             try:
                 yield writer
+                if os.getpid() != begun_by:
+                    return  # a forked child: its parent commits
                 self._reached("before commit")
                 writer.execute(commit)
             except BaseException:
-                if writer.in_transaction:  # a full disk has rolled back by itself
+                # A full disk has rolled back by itself.
+                if os.getpid() == begun_by and writer.in_transaction:
                     for step in undo:
                         writer.execute(step)
                 raise
             finally:
-                self._depth -= 1
+                self._depth -= os.getpid() == begun_by
         self._reached("committed")
 
     def compact(self) -> bool:

@@ -11,7 +11,7 @@ class HomeError(DeviceError):
     remedy = "Nothing was changed. Check the disk and the home's permissions, then try again."
 
     def __init__(self, path: Path, what: str) -> None:
-        self.path = path
+        self.path, self.said = path, what
         super().__init__(f"{path}: {what}")
 
 
@@ -42,7 +42,23 @@ class UnsafeHomeError(HomeError):
 class MissingBlobError(HomeError):
     """A blob that some row names is not on the disk."""
 
-    remedy = "Fetch or train it again; `hivelearn doctor` lists what else is missing."
+    remedy = "Check the disk; `hivelearn doctor` tells which adapters are lost and what to do."
+
+
+class DamagedBlobError(MissingBlobError):
+    """A blob is there, but the disk has changed it: as good as missing."""
+
+
+class LostAdapterError(HomeError):
+    """An adapter that should serve is not whole on this disk; the others go on."""
+
+    def __init__(self, error: HomeError, domain: str, generation: int, *, own: bool) -> None:
+        self.domain, self.generation, self.own = domain, generation, own
+        what = f"the {'specialist' if own else 'expert'} in {domain!r}, generation {generation}"
+        super().__init__(error.path, f"{what}, is lost: {error.said}")
+        self.remedy = f"`hivelearn rollback {domain}` serves what was before" + (
+            f", `hivelearn train {domain}` makes it anew." if own else "."
+        )
 
 
 class NotAHomeError(UsageError):
@@ -87,13 +103,13 @@ class NotWritingError(UsageError):
 class WrongStateError(UsageError):
     """A patch cannot go from where it is to where it was sent."""
 
-    remedy = "Look at `hivelearn patches` for its state; a refused patch is parked again first."
+    remedy = "Nothing was changed. Judge what rests on the shelf again: `hivelearn adopt DOMAIN`."
 
 
 class UnknownPatchError(UsageError):
     """No such patch on the shelf."""
 
-    remedy = "Look at `hivelearn patches` for what is there."
+    remedy = "Take an id from node.merge(domain).patches or from answer.route.experts."
 
 
 class NothingToRollBackError(UsageError):
@@ -106,6 +122,12 @@ class StaleGenerationError(UsageError):
     """Somebody committed in between; the judgement is about an older state."""
 
     remedy = "Judge again on the current generation, then commit."
+
+
+class ForgetWhatError(UsageError):
+    """Neither a correction nor a domain to forget, or both."""
+
+    remedy = 'Give one: node.corrections.forget(correction.id), or forget(domain="roman").'
 
 
 class CorrectionError(UsageError):

@@ -6,6 +6,7 @@ commit that is not yet undone; a second rollback undoes the commit before that
 one, so rolling back walks backwards and never swings to and fro.
 """
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -28,7 +29,7 @@ class Served:
     ceiling: float | None = None  # above this loss a prompt is not its business; None: no card
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Generation:
     """A domain's whole serving state on one base."""
 
@@ -39,13 +40,30 @@ class Generation:
     why: str
     created_s: float
     number: int = NEXT
-    report: str = "{}"  # JSON: the figures behind it
+    report: str = "{}"  # JSON: which patches it took in
     undoes: int | None = None  # set by rollback: the number of the commit taken back
 
     def __post_init__(self) -> None:
         # Sorted: two nodes with equal experts must route equally.
         order = sorted(self.experts, key=lambda e: (e.patch or b"", e.payload))
         object.__setattr__(self, "experts", tuple(order))
+
+    def __str__(self) -> str:
+        """Return one line: its number, what serves, and why."""
+        return f"{self.domain}: generation {self.number}, {self.serves}. {self.why}"
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    @property
+    def serves(self) -> str:
+        """Who answers, in words."""
+        parts = ["own specialist"] if self.specialist else []
+        if count := len(self.experts):
+            parts.append(f"{count} expert{'s' if count > 1 else ''}")
+        return " and ".join(parts) or "base model"
 
 
 class Generations:

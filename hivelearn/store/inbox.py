@@ -42,6 +42,12 @@ class Inbox:
         found = ((path, _read(path)) for path in self._files())
         return tuple(correction for _, correction in found if correction is not None)
 
+    def since(self, time_s: float) -> tuple[Correction, ...]:
+        """Return what lies here and is not older than ``time_s``; reads no other file."""
+        first = _stamp(time_s)
+        found = (_read(path) for path in self._files() if path.name >= first)
+        return tuple(correction for correction in found if correction is not None)
+
     def garbage(self) -> tuple[Path, ...]:
         """Return the files that were set aside, for `hivelearn doctor`."""
         return tuple(sorted(self._aside.glob("*"))) if self._aside.is_dir() else ()
@@ -65,11 +71,15 @@ class Inbox:
                     path.unlink()
 
     def _path(self, correction: Correction) -> Path:
-        microseconds = round(correction.created_s * 1e6)
-        return self._folder / f"{microseconds:018d}-{correction.id}{_SUFFIX}"
+        return self._folder / f"{_stamp(correction.created_s)}-{correction.id}{_SUFFIX}"
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
+
+
+def _stamp(time_s: float) -> str:
+    """Return the beginning of a file's name: microseconds, in the order of the alphabet."""
+    return f"{round(time_s * 1e6):018d}"
 
 
 def _read(path: Path) -> Correction | None:

@@ -1,19 +1,24 @@
 """All corrections of a home: listed, counted, drained from the inbox, forgotten.
 
 The same question corrected again in the same domain supersedes the earlier
-answer; the earlier one stays as history. Forgetting is real: the rows are
-deleted, the file is rewritten without them and the write-ahead log emptied, and
-if the process dies in between, the next writer finishes it.
+answer; the earlier one stays as history. Time orders them, and the journal sees
+to it that a clock which ran back makes nobody's last word an old one.
+
+Forgetting is real: the rows are deleted, the file is rewritten without them and
+the write-ahead log emptied, and if the process dies in between, the next writer
+finishes it.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import TIME_MAX_S, Correction, as_messages
 from hivelearn.store.database import Database, Row
+from hivelearn.store.errors import ForgetWhatError
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
 
@@ -49,15 +54,48 @@ class Journal:
         self._db, self._inbox = database, inbox
 
     def add(self, corrections: Iterable[Correction]) -> int:
-        """Store corrections, all or none; return how many were new."""
+        """Store corrections, all or none; return how many were new.
+
+        What was said before is no new correction, only said again: it gets the later
+        time, for a person who returns to an earlier answer has spoken last.
+        """
         with self._db.transaction() as writer:
-            before = writer.total_changes
+            before = self._count()
             writer.executemany(
-                f"INSERT OR IGNORE INTO corrections ({_COLUMNS})"  # noqa: S608
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO corrections ({_COLUMNS})"  # noqa: S608
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " created_s = excluded.created_s, base = excluded.base,"
+                " generation = excluded.generation, wrong = ifnull(excluded.wrong, wrong)"
+                " WHERE excluded.created_s > created_s",
                 map(_to_row, corrections),
             )
-            return writer.total_changes - before
+            return self._count() - before
+
+    def _count(self) -> int:
+        row = self._db.row("SELECT count(*) FROM corrections")
+        assert row is not None
+        return int(row[0])
+
+    def now(self, clock_s: float, domain: str | None = None) -> float:
+        """Return the time of a correction made now: later than any here of its domain.
+
+        That is what the clock says, unless it stands or has run back since the last one.
+
+        Args:
+            clock_s: seconds since 1970.
+            domain: that it is about; None: it may be any.
+        """
+        row = self._db.row(
+            "SELECT max(created_s) FROM corrections WHERE domain = ifnull(?, domain)", (domain,)
+        )
+        ahead = [c.created_s for c in self._inbox.since(clock_s) if domain in (None, c.domain)]
+        if row is not None and row[0] is not None:
+            ahead.append(row[0])
+        newest_s = max(ahead, default=-math.inf)
+        if newest_s < clock_s:
+            return clock_s
+        # Names in the inbox tell microseconds; far from 1970 a double cannot tell even that.
+        return min(math.nextafter(newest_s + 1e-6, math.inf), TIME_MAX_S)
 
     def get(self, correction: str) -> Correction | None:
         """Return the correction with this id, or None."""
@@ -97,7 +135,7 @@ class Journal:
         learned stays learned; train again for that.
         """
         if (correction is None) == (domain is None):
-            raise ValueError("forget either one correction or one domain")
+            raise ForgetWhatError("forget either one correction or one domain")
         self.drain()
         with self._db.transaction() as writer:
             deleted = writer.execute(
@@ -147,13 +185,14 @@ class Journal:
 
     def _all(self, domain: str | None = None) -> tuple[Correction, ...]:
         # The inbox first: what a writer drains in between is then seen twice, not never.
-        found = {c.id: c for c in self._inbox.waiting() if domain in (None, c.domain)}
+        found = [c for c in self._inbox.waiting() if domain in (None, c.domain)]
         rows = self._db.rows(
             f"SELECT {_COLUMNS} FROM corrections WHERE domain = ifnull(?, domain)",  # noqa: S608
             (domain,),
         )
-        found.update((c.id, c) for c in map(_from_row, rows))
-        return tuple(sorted(found.values(), key=_age))
+        found += map(_from_row, rows)
+        said = {c.id: c for c in sorted(found, key=_age)}  # the last time counts
+        return tuple(sorted(said.values(), key=_age))
 
 
 def latest(corrections: Iterable[Correction]) -> tuple[Correction, ...]:

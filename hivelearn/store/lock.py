@@ -1,6 +1,7 @@
 """One writer per home: an operating-system lock that names its holder.
 
-The lock dies with its process, so kill -9 leaves nothing to clean. The sidecar
+The lock dies with its process, so kill -9 leaves nothing to clean; a forked child
+does not hold it. The sidecar
 beside it only tells people who writes; it is read only when the lock is taken,
 and a stale one is overwritten by the next writer.
 """
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from hivelearn.store.durable import disk
 from hivelearn.store.errors import WriterBusyError
+from hivelearn.store.forked import forgets, never_freed
 
 LOCK_WAIT_S: Final = 1.0  # long enough for another process's one short write
 DOING_MAX_CHARS: Final = 200
@@ -28,10 +30,19 @@ class WriterLock:
     def __init__(self, home: Path, clock: Callable[[], float]) -> None:
         self._home, self._clock = home, clock
         self._sidecar = home / "writer.json"
+        self._begin()
+        forgets(self)
+
+    def _begin(self) -> None:
         # thread_local off: the thread that leaves last need not be the one that came first.
-        self._lock = FileLock(home / "writer.lock", thread_local=False)
+        self._lock = FileLock(self._home / "writer.lock", thread_local=False)
         self._gate = threading.Lock()
         self._inside = 0
+
+    def forget(self) -> None:
+        """Hold nothing: called in a forked child. The lock is its parent's to release."""
+        never_freed(self._lock)
+        self._begin()
 
     @contextmanager
     def held(self, doing: str, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
@@ -49,13 +60,15 @@ class WriterLock:
             if self._inside == 0:
                 self._take(doing, wait_s)
             self._inside += 1
+        taken_by = os.getpid()
         try:
             yield
         finally:
-            with self._gate:
-                self._inside -= 1
-                if self._inside == 0:
-                    self._give()
+            if os.getpid() == taken_by:  # in a forked child the block ends, not the lock
+                with self._gate:
+                    self._inside -= 1
+                    if self._inside == 0:
+                        self._give()
 
     def holder(self) -> tuple[int | None, str, float | None]:
         """Return (pid, doing, since_s) as the sidecar tells; it may be stale or absent."""

@@ -5,10 +5,12 @@ blob in one transaction and the old blob is deleted after it, so at any moment
 one whole checkpoint can be resumed, and a night of them fills no disk.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.database import Database
+from hivelearn.store.errors import DamagedBlobError
 from hivelearn.store.schema import NEEDED_BLOBS
 
 
@@ -50,9 +52,18 @@ class Pauses:
         return None if row is None else str(row[0])
 
     def load(self, base: bytes, domain: str) -> bytes | None:
-        """Return the bytes given to :meth:`save` last, or None."""
+        """Return the bytes given to :meth:`save` last, or None.
+
+        Raises:
+            MissingBlobError, DamagedBlobError: this disk has lost them.
+        """
         name = self.checkpoint(base, domain)
-        return None if name is None else self._blobs.read(name)
+        if name is None:
+            return None
+        data = self._blobs.read(name)
+        if hashlib.sha256(data).hexdigest() != name:
+            raise DamagedBlobError(self._blobs.path(name), "the disk has changed this checkpoint")
+        return data
 
     def clear(self, base: bytes, domain: str) -> None:
         """Forget the checkpoint: the training is done, or given up."""

@@ -18,6 +18,9 @@ _ONE: Final = (
         payload TEXT, state TEXT NOT NULL, verdict TEXT, reason TEXT NOT NULL,
         arrived_s REAL NOT NULL)""",
     "CREATE INDEX patches_by_feed ON patches (device, epoch, seq)",
+    # In which topics a patch is offered: it was published there, or heard there.
+    """CREATE TABLE offers (
+        topic BLOB NOT NULL, patch BLOB NOT NULL, PRIMARY KEY (topic, patch)) WITHOUT ROWID""",
     """CREATE TABLE feeds (
         device BLOB NOT NULL, epoch INTEGER NOT NULL, last INTEGER NOT NULL,
         PRIMARY KEY (device, epoch)) WITHOUT ROWID""",

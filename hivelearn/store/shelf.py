@@ -6,6 +6,7 @@ device signed two different records with one number.
 """
 
 import sqlite3
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
 from typing import Final, Literal, get_args
@@ -14,6 +15,7 @@ from hivelearn.errors import PeerError
 from hivelearn.store.correction import DOMAIN
 from hivelearn.store.database import Database, Row
 from hivelearn.store.errors import UnknownPatchError, WrongStateError
+from hivelearn.store.schema import NEEDED_BLOBS
 
 State = Literal["parked", "quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
 Arrival = Literal["new", "known", "equivocation"]
@@ -25,13 +27,16 @@ MOVES: Final = MappingProxyType(
         "parked": {"quarantined", "refused"},
         "quarantined": {"sandboxed", "admitted", "merged", "refused"},
         "sandboxed": {"admitted", "merged", "refused"},
-        "admitted": {"sandboxed", "merged", "refused"},
+        # Back to quarantine: its domain has become our own and is judged anew.
+        "admitted": {"quarantined", "sandboxed", "merged", "refused"},
         "merged": {"sandboxed", "admitted", "refused"},
         "refused": {"parked"},  # a person asked for a second look: it is fetched again
         "own": set[str](),
     }
 )
 WITHOUT_PAYLOAD: Final = {"parked", "refused"}
+WAITING: Final[tuple[State, ...]] = ("parked", "quarantined", "sandboxed")  # none of it serves
+REFUSED_MAX: Final = 1_024  # strangers' refusals remembered, so that none is fetched again
 ID_BYTES: Final = 32
 ENVELOPE_MAX_BYTES: Final = 64 * 1024
 NUMBER_MAX: Final = 2**63 - 1  # SQLite integers are signed
@@ -136,6 +141,20 @@ class Shelf:
         )
         return tuple(Entry(*row) for row in rows)
 
+    def payloads(self, states: Sequence[State]) -> tuple[tuple[bytes, str], ...]:
+        """Return author and blob name of all in these states whose payload is here, by id."""
+        marks = ", ".join("?" * len(states))
+        rows = self._db.rows(
+            "SELECT author, payload FROM patches"  # noqa: S608
+            f" WHERE payload IS NOT NULL AND state IN ({marks}) ORDER BY id",
+            states,
+        )
+        return tuple((author, payload) for author, payload in rows)
+
+    def ids(self) -> set[bytes]:
+        """Return the ids of all that is here, in whatever state."""
+        return {patch for (patch,) in self._db.rows("SELECT id FROM patches")}
+
     def counts(self) -> dict[State, int]:
         """Return how many patches are in each state, absent states left out."""
         return dict(self._db.rows("SELECT state, COUNT(*) FROM patches GROUP BY state"))
@@ -177,6 +196,32 @@ class Shelf:
             moved = self.get(patch)
             assert moved is not None
             return moved
+
+    def forget_refused(self, keep: int, spared: Collection[bytes]) -> int:
+        """Delete the oldest refused records beyond the newest ``keep``; return how many.
+
+        Args:
+            keep: how many stay.
+            spared: authors whose records all stay, and are not counted.
+
+        What any generation ever served stays: a rollback must not bring it back unrefused.
+        """
+        rows = self._db.rows(
+            "SELECT id, author FROM patches WHERE state = 'refused' AND id NOT IN"
+            " (SELECT patch FROM served WHERE patch IS NOT NULL)"
+            " ORDER BY arrived_s DESC, rowid DESC"
+        )
+        gone = [(patch,) for patch, author in rows if author not in spared][keep:]
+        if gone:
+            with self._db.transaction() as writer:
+                writer.executemany("DELETE FROM offers WHERE patch = ?", gone)
+                writer.executemany("DELETE FROM patches WHERE id = ?", gone)
+        return len(gone)
+
+    def needs_blob(self, name: str) -> bool:
+        """Return whether any row still needs the blob ``name``."""
+        found = f"SELECT 1 FROM ({NEEDED_BLOBS}) WHERE payload = ? LIMIT 1"  # noqa: S608
+        return self._db.row(found, (name,)) is not None
 
     def equivocations(self) -> tuple[tuple[Entry, ...], ...]:
         """Return the groups of records that share device, epoch and number: the evidence."""

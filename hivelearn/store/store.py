@@ -1,5 +1,6 @@
 """One home's memory in one object: read by anybody, written in ``writing`` blocks."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -8,12 +9,14 @@ from hivelearn.store.blobs import Blobs
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
 from hivelearn.store.durable import Reached, unwatched
+from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.journal import Journal
 from hivelearn.store.lock import LOCK_WAIT_S
 from hivelearn.store.notes import Notes
+from hivelearn.store.offers import Offers
 from hivelearn.store.pauses import Pauses
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
@@ -33,15 +36,25 @@ class Store:
         self.database = Database(home.database, reached=reached)
         self.blobs = Blobs(home.blobs, home.partial, reached)
         self.shelf = Shelf(self.database)
+        self.offers = Offers(self.database)
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)
         self.journal = Journal(self.database, self.inbox)
         self.notes = Notes(self.database)
         self.pauses = Pauses(self.database, self.blobs)
+        self._recovered = False
+        self._begin()
+        forgets(self)
+
+    def _begin(self) -> None:
         self._gate = threading.Lock()
         self._inside = 0
         self._open = ExitStack()
-        self._recovered = False
+
+    def forget(self) -> None:
+        """Be no writer: called in a forked child. What is open is its parent's."""
+        never_freed(self._open)
+        self._begin()
 
     @contextmanager
     def writing(self, doing: str, wait_s: float = LOCK_WAIT_S) -> Iterator["Store"]:
@@ -61,10 +74,12 @@ class Store:
             if self._inside == 0:
                 self._enter(doing, wait_s)
             self._inside += 1
+        entered_by = os.getpid()
         try:
             yield self
         finally:
-            self._leave()
+            if os.getpid() == entered_by:  # a forked child was never in
+                self._leave()
 
     @property
     def is_writing(self) -> bool:

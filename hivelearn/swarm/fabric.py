@@ -33,7 +33,7 @@ class UnreachableError(PeerError):
 
     fault = "nobody"
     code = "peer.unreachable"
-    remedy = "`node.status()` shows at which step the connection fails."
+    remedy = "Look at swarm.peers: it tells at which step each connection fails."
 
 
 class Stream(Protocol):
@@ -134,6 +134,13 @@ class Fabric(Protocol):
 
     def subscribe(self, topic: bytes) -> Subscription:
         """Return a queue of the posts in ``topic``."""
+
+    async def meet(self, addresses: Sequence[str]) -> None:
+        """Look for those at ``addresses``, too; a fabric without addresses does nothing.
+
+        Raises:
+            UsageError: one of them is no address.
+        """
 
     def peers(self) -> frozenset[bytes]:
         """Return the keys of the verified peers that are up."""

@@ -109,6 +109,7 @@ class Member:
     def _peer(self, peer: bytes, up: bool) -> None:  # noqa: FBT001 - the callback's signature
         self.news.at = self._shell.now()
         if up and peer not in self._syncs:
+            self.news.meet(peer)
             nudge = asyncio.Event()
             self.news.pulls_wanted.add(peer)
             self._syncs[peer] = (nudge, self._shell.spawn(self._keep_in_sync(peer, nudge)))

@@ -14,11 +14,17 @@ class News:
     at: float = 0.0  # monotonic seconds of the last news
     judging: int = 0  # notices and payloads at the library right now
     pulls_wanted: set[bytes] = field(default_factory=set)  # peers whose sync is not done
+    met: set[bytes] = field(default_factory=set)  # peers that were verified, here still or not
     accepted: list[bytes] = field(default_factory=list)
     refused: dict[bytes, str] = field(default_factory=dict)  # patch -> code
     blamed: deque[tuple[bytes, str]] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     failures: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     domains: dict[str, None] = field(default_factory=dict)
+
+    def meet(self, peer: bytes) -> None:
+        """Remember a verified peer, so that one who came and went is not "nobody"."""
+        if len(self.met) < KEPT_MAX:
+            self.met.add(peer)
 
     def name(self, names: tuple[str, ...], most: int) -> None:
         """Add domains heard in the lobby; beyond ``most`` nothing is added."""
@@ -27,7 +33,7 @@ class News:
                 self.domains[one] = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SyncReport:
     """What one `sync` brought."""
 
@@ -45,7 +51,14 @@ class SyncReport:
         """Tell it in one line."""
         end = "quiet" if self.quiet else "time was up"
         return (
-            f"{len(self.accepted)} patches from {self.peers} peers in {self.seconds:.1f} s "
+            f"{_count(len(self.accepted), 'patch', 'patches')} from "
+            f"{_count(self.peers, 'peer', 'peers')} in {self.seconds:.1f} s "
             f"({self.bytes_in / 1e6:.1f} MB in, {self.bytes_out / 1e6:.1f} MB out, "
             f"{len(self.refused)} refused, {len(self.unfinished)} unfinished; {end})"
         )
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

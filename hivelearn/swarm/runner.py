@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, Self, TypeVar
@@ -76,7 +76,7 @@ class SwarmRunner:
         """
         if self._thread is not None:
             raise UsageError("the swarm was started before", remedy="Make a new one.")
-        # Not the platform's default: pyzmq needs a selector loop on Windows.
+        # The same loop on every platform: what our tests run is what runs on Windows.
         self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="hivelearn-swarm", daemon=True)
         self._thread.start()
@@ -115,6 +115,10 @@ class SwarmRunner:
         """Stop taking part in ``topic``."""
         self._call(self._running().leave(topic))
 
+    def meet(self, addresses: Sequence[str]) -> None:
+        """Look for peers at ``addresses``, too. Raises UsageError for what is no address."""
+        self._call(self._running().fabric.meet(addresses))
+
     def publish(self, topic: bytes, envelope: bytes) -> None:
         """Announce a patch that the library already holds (its heads list it)."""
         self._call(self._running().publish(topic, envelope))
@@ -126,6 +130,10 @@ class SwarmRunner:
     def domains_seen(self) -> list[str]:
         """Return the domains that others named in a lobby, sorted. Hints, no proof."""
         return sorted(self._running().news.domains)
+
+    def met(self) -> list[bytes]:
+        """Return the keys of all peers that were ever verified, gone or not, sorted."""
+        return sorted(self._running().news.met)
 
     def sync(self, wait_s: float, *, quiet_s: float = QUIET_S) -> SyncReport:
         """Exchange heads with every peer now and fetch until nothing new came for a while.

@@ -14,6 +14,8 @@ import hmac
 from collections.abc import Iterable
 from typing import Final
 
+from hivelearn.errors import UsageError
+
 TAG_BYTES: Final = 32
 NONCE_BYTES: Final = 32
 _TOPIC: Final = b"hivelearn/topic/1\0"
@@ -27,8 +29,17 @@ def topic(base: bytes, domain: str, secret: str | bytes = b"") -> bytes:
         base: fingerprint of the base model, 32 bytes.
         domain: subject; empty for the lobby.
         secret: closes the topic; empty for an open one. Text counts as UTF-8.
+
+    Raises:
+        UsageError: the secret is no text that others could type.
     """
-    key = secret.encode() if isinstance(secret, str) else secret
+    try:
+        key = secret.encode() if isinstance(secret, str) else secret
+    except UnicodeEncodeError:  # half a character: bytes of a terminal that are no UTF-8
+        raise UsageError(
+            "the secret is not valid Unicode text",
+            remedy="Type it in a terminal that speaks UTF-8, or choose other characters.",
+        ) from None
     name = domain.encode()
     # Each part behind its length: no two triples run together to the same bytes.
     parts = b"".join(len(part).to_bytes(4, "big") + part for part in (base, name, key))

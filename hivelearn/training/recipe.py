@@ -7,10 +7,11 @@ suits 160 channels burns 1,536.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final, Self
 
+from hivelearn.bounds import FLAG, NONE, WHOLE_MAX, Rule, check_record, many, real, whole
 from hivelearn.errors import UsageError
 from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.header import RANK_MAX
@@ -18,6 +19,30 @@ from hivelearn.patch.header import RANK_MAX
 RATE_TIMES_WIDTH: Final = 1.5  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
 UNIT_ALPHA: Final = 1e-6  # in which an alpha is signed
+_SHARE: Final = real(0, 1)
+_BELOW_ONE: Final = real(0, 1, below=True)
+_POSITIVE: Final = real(0, above=True)
+_NAME: Final = Rule("a name", lambda given: isinstance(given, str) and given != "")
+
+RULES: Final[Mapping[str, Rule]] = {
+    "rank": whole(1, RANK_MAX),
+    "alpha": real(UNIT_ALPHA, ALPHA_MAX),
+    "targets": _NAME | many(_NAME, "a list of names", least=1),
+    "steps": whole(1, STEPS_MAX),
+    "batch": whole(1),
+    "microbatch": whole(1),
+    "rate": NONE | real(0, 1, above=True, below=True),
+    "warmup": _BELOW_ONE,
+    "floor": _SHARE,
+    "beta1": _BELOW_ONE,
+    "beta2": _BELOW_ONE,
+    "eps": _POSITIVE,
+    "weight_decay": real(0),
+    "clip": _POSITIVE,
+    "prompt_weight": _SHARE,
+    "freeze_a": FLAG,
+    "seed": whole(-WHOLE_MAX),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +88,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot train."""
-        if not isinstance(self.targets, str):  # a list would not be hashable
+        if isinstance(self.targets, list):  # it would not be hashable
             object.__setattr__(self, "targets", tuple(self.targets))
-        counts = (self.rank, self.steps, self.batch, self.microbatch, self.seed)
-        reals = (self.eps, self.weight_decay, self.clip)
-        right = (
-            all(type(count) is int for count in counts)
-            and all(math.isfinite(number) for number in reals)
-            and 1 <= self.rank <= RANK_MAX
-            and UNIT_ALPHA <= self.alpha <= ALPHA_MAX
-            and 1 <= self.steps <= STEPS_MAX
-            and self.microbatch >= 1
-            and self.batch >= 1
-            and (self.rate is None or 0 < self.rate < 1)
-            and 0 <= self.warmup < 1
-            and 0 <= self.floor <= 1
-            and 0 <= self.beta1 < 1
-            and 0 <= self.beta2 < 1
-            and self.eps > 0
-            and self.weight_decay >= 0
-            and self.clip > 0
-            and 0 <= self.prompt_weight <= 1
-        )
-        if not right:
-            raise UsageError(
-                f"this recipe cannot train: {self}",
-                remedy="See hl.Recipe's docstring for the range of each setting.",
-            )
+        check_record(RULES, self, what="this recipe cannot train")
 
     def for_width(self, width: int) -> Self:
         """Return this recipe with its learning rate fixed for a model of ``width`` channels."""

@@ -12,10 +12,10 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import safetensors.torch
 import torch
@@ -73,19 +73,25 @@ class Session:
         rows: corrections as rows, in an order that does not depend on chance.
         recipe: how; its rate is fixed for the model's width here.
         domain: keys the shared A.
+        names: what the caller calls each row. A checkpoint carries them, so that the
+            caller can bring the same rows again (:func:`names_in`) when others have come.
 
     Raises:
         UsageError: no rows.
     """
 
-    def __init__(self, engine: Engine, rows: Sequence[Row], recipe: Recipe, domain: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        rows: Sequence[Row],
+        recipe: Recipe,
+        domain: str,
+        names: Sequence[str] = (),
+    ) -> None:
         if not rows:
-            raise UsageError(
-                f"there are no corrections to train on in {domain!r}",
-                remedy="Ask, then answer.correct(...); or node.corrections.import_jsonl(path).",
-            )
+            raise nothing_to_learn(domain)
         self._engine = engine
-        self._rows = tuple(rows)
+        self._rows, self._names = tuple(rows), tuple(names)
         self._domain = domain
         self.recipe = recipe.for_width(engine.width)
         shapes = engine.shapes()
@@ -187,7 +193,8 @@ class Session:
         """Return the whole state after the last step, as safetensors bytes."""
         now = self._state
         tensors = {"weights": now.weights, "mean": now.mean, "square": now.square}
-        about = [_FORMAT, self.identity(), now.done, now.tokens]
+        recipe = asdict(self.recipe)
+        about = [_FORMAT, self.identity(), now.done, now.tokens, recipe, self._names]
         return safetensors.torch.save(tensors, metadata={"session": json.dumps(about)})
 
     def restore(self, checkpoint: bytes) -> Self:
@@ -196,17 +203,14 @@ class Session:
         Raises:
             CheckpointError: it is of another training, or damaged; nothing changed.
         """
+        about, tensors = _parts(checkpoint)
         try:
-            size = int.from_bytes(checkpoint[:8], "little")
-            table = json.loads(checkpoint[8 : 8 + size])
-            about = json.loads(table["__metadata__"]["session"])
-            tensors = safetensors.torch.load(checkpoint)
             weights, mean, square = (tensors[name] for name in ("weights", "mean", "square"))
-            version, identity, done, tokens = about
-        except Exception as error:  # a cut file fails in many ways, all meaning the same
+            version, identity, done, tokens, recipe, _names = about
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the checkpoint is damaged: {error}") from error
         if version != _FORMAT or identity != self.identity():
-            raise CheckpointError("the checkpoint is of other corrections, recipe or model")
+            raise CheckpointError(self._difference(recipe))
         shape = self._state.weights.shape
         whole = all(v.shape == shape and v.dtype == torch.float32 for v in (weights, mean, square))
         counted = type(done) is int and type(tokens) is int and 0 <= done <= self.recipe.steps
@@ -214,6 +218,46 @@ class Session:
             raise CheckpointError("the checkpoint's vectors or counts are out of range")
         self._state = _State(weights, mean, square, done, tokens)
         return self
+
+    def _difference(self, recipe: object) -> str:
+        """Say why a checkpoint is not of this training."""
+        old = recipe if isinstance(recipe, dict) else {}
+        new = json.loads(json.dumps(asdict(self.recipe)))  # as JSON has it: tuples are lists
+        changed = [f"{k} {old[k]} → {new[k]}" for k in new if k in old and old[k] != new[k]]
+        if changed:
+            return f"the recipe has changed: {', '.join(changed)}"
+        return "the checkpoint is of other corrections or another model"
+
+
+def nothing_to_learn(domain: str) -> UsageError:
+    """Return the error of a training without corrections."""
+    return UsageError(
+        f"there are no corrections to train on in {domain!r}",
+        remedy="Correct some answers first: `hivelearn correct`, answer.correct(...), "
+        "or node.corrections.import_jsonl(path). One question in five is held out for judging.",
+    )
+
+
+def names_in(checkpoint: bytes) -> tuple[str, ...]:
+    """Return what the session that wrote ``checkpoint`` was told to call its rows.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    about, _ = _parts(checkpoint)
+    names = about[-1] if isinstance(about, list) and about else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError("the checkpoint is damaged: it does not name its rows")
+    return tuple(names)
+
+
+def _parts(checkpoint: bytes) -> tuple[Any, Mapping[str, Tensor]]:
+    try:
+        size = int.from_bytes(checkpoint[:8], "little")
+        table = json.loads(checkpoint[8 : 8 + size])
+        return json.loads(table["__metadata__"]["session"]), safetensors.torch.load(checkpoint)
+    except Exception as error:  # a cut file fails in many ways, all meaning the same
+        raise CheckpointError(f"the checkpoint is damaged: {error}") from error
 
 
 def _flat(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:

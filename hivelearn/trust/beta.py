@@ -38,9 +38,13 @@ class Beta:
                 remedy="Restore the trust records from before they were edited.",
             )
 
+    def counted(self, successes: int = 0, failures: int = 0) -> "Beta":
+        """Return the counts with so many judgements more; no round has passed."""
+        return Beta(self.good + successes, self.bad + FAILURE_COUNTS * failures)
+
     def after_round(self, successes: int = 0, failures: int = 0) -> "Beta":
         """Return the counts after one more round with so many judgements, decay included."""
-        return Beta(DECAY * self.good + successes, DECAY * self.bad + FAILURE_COUNTS * failures)
+        return Beta(DECAY * self.good, DECAY * self.bad).counted(successes, failures)
 
     @property
     def reliability(self) -> float:

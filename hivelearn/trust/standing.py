@@ -6,7 +6,7 @@ away; after two a vouch is worth nothing.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from hivelearn.errors import UsageError
@@ -65,21 +65,27 @@ class Standing:
         """Whether vouches for this author no longer count."""
         return self.harms >= WITHDRAWN_AFTER
 
-    def after_round(self, judgements: Collection[Judgement] = ()) -> "Standing":
-        """Return the standing after one more round, in which so many patches were judged.
+    def counted(self, judgements: Collection[Judgement]) -> "Standing":
+        """Return the standing with so many judgements more; no round has passed.
 
-        Call it once a round for every author on record, judged or not: evidence
-        fades by rounds. Only author faults belong here; bytes that do not verify
-        blame the peer who delivered them.
+        Only author faults belong here; bytes that do not verify blame the peer
+        who delivered them.
         """
         good = sum(judgement == "success" for judgement in judgements)
         harms = sum(judgement == "harm" for judgement in judgements)
         return Standing(
             author=self.author,
-            evidence=self.evidence.after_round(good, len(judgements) - good),
+            evidence=self.evidence.counted(good, len(judgements) - good),
             successes=0 if harms else self.successes + good,
             harms=self.harms + harms,
         )
+
+    def after_round(self, judgements: Collection[Judgement] = ()) -> "Standing":
+        """Return the standing after one more round, in which so many patches were judged.
+
+        Evidence fades by rounds, also that of authors who were not judged in one.
+        """
+        return replace(self, evidence=self.evidence.after_round()).counted(judgements)
 
 
 def judge(gain_low: float, gain_high: float) -> Judgement | None:

@@ -1,6 +1,7 @@
 """Every command from its help to its exit code, on the embedded model, in a home of its own."""
 
 import json
+import threading
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ import torch
 from hivelearn.demo import tasks
 from hivelearn.identity import full_name
 from hivelearn.node.config import NodeConfig
+from hivelearn.node.joining import Hub, Joining
 from hivelearn.node.workbench import open_workbench
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
+from hivelearn.training.recipe import Recipe
 
 COMMANDS = "demo ask correct train join vouch adopt rollback status doctor".split()
 SOMEBODY = full_name(bytes(range(32)))
@@ -43,6 +46,13 @@ def test_every_command_has_help(name, call):
     assert name == "demo" or ("--home" in done.stdout and "--model" in done.stdout)
 
 
+def test_the_help_of_train_tells_the_recipes_own_defaults(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    said = call("train", "--help", home=None).stdout
+    for setting in (Recipe().steps, Recipe().batch):
+        assert f"[default: {setting};" in said
+
+
 def test_the_help_lists_all_commands_and_the_version_is_told(call):
     listed = call("--help", home=None).stdout
     assert all(f"  {name} " in listed for name in COMMANDS)
@@ -71,7 +81,7 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
     words = ("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman")
     assert call(*words, "--model", base).stdout == "40 new corrections\n"
-    assert call(*words, "--model", base).exit_code == 0
+    assert call(*words, "--model", base).stdout == "0 new corrections\n"
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 40
 
@@ -80,12 +90,16 @@ def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
     on = ("--model", base)
     call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
     done = call("train", "roman", "--steps", "3", "--batch", "4", *on)
-    assert (done.exit_code, done.stdout[:20]) == (0, "roman: generation 1.")
+    assert (done.exit_code, done.stdout[:20]) == (0, "roman: generation 1 ")
+    assert "serves, unmeasured: too little evidence" in done.stdout
     nothing = call("adopt", "roman", *on)
     assert (nothing.exit_code, "nothing to judge" in nothing.stdout) == (1, True)
     assert json.loads(call("adopt", "roman", "--json", *on).stdout)["outcome"] == "nothing to judge"
     back = call("rollback", "roman", *on)
-    assert (back.exit_code, back.stdout) == (0, "roman: generation 2. rollback of generation 1\n")
+    assert (back.exit_code, back.stdout) == (
+        0,
+        "roman: generation 2, base model. rollback of generation 1\n",
+    )
     assert "base model" in call("status", *on).stdout
 
 
@@ -108,6 +122,20 @@ def test_a_join_that_meets_nobody_says_so(call, base):
     assert "listening on hl1" in done.stdout
     assert "nothing to publish yet" in done.stdout
     assert done.stderr.startswith("nobody was met\n→ Start `hivelearn join` there too")
+
+
+def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
+    visitor = open_workbench(base, NodeConfig(home=tmp_path / "visitor"))
+
+    def visit():
+        with Hub(visitor).join(["roman"], Joining("memory")) as swarm:
+            until(lambda: any(peer.verified for peer in swarm.peers))
+
+    guest = threading.Thread(target=visit)
+    guest.start()
+    done = call("join", "roman", "--fabric", "memory", "--wait", "3", "--model", base)
+    guest.join()
+    assert (done.exit_code, done.stderr) == (0, "")
 
 
 def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):

@@ -164,8 +164,9 @@ def test_hours_hold_their_start_and_not_their_end(hours):
               "00:00-24:00", "22:00-06:00-07:00", "-1:00-06:00", "²2:00-06:00"],
 )  # fmt: skip
 def test_hours_that_mean_nothing_are_refused(hours):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         Limits(hours=hours)
+    assert "22:00-06:00" in refused.value.remedy  # also for whom `hours` reached through live
 
 
 @pytest.mark.parametrize(

@@ -186,3 +186,10 @@ def test_a_recheck_that_is_no_time_is_refused(wrong):
 
 def test_the_real_doors_open_on_this_machine():
     assert list(Governor(sleep=lambda _: True).paced([1])) in ([1], [])  # [] on a hot machine
+
+
+@pytest.mark.parametrize("wrong", [5, None, "22:00-06:00"])
+def test_limits_that_are_none_are_refused(wrong):
+    with pytest.raises(UsageError) as caught:
+        Governor(wrong)
+    assert caught.value.remedy.startswith("Give limits as ")

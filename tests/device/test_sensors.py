@@ -201,6 +201,23 @@ def test_this_machine_is_read_without_an_error():
     assert set(reading.described()) == set(Reading.__slots__)
 
 
+def test_a_reading_is_described_as_people_say_it():
+    told = Reading(
+        cpu_c=known(61.25),
+        battery_percent=known(83.0),
+        idle_s=known(512438.6499378681),
+        load=known(0.123456),
+        on_mains=known(True),
+        has_battery=known(False),
+    ).described()
+    assert told["cpu_c"] == "61 °C"
+    assert told["battery_percent"] == "83 %"
+    assert told["idle_s"] == "5 days, 22:20:39"
+    assert told["load"] == "0.12"
+    assert (told["on_mains"], told["has_battery"]) == ("yes", "no")
+    assert told["gpu_c"] == "unknown: no source was asked"
+
+
 def test_a_source_that_raises_is_unknown_and_the_others_still_count():
     def broken():
         raise ZeroDivisionError("driver")

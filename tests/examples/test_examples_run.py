@@ -18,7 +18,7 @@ SAID = {
     "overnight": ["Working", "roman: ", " own; 0 vouched for"],
     "own_model": ["ResidentEngine(LlamaForCausalLM", "adapter_model.safetensors", "patch.cbor"],
     "script": ["58+22 held out", "roman: ", "in Roman numerals", "generation"],
-    "swarm_and_merge": ["1 patches from 1 peers", "roman: admitted", "clock12: admitted"],
+    "swarm_and_merge": ["1 patch from 1 peer", "roman: admitted", "clock12: admitted"],
     "torch_loop": ["epoch 0: loss", "Patch(", "published", "@127.0.0.1:"],
 }
 

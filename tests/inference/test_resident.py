@@ -186,6 +186,16 @@ IMPOSSIBLE = [
     {"temperature": float("nan")},
     {"top_p": 0},
     {"top_p": 1.1},
+    {"top_p": "all"},
+    {"max_new_tokens": 2.5},
+    {"max_new_tokens": True},
+    {"max_new_tokens": 1 << 21},
+    {"temperature": 1e-320},
+    {"temperature": float("inf")},
+    {"temperature": "hot"},
+    {"seed": -1},
+    {"seed": 2**70},
+    {"seed": "x"},
 ]
 
 

@@ -75,6 +75,17 @@ def test_four_prompts_make_no_card():
     assert card([1.0] * 4) is None
 
 
+def test_in_a_stated_domain_the_own_specialist_comes_before_every_foreign_expert():
+    experts = [
+        Candidate("foreign", "x", 9.0),
+        Candidate("mine", "x", None, own=True),
+        Candidate("elsewhere", "y", 9.0, own=True),
+    ]
+    assert by_domain("x", {"foreign": 0.1, "mine": 5.0}, experts).experts == ("mine",)
+    assert by_domain("x", {}, experts).experts == ("mine",)  # nobody need be measured
+    assert route({"foreign": 0.1, "elsewhere": 5.0}, experts).experts == ("foreign",)
+
+
 def test_a_stated_domain_is_answered_by_its_least_surprised_trusted_expert():
     experts = [
         Candidate("a", "x", 1.0),

@@ -119,6 +119,14 @@ def test_a_long_conversation_is_refused_with_numbers(engine):
         engine.rower.pair("short", "word " * 300)
 
 
+def test_what_is_too_long_is_said_by_us_alone(llama, monkeypatch):
+    own = tokenizer(llama)
+    monkeypatch.setattr(own, "model_max_length", 16)
+    monkeypatch.setattr(own, "deprecation_warnings", {})  # where transformers notes what it said
+    llama.rower.pair("word " * 30, "word " * 30)
+    assert own.deprecation_warnings == {}
+
+
 NO_CONVERSATION = {
     "empty": "",
     "blank": " \n",
@@ -130,6 +138,11 @@ NO_CONVERSATION = {
     "bytes": b"hello",
     "no content": [{"role": "user"}],
     "content that is no text": [{"role": "user", "content": 3}],
+    "half a character": "\ud800",
+    "half a character in the system's words": [
+        {"role": "system", "content": "\udfff"},
+        {"role": "user", "content": "x"},
+    ],
     "a strange role": [{"role": "root", "content": "x"}],
     "ends with the answer": [{"role": "assistant", "content": "x"}],
 }
@@ -140,6 +153,12 @@ def test_what_is_no_conversation_is_refused_with_a_remedy(prompt):
     with pytest.raises(ConversationError) as caught:
         as_messages(prompt)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("answer", ["\ud800", b"x", None, 3])
+def test_an_answer_that_is_no_text_is_refused(llama, answer):
+    with pytest.raises(ConversationError):
+        llama.rower.pair("hello", answer)
 
 
 @given(st.text(min_size=1).filter(str.strip))

@@ -152,7 +152,7 @@ def test_a_patch_that_harms_at_home_is_not_merged_and_its_author_is_blamed(kit, 
     owner, patch = author
     node = beginner()
     node.vouch(owner.key)
-    kit.send(forged(owner, patch, lambda b: -b), node)
+    kit.send(forged(owner, patch, lambda b: -0.25 * b), node)  # -.15 nats
     report = node.merge("yes")
     assert report.outcome == "no lift"
     assert people.standings(node._bench)[owner._bench.identity.author].harms == 1

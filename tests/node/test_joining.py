@@ -43,18 +43,89 @@ def test_the_last_handle_closes_the_network_and_gives_the_lock_back(make):
         pass
 
 
-def test_a_join_that_cannot_be_is_refused_and_leaves_nothing_open(make):
+ALONE = {"listen": "127.0.0.1:0", "discover": False}
+CANNOT = {
+    "no domain": ((), {}),
+    "no domain's name": (("Not A Domain",), {}),
+    "a domain that is a number": ((5,), {}),
+    "no such fabric": (("yes",), {"fabric": "pigeons"}),
+    "more topics than a fabric has": ([f"d{i}" for i in range(300)], {"fabric": "memory"}),
+    "half a character": (("yes",), {"fabric": "memory", "secret": "\udcff"}),
+    "a secret that is a number": (("yes",), {"fabric": "memory", "secret": 5}),
+    "peers that are numbers": (("yes",), {"fabric": "memory", "peers": [5]}),
+    "peers that are no addresses": (("yes",), {**ALONE, "peers": ["nowhere"]}),
+    "discovery perhaps": (("yes",), {"fabric": "memory", "discover": "perhaps"}),
+}
+
+
+@pytest.mark.parametrize(("domains", "how"), CANNOT.values(), ids=CANNOT.keys())
+def test_a_join_that_cannot_be_is_refused_and_leaves_nothing_open(make, domains, how):
     node = make()
-    for domains, how in (
-        ((), {}),
-        (("Not A Domain",), {}),
-        (("yes",), {"fabric": "pigeons"}),
-    ):
+    with pytest.raises(UsageError):
+        node.join(*domains, **how)
+    assert node.status().writer is None
+    assert node._hub.runner is None
+    with node.join("yes", fabric="memory") as swarm:  # and what is open stays as it was
         with pytest.raises(UsageError):
             node.join(*domains, **how)
-        assert node.status().writer is None
-    with node.join("yes", fabric="memory"), pytest.raises(UsageError, match="one fabric"):
-        node.join("yes", fabric="lan")
+        assert node._hub.library._domains == {swarm.topics["yes"]: "yes"}
+        assert node.status().writer is not None
+
+
+def test_a_second_join_shares_the_network_and_says_what_it_cannot_change(make):
+    node = make()
+    with node.join("yes", fabric="memory", discover=False):
+        for stated in ({"fabric": "lan"}, {"listen": "127.0.0.1:5"}, {"discover": True}):
+            with pytest.raises(UsageError, match=next(iter(stated))):
+                node.join("yes", **stated)
+        with node.join("no"), node.live("yes", discover=False):
+            pass
+
+
+def test_a_second_join_meets_its_peers_too(make):
+    node, other = make("one"), make("two")
+    with node.join("yes", **ALONE), other.join("yes", **ALONE) as theirs:
+        with node.join("no", peers=theirs.address) as ours:
+            ours.sync(5.0)
+            assert [peer.key for peer in ours.peers] == [other._bench.identity.device]
+        with pytest.raises(UsageError, match="address"):
+            node.join("yes", peers=["nowhere"])
+
+
+def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make):
+    node = make()
+    first = node.join("yes", "no", fabric="memory")
+    second = node.join("no", secret="hush")
+    third = node.join("no")
+    first.close()
+    assert sorted(node._hub.library._domains.values()) == ["no", "no"]
+    assert len(node._hub.runner._member._topics) == 2
+    second.close()
+    assert node._hub.library._domains == {third.topics["no"]: "no"}
+    node.close()
+    assert node._hub.library._domains == {}
+    with node.join("yes", fabric="memory") as fourth:
+        third.close()  # of a network that is gone: it closes no other
+        assert fourth.peers == ()
+        with pytest.raises(UsageError, match="closed"):
+            third.sync(0.1)
+
+
+def test_live_listens_as_join_does(make):
+    node = make()
+    with node.join("yes", fabric="memory"):
+        joined = node._hub._how
+    with node.live("yes", fabric="memory"):
+        assert node._hub._how == joined
+    assert joined.listen == "0.0.0.0:0"
+
+
+def test_live_refuses_what_joining_has_not_before_anything_opens(make):
+    node = make()
+    for wrong in ({"bogus": 1}, {"hours": 5}, {"secret": 5}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            node.live("yes", fabric="memory", **wrong)
+    assert node.status().writer is None
 
 
 def test_a_patch_of_a_domain_not_joined_is_not_published(author):

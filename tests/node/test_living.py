@@ -5,7 +5,9 @@ import time
 import pytest
 
 from hivelearn.errors import UsageError
+from hivelearn.node import learning, living
 from hivelearn.node.living import Night, Rhythm
+from hivelearn.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -96,13 +98,46 @@ def test_a_hot_device_does_nothing_and_says_why(make, kit, night):
 
 
 def test_an_error_of_a_round_is_kept_and_the_next_round_comes(make, kit, night):
-    node = make()
+    node = make(recipe=Recipe(targets="no_such_module"))
     kit.teach(node, "yes", "yes yes")
-    long = node.correct("word " * 400, "yes", domain="yes")
     alive = night(node)
     until(lambda: len(alive.errors) >= 2)
-    assert long.id[:8] in alive.errors[0]
+    assert "no_such_module" in alive.errors[0]
     assert alive.trained == []
+
+
+def test_a_bug_in_a_round_is_told_and_the_next_round_comes(make):
+    class Broken(Unmet):
+        def _sync(self):
+            raise ZeroDivisionError
+
+    node = make()
+    with Broken(node, node._hub, Rhythm(("yes",), None, round_s=0.001), {}) as alive:
+        until(lambda: len(alive.errors) == living.ERRORS_MAX)
+        assert set(alive.errors) == {"ZeroDivisionError()"}
+        assert "alive" in repr(alive)
+
+
+def test_a_night_whose_thread_has_ended_does_not_say_that_it_lives(make):
+    class Ended(Unmet):
+        def _live(self):
+            pass
+
+    node = make()
+    night = Ended(node, node._hub, Rhythm((), None), {})
+    until(lambda: "stopped" in repr(night))
+
+
+def test_a_correction_that_comes_while_a_training_rests_is_learnt_the_night_after(make, kit, night):
+    node = make()
+    kit.teach(node, "yes", "yes yes")
+    stop = iter([False, False, True])
+    bench = node._bench
+    learning.train(bench, "yes", kit.TINY, bench.config.safety, lambda _: next(stop))
+    node.correct(kit.prompts("yes, later", 1, held=False)[0], "yes yes", domain="yes")
+    alive = night(node)
+    until(lambda: len(alive.trained) == 2)
+    assert [(r.corrections, r.newer) for r in alive.trained] == [(16, 1), (17, 0)]
 
 
 def test_hours_that_are_none_are_refused_before_anything_starts(make):

@@ -12,7 +12,6 @@ from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
 from hivelearn.inference.source import NoModelError
 from hivelearn.node.config import NodeConfig
-from hivelearn.report.progress import Progress, wanted
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
 
 
@@ -134,6 +133,69 @@ def test_status_tells_all_and_loads_nothing_new(make, kit):
     assert node.status().domains[0].serves == "own specialist"
 
 
+def test_the_ids_that_status_tells_are_those_that_ask_takes(make, kit, author):
+    node = make()
+    kit.teach(node, "no", "no", 8, 24)
+    node.train("no")
+    kit.send(author[1], node)
+    node.merge("yes")
+    own, stranger = node.status().experts
+    assert (own.role, own.domain, own.author) == ("own specialist", "no", node.name)
+    assert (stranger.role, stranger.id) == ("sandboxed", author[1].id.hex())
+    for expert in (own, stranger):
+        assert expert.id[:12] in str(node.status())
+        said = node.ask("Hi", experts=[expert.id[:12]], max_new_tokens=1)
+        assert said.route.experts == (expert.id,)
+    assert json.loads(node.status().to_json())["experts"][1]["id"] == stranger.id
+
+
+NO_BATCH = {
+    "one text as many": lambda node: node.ask_many("hello"),
+    "a message as a prompt": lambda node: node.ask_many([{"role": "user", "content": "x"}]),
+    "a prompt alone": lambda node: node.score([("a",)]),
+    "an answer too many": lambda node: node.score([("a", "b", "c")]),
+    "a text as a pair": lambda node: node.score(["ab"]),
+    "an answer that is no text": lambda node: node.score([("a", 1)]),
+    "a domain for asking": lambda node: node.ask("a", "No Such"),
+    "a domain for many": lambda node: node.ask_many(["a"], "No Such"),
+    "a domain for scoring": lambda node: node.score([("a", "b")], "No Such"),
+    "a domain for streaming": lambda node: list(node.stream("a", "No Such")),
+    "one peer that is no address": lambda node: node.join("yes", peers="nowhere"),
+}
+
+
+@pytest.mark.parametrize("call", NO_BATCH.values(), ids=NO_BATCH.keys())
+def test_what_would_mean_something_else_is_refused(make, call):
+    with pytest.raises(UsageError) as refused:
+        call(make())
+    assert refused.value.remedy
+
+
+def test_one_peer_may_be_given_as_it_is(make):
+    at = {"listen": "127.0.0.1:0", "discover": False}
+    with (
+        make("one").join("yes", **at) as one,
+        make("two").join("yes", peers=one.address, **at) as two,
+    ):
+        two.sync(wait_s=10)
+        assert [peer.verified for peer in two.peers] == [True]
+
+
+def test_what_comes_back_is_shown_in_a_line_for_people_and_without_bytes(make, kit):
+    node = make()
+    kit.teach(node, "yes", "yes yes", 16, 0)
+    answer = node.ask("What is yes?", max_new_tokens=1)
+    assert repr(answer) == f"Answer({answer.text!r} by base model)"
+    assert "\\x" not in repr(answer.correct("yes yes", domain="yes"))
+    node.train("yes")
+    assert repr(node.last_training) == str(node.last_training)
+    assert repr(node.status()) == str(node.status())
+    assert node.merge("yes").__repr__() == "yes: nothing to judge: nothing arrived; nothing changed"
+    back = node.rollback("yes")
+    told = "yes: generation 2, base model. rollback of generation 1"
+    assert (str(back), repr(back), back._repr_html_()) == (told, told, f"<pre>{told}</pre>")
+
+
 def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
     from hivelearn.testing.models import small_model
 
@@ -212,22 +274,6 @@ def test_settings_have_defaults_and_can_be_given_as_a_record(tmp_path, folder):
         assert node.config.max_new_tokens == 3
         assert node.model.config.model_type == "llama"
         assert node.last_training is None
-
-
-def test_progress_is_drawn_on_a_terminal_or_when_asked(capfd):
-    assert not wanted(None)
-    with Progress(None, "train", 3) as bar:
-        bar.at(1, "loss 1.0")
-        bar.say("hot")
-    assert capfd.readouterr() == ("", "")
-    with Progress(True, "train roman", 3) as bar:
-        bar.at(2, "loss 0.5")
-        bar.say("cooling")
-    shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "train roman" in shown.err
-    assert "2/3" in shown.err
-    assert "cooling" in shown.err
 
 
 def test_a_training_prints_nothing_when_progress_is_off(make, kit, capfd):

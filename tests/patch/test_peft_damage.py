@@ -67,6 +67,7 @@ DAMAGE = {
     "alpha is negative": _config(lora_alpha=-8),
     "alpha is infinite": _config(lora_alpha=float("inf")),
     "alpha is no number": _config(lora_alpha=float("nan")),
+    "alpha is beyond all floats": _config(lora_alpha=10**400),
     "patterns are a list": _config(alpha_pattern=["q"]),
     "a pattern is no regular expression": _config(alpha_pattern={"(": 1}),
     "a setting of a later PEFT": _config(use_something_new=True),

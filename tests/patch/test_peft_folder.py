@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM as Auto
-from transformers import Gemma2Config, GPT2Config, LlamaConfig, Qwen3Config
+from transformers import Gemma2Config, GPT2Config, LlamaConfig, MixtralConfig, Qwen3Config
 
 from hivelearn.patch.adapter import Adapter, AdapterError
 
@@ -34,12 +34,13 @@ MODELS = {
         vocab_size=32, n_embd=16, n_layer=2, n_head=2, bos_token_id=None, eos_token_id=None
     ),
 }
+MIXTURES = {"mixtral": lambda: MixtralConfig(**SIZES, num_local_experts=2)}
 TOKENS = torch.arange(24).view(2, 12) % 32
 
 
 def _model(name="llama"):
     torch.manual_seed(0)
-    return Auto.from_config(MODELS[name](), attn_implementation="eager").eval()
+    return Auto.from_config((MODELS | MIXTURES)[name](), attn_implementation="eager").eval()
 
 
 def _logits(model):
@@ -96,13 +97,15 @@ def _loaded(model, folder):
 # --- ours, loaded by PEFT -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *MIXTURES])
 def test_peft_loads_what_we_save_with_equal_logits_and_nothing_missing(tmp_path, name):
     model = _model(name)
     adapter = _adapter(_linears(model))
     expected = _hooked(model, adapter)
     assert not torch.equal(expected, _logits(model))
-    assert torch.equal(_logits(_loaded(model, adapter.save(tmp_path))), expected)
+    loaded = _loaded(model, adapter.save(tmp_path))
+    assert torch.equal(_logits(loaded), expected)
+    assert Adapter.from_model(loaded).to_bytes() == adapter.to_bytes()
 
 
 CHOICES = {

@@ -26,10 +26,20 @@ def test_a_blob_is_named_by_its_content_or_by_the_caller(store):
 
 def test_what_is_there_is_never_written_again(store):
     name = store.blobs.put(b"first", "ab" * 32)
-    age(store.blobs.path(name), 9999)
-    store.blobs.put(b"second", name)
+    path = store.blobs.path(name)
+    before = path.stat().st_ino
+    age(path, 9999)
+    store.blobs.put(b"first", name)
+    assert path.stat().st_ino == before
+    assert store.blobs.sweep(set(), path.stat().st_mtime) == ()  # young again
+
+
+@pytest.mark.parametrize("changed", [b"f\0rst", b"", b"first and more"])
+def test_what_the_disk_has_changed_is_mended_by_putting_it_again(store, changed):
+    name = store.blobs.put(b"first", "ab" * 32)
+    store.blobs.path(name).write_bytes(changed)
+    assert store.blobs.put(b"first", name) == name
     assert store.blobs.read(name) == b"first"
-    assert store.blobs.sweep(set(), store.blobs.path(name).stat().st_mtime) == ()  # young again
 
 
 @pytest.mark.parametrize(

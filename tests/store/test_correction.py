@@ -53,6 +53,10 @@ REFUSED = {
     "lone surrogate": (errors.BinaryTextError, lambda: correction(wrong="\ud800")),
     "bytes as question": (errors.MalformedMessagesError, lambda: correction(b"14")),
     "bytes as answer": (errors.BinaryTextError, lambda: correction(right=b"XIV")),
+    "list as wrong": (errors.BinaryTextError, lambda: correction(wrong=[])),
+    "object as subject": (errors.BinaryTextError, lambda: correction(subject={})),
+    "zero as wrong": (errors.BinaryTextError, lambda: correction(wrong=0)),
+    "false as subject": (errors.BinaryTextError, lambda: correction(subject=False)),
     "number as content": (
         errors.BinaryTextError,
         lambda: correction([{"role": "user", "content": 14}]),
@@ -174,3 +178,26 @@ def test_json_gives_back_the_same_correction(question, right, wrong, created_s):
     except errors.BinaryTextError:
         return
     assert from_plain(to_plain(made)) == made
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=3,
+)
+
+
+@given(st.sampled_from(sorted(to_plain(correction()).keys() - {"id", "holdout"})), JSON)
+def test_json_of_any_kind_in_any_field_is_a_correction_that_comes_back_or_is_refused(name, value):
+    try:
+        made = from_plain(to_plain(correction()) | {name: value})
+    except errors.CorrectionError:
+        return
+    assert from_plain(to_plain(made)) == made
+
+
+def test_what_is_wrong_is_said_of_the_field_that_is_wrong():
+    with pytest.raises(errors.CorrectionError, match="the base is not hexadecimal"):
+        from_plain(to_plain(correction()) | {"base": 5})
+    with pytest.raises(errors.CorrectionError, match="the time is no number"):
+        from_plain(to_plain(correction()) | {"created_s": "x"})

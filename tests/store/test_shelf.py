@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hivelearn.store.database import Database
 from hivelearn.store.errors import NotWritingError, UnknownPatchError, WrongStateError
+from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import (
     ENVELOPE_MAX_BYTES,
     MOVES,
@@ -169,3 +170,53 @@ def test_nothing_is_written_outside_a_writing_block(store, entry):
         store.shelf.next_seq(b"d" * 32, 0)
     assert store.shelf.list() == ()
     assert set(WITHOUT_PAYLOAD) < set(STATES)
+
+
+def test_of_refusals_the_newest_stay_and_those_of_whom_the_caller_spares(store, entry):
+    friend = b"f" * 32
+    with store.writing("test"):
+        for at, name in enumerate("abcd"):
+            store.shelf.add(entry(name, state="refused", arrived_s=float(at)))
+        store.shelf.add(entry("friend", state="refused", author=friend, arrived_s=0.0))
+        store.shelf.add(entry("waits", state="quarantined", payload=BLOB))
+        store.offers.add(entry("a").id, b"t" * 32)
+        assert store.shelf.forget_refused(2, {friend}) == 2
+        assert store.shelf.forget_refused(2, {friend}) == 0
+    left = {"c", "d", "friend", "waits"}
+    assert store.shelf.ids() == {entry(name).id for name in left}
+    assert store.shelf.wants(entry("a").id)  # forgotten: it may be fetched again
+
+
+def test_what_ever_served_is_not_forgotten_when_it_is_refused(store, entry):
+    served = Served(entry("a").id, BLOB, entry("a").author)
+    with store.writing("test"):
+        store.shelf.add(entry("a", state="refused"))
+        base = entry("a").base
+        store.generations.commit(Generation(base, "roman", None, (served,), "", 1.0))
+        assert store.shelf.forget_refused(0, ()) == 0
+
+
+def test_a_blob_is_needed_while_any_row_names_it(store, entry):
+    with store.writing("test"):
+        store.shelf.add(entry("a", state="quarantined", payload=BLOB))
+        store.shelf.add(entry("b", state="refused", payload="cd" * 32))
+    assert store.shelf.needs_blob(BLOB)
+    assert not store.shelf.needs_blob("cd" * 32)
+
+
+def test_a_patch_is_offered_where_somebody_offered_it_while_it_is_here(store, entry):
+    one, two = b"1" * 32, b"2" * 32
+    with store.writing("test"):
+        store.shelf.add(entry("a", state="own", payload=BLOB))
+        store.shelf.add(entry("b", state="quarantined", payload=BLOB))
+        for name in "ab":
+            store.offers.add(entry(name).id, one)
+            store.offers.add(entry(name).id, one)  # twice is once
+        store.offers.add(entry("nowhere").id, one)
+        assert store.offers.heads(one) == sorted(entry(name).id for name in "ab")
+        assert store.offers.heads(two) == []
+        store.shelf.move(entry("b").id, "refused")
+    assert store.offers.heads(one) == [entry("a").id]
+    assert store.offers.has(entry("a").id, {one, two})
+    assert not store.offers.has(entry("a").id, {two})
+    assert not store.offers.has(entry("b").id, {one})

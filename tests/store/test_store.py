@@ -223,33 +223,6 @@ def test_on_a_full_disk_nothing_is_lost_and_writing_goes_on_when_there_is_room(s
     assert {c.id for c in store.journal.list()} == {*kept, correct("after").id}
 
 
-def test_a_checkpoint_replaces_the_last_one_and_its_blob(store):
-    with store.writing("train"):
-        first = store.pauses.save(BASE, "roman", b"one", 1.0)
-        assert store.pauses.load(BASE, "roman") == b"one"
-        second = store.pauses.save(BASE, "roman", b"two", 2.0)
-        assert store.pauses.save(BASE, "roman", b"two", 3.0) == second
-        assert not store.blobs.has(first)
-        assert store.pauses.load(BASE, "roman") == b"two"
-        assert store.pauses.paused() == ((BASE, "roman", 3.0),)
-        store.pauses.save(BASE, "iso-date", b"two", 4.0)
-        store.pauses.clear(BASE, "roman")
-        assert store.pauses.load(BASE, "roman") is None
-        assert store.pauses.load(BASE, "iso-date") == b"two"  # one blob, two needs
-        store.pauses.clear(BASE, "roman")
-
-
-def test_candidates_wait_for_a_decision(store):
-    given = Candidate(BASE, "roman", "ab" * 32, '{"gain": 0.01}', 1.0)
-    with store.writing("merge"):
-        first, second = store.pauses.leave(given), store.pauses.leave(given)
-        assert [c.number for c in store.pauses.candidates(BASE, "roman")] == [first, second]
-        store.pauses.drop(first)
-        assert store.pauses.leave(given) not in (first, second)
-    assert store.pauses.candidates(BASE, "roman")[0].detail == given.detail
-    assert store.pauses.candidates(BASE, "hex") == ()
-
-
 def test_the_sweep_spares_what_any_row_needs(store, entry, tmp_path):
     blobs = store.blobs
     with store.writing("test"):

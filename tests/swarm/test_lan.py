@@ -1,19 +1,18 @@
-"""What only the LAN fabric does: ports, addresses, handshakes, discovery."""
+"""What only the LAN fabric does: ports, addresses, steps, certificate, discovery."""
 
 import asyncio
 import contextlib
+import os
 import socket
+import ssl
 
 import pytest
-import zmq
-import zmq.asyncio
-from zmq.utils import z85
 
 from hivelearn.errors import UsageError
 from hivelearn.identity import full_name
 from hivelearn.swarm.fabric import FabricConfig, open_fabric
+from hivelearn.swarm.fabrics import lan_tls
 from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
-from hivelearn.swarm.fabrics.link import DATA, HEAD, OPEN
 from hivelearn.testing.room import run_room, until
 
 
@@ -22,11 +21,9 @@ def test_a_port_in_use_is_the_callers_to_fix():
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            port = taken.getsockname()[1]
-            for listen in (f"127.0.0.1:{port}", f"127.0.0.1:{port - 1}"):  # its own, the desk's
-                with pytest.raises(UsageError, match="in use") as caught:
-                    await room.open("a", listen=listen)
-                assert "port 0" in caught.value.remedy
+            with pytest.raises(UsageError, match="in use") as caught:
+                await room.open("a", listen=f"127.0.0.1:{taken.getsockname()[1]}")
+            assert "port 0" in caught.value.remedy
 
     run_room("lan", test)
 
@@ -35,8 +32,21 @@ def test_a_bare_address_leads_to_whoever_proves_the_key_it_tells():
     async def test(room):
         a = await room.open("a")
         bare = a.address.rpartition("@")[2]
-        b = await room.open("b", bare, bare)
+        b = await room.open("b", bare, bare, a)
         await until(lambda: a.key in b.peers())
+        (view,) = b.views()  # three names, one connection
+        assert (view.key, view.verified) == (a.key, True)
+
+    run_room("lan", test)
+
+
+def test_peers_named_later_are_dialled_too():
+    async def test(room):
+        a, b = await room.open("a"), await room.open("b")
+        await b.meet([a.address])
+        await until(lambda: a.key in b.peers())
+        with pytest.raises(UsageError, match="address"):
+            await b.meet(["nowhere"])
 
     run_room("lan", test)
 
@@ -44,40 +54,35 @@ def test_a_bare_address_leads_to_whoever_proves_the_key_it_tells():
 def test_the_failing_step_is_named():
     async def test(room):
         a = await room.open("a")
-        stranger = open_fabric("lan", b"s" * 32, FabricConfig(discover=False)).key
-        wrong_key = a.address.replace(a.address.partition("@")[0], full_name(stranger))
+        other = open_fabric("lan", b"s" * 32, FabricConfig(discover=False)).key
+        wrong_key = a.address.replace(a.address.partition("@")[0], full_name(other))
+
+        async def shout(_reader, writer):
+            writer.write(b"220 mail here\r\n")
+            writer.close()
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             nobody = f"127.0.0.1:{free.getsockname()[1]}"
-        b = await room.open("b", wrong_key, f"{full_name(stranger)}@{nobody}", nobody)
-        await until(
-            lambda: [one.failing for one in b.views()] == ["encrypt", "connect", "ask who it is"]
-        )
-        assert [one.reachable for one in b.views()] == [True, False, False]
+        async with await asyncio.start_server(shout, "127.0.0.1", 0) as mail:
+            elsewhere = f"127.0.0.1:{mail.sockets[0].getsockname()[1]}"
+            b = await room.open("b", wrong_key, nobody, elsewhere)
+            await until(lambda: [one.failing for one in b.views()] == ["key", "connect", "encrypt"])
+            assert [one.reachable for one in b.views()] == [True, False, True]
+        assert not a.peers(), "b showed its key to nobody but whom it wanted"
 
     run_room("lan", test)
 
 
-def test_a_stranger_without_a_hello_gets_nothing():
-    async def test(room):
-        a = await room.open("a")
-        keys = DeviceKeys.of(b"x" * 32)
-        with zmq.asyncio.Context() as context, context.socket(zmq.DEALER) as rude:
-            rude.curve_publickey, rude.curve_secretkey = (
-                z85.encode(keys.curve),
-                z85.encode(keys.curve_secret),
-            )
-            rude.curve_serverkey = z85.encode(DeviceKeys.of(b"a".ljust(32, b".")).curve)
-            rude.linger = 0
-            rude.connect("tcp://" + a.address.rpartition("@")[2])
-            for kind in (OPEN, DATA, 0):
-                await rude.send_multipart([HEAD.pack(kind, 1), b"not a hello"])
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
-                    await rude.recv_multipart()
-        assert not a.peers()
-
-    run_room("lan", test)
+def test_the_certificate_is_one_that_openssl_reads_and_names_nobody():
+    seed = os.urandom(32)
+    made = lan_tls.certificate(seed)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=made)
+    assert context.cert_store_stats()["x509"] == 1
+    assert made == lan_tls.certificate(seed)
+    assert made != lan_tls.certificate(os.urandom(32))
+    assert DeviceKeys.of(seed).device in made
 
 
 def test_discovery_is_bounded_to_the_named_interface():

@@ -71,7 +71,7 @@ def test_twenty_megabytes_travel_and_the_report_counts_them(street):
     assert shelf_b.payload(notice.id).read_bytes() == payload
     assert SIZE_BYTES < report.bytes_in < SIZE_BYTES + 100_000
     assert (report.quiet, report.peers, report.unfinished) == (True, 1, ())
-    assert "1 patches from 1 peers" in str(report)
+    assert "1 patch from 1 peer" in str(report)
 
 
 def test_three_nodes_end_up_with_everything(street):

@@ -1,8 +1,10 @@
 """A topic is known to who can name it, and shown to nobody else."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hivelearn.errors import UsageError
 from hivelearn.swarm import topics
 
 BASE, ME, YOU = b"b" * 32, b"m" * 32, b"y" * 32
@@ -39,3 +41,8 @@ def test_a_tag_is_recognised_only_with_the_topic_the_speaker_and_the_session():
     assert tag not in topics.recognise([topic], ME, SALT[::-1]), "nor does a replay"
     assert tag not in topics.recognise([topics.topic(BASE, "roman")], ME, SALT)
     assert topic not in tag
+
+
+def test_a_secret_of_half_a_character_is_the_callers_to_fix():
+    with pytest.raises(UsageError, match="Unicode"):
+        topics.topic(BASE, "roman", "\udcff")

@@ -40,6 +40,14 @@ IMPOSSIBLE = [
     {"prompt_weight": 1.1},
     {"prompt_weight": NAN},
     {"seed": 0.5},
+    {"alpha": "x"},
+    {"rate": "fast"},
+    {"targets": ()},
+    {"targets": []},
+    {"targets": ""},
+    {"targets": 5},
+    {"targets": ("q_proj", 5)},
+    {"freeze_a": "no"},
 ]
 
 
@@ -47,7 +55,8 @@ IMPOSSIBLE = [
 def test_an_impossible_recipe_is_refused_with_a_remedy(settings):
     with pytest.raises(UsageError, match="cannot train") as caught:
         Recipe(**settings)
-    assert "range of each setting" in caught.value.remedy
+    (name,) = settings
+    assert caught.value.remedy.startswith(f"Give {name} as ")
 
 
 def test_the_ends_of_the_ranges_can_train():

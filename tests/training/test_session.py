@@ -1,6 +1,7 @@
 """A training is a function of corrections, recipe and model: pauses change no bit of it."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hivelearn.errors import UsageError
 from hivelearn.inference.engine import Gradients
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import CheckpointError, DivergedError, Session
+from hivelearn.training.session import CheckpointError, DivergedError, Session, names_in
 
 CHILD = Path(__file__).with_name("resume_child.py")
 
@@ -76,23 +77,30 @@ def test_a_training_learns(engine, rows, recipe):
 
 
 OTHERS = {
-    "other corrections": lambda rows, recipe: (rows[1:], recipe, "words"),
-    "another order": lambda rows, recipe: (rows[::-1], recipe, "words"),
-    "another seed": lambda rows, recipe: (rows, replace(recipe, seed=1), "words"),
-    "another rate": lambda rows, recipe: (rows, replace(recipe, rate=0.02), "words"),
-    "more steps": lambda rows, recipe: (rows, replace(recipe, steps=7), "words"),
-    "another domain": lambda rows, recipe: (rows, recipe, "numbers"),
+    "other corrections": (lambda rows, r: (rows[1:], r, "words"), "other corrections or"),
+    "another order": (lambda rows, r: (rows[::-1], r, "words"), "other corrections or"),
+    "another seed": (lambda rows, r: (rows, replace(r, seed=1), "words"), ": seed 0 → 1$"),
+    "another rate": (lambda rows, r: (rows, replace(r, rate=0.02), "words"), ": rate 0.01 → 0.02$"),
+    "more steps": (lambda rows, r: (rows, replace(r, steps=7), "words"), ": steps 6 → 7$"),
+    "fewer targets": (
+        lambda rows, r: (rows, replace(r, targets=("q_proj",)), "words"),
+        r": targets all-linear → \['q_proj'\]$",
+    ),
+    "another domain": (lambda rows, r: (rows, r, "numbers"), "other corrections or"),
 }
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS.keys())
-def test_a_checkpoint_of_another_training_is_refused(engine, rows, recipe, other):
+@pytest.mark.parametrize(("other", "why"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_checkpoint_of_another_training_is_refused_and_says_what_changed(
+    engine, rows, recipe, other, why
+):
     session = Session(engine, rows, recipe, "words")
     session.step()
     stranger = Session(engine, *other(rows, recipe))
     before = stranger.checkpoint()
-    with pytest.raises(CheckpointError, match="other corrections, recipe or model"):
+    with pytest.raises(CheckpointError) as refused:
         stranger.restore(session.checkpoint())
+    assert re.search(why, refused.value.what)
     assert stranger.checkpoint() == before
 
 
@@ -128,10 +136,12 @@ DAMAGED = {
     "a short vector": lambda s: remade(s, mean=torch.zeros(3)),
     "doubles": lambda s: remade(s, mean=torch.zeros_like(s._state.mean, dtype=torch.float64)),
     "a later format": lambda s: remade(s, lambda a: ["2", *a[1:]]),
-    "steps below zero": lambda s: remade(s, lambda a: [*a[:2], -1, a[3]]),
-    "steps beyond the end": lambda s: remade(s, lambda a: [*a[:2], 7, a[3]]),
-    "steps that are no number": lambda s: remade(s, lambda a: [*a[:2], True, a[3]]),
-    "tokens that are no number": lambda s: remade(s, lambda a: [*a[:3], None]),
+    "steps below zero": lambda s: remade(s, lambda a: [*a[:2], -1, *a[3:]]),
+    "steps beyond the end": lambda s: remade(s, lambda a: [*a[:2], 7, *a[3:]]),
+    "steps that are no number": lambda s: remade(s, lambda a: [*a[:2], True, *a[3:]]),
+    "tokens that are no number": lambda s: remade(s, lambda a: [*a[:3], None, *a[4:]]),
+    "too little said": lambda s: remade(s, lambda a: a[:3]),
+    "nothing said": lambda s: remade(s, lambda a: None),
 }
 
 
@@ -150,6 +160,16 @@ def test_a_remade_checkpoint_is_otherwise_taken(engine, rows, recipe):
     session = Session(engine, rows, recipe, "words")
     session.step()
     assert Session(engine, rows, recipe, "words").restore(remade(session)).done == 1
+
+
+def test_a_checkpoint_carries_the_names_of_its_rows(engine, rows, recipe):
+    names = tuple(f"row {i}" for i in range(12))
+    session = Session(engine, rows, recipe, "words", names)
+    assert names_in(session.checkpoint()) == names
+    assert names_in(Session(engine, rows, recipe, "words").checkpoint()) == ()
+    for damaged in (b"", remade(session, lambda a: [*a[:5], [1]]), remade(session, lambda a: 7)):
+        with pytest.raises(CheckpointError, match="damaged"):
+            names_in(damaged)
 
 
 def test_no_corrections_are_an_error_with_a_remedy(engine, recipe):

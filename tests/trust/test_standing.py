@@ -35,6 +35,15 @@ def test_a_confirmed_harm_takes_the_proof_and_two_the_vouch():
     assert once.after_round(["success", "harm"]).successes == 0  # whatever their order
 
 
+def test_a_judgement_outside_a_round_counts_and_ages_nothing():
+    known = after(*["success"] * 3)
+    fault = known.counted(["failure"])
+    assert fault.evidence.good == known.evidence.good
+    assert fault.evidence.bad == 4
+    assert known.counted([]) == known
+    assert known.counted(["harm"]).successes == 0
+
+
 INTERVALS = {
     "helps for certain": (0.001, 0.04, "success"),
     "may help, may not": (-0.03, 0.04, None),

@@ -96,6 +96,11 @@ class Channel:
 
     # -- for the link -----------------------------------------------------
 
+    @property
+    def unread(self) -> int:
+        """Bytes that came and were not yet read, each frame with its cost."""
+        return self._unreturned - self._owed if self._inbox else 0
+
     def take(self, data: bytes) -> None:
         """Take a frame of the peer."""
         self._unreturned += len(data) + FRAME_COST

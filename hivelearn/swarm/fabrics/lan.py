@@ -1,45 +1,60 @@
-"""The LAN fabric: CURVE over TCP, peers given by address or found by zeroconf.
+"""The LAN fabric: TLS over TCP, peers given by address or found by zeroconf.
 
-One ROUTER listens for everybody; each peer that we dial has a DEALER of its
-own. Encryption, framing and liveness are ZeroMQ's, the proof of the device key
-is ``lan_keys``, streams and topics are ``link`` and ``linked``.
+The channel is the standard library's TLS 1.3 (``lan_tls``), the proof of the
+device key is ``lan_keys``, frames and their bounds are ``lan_cable``, streams and
+topics are ``link`` and ``linked``. Each connection is a task of its own.
 
-Anybody may connect (topics, not connections, are what a secret closes). Until a
-connection has said a valid hello it costs us nothing but its socket, and the
-gate paces those. Known limit: ZeroMQ cannot hang up on one single incoming
-connection, so after we drop a peer its frames are ignored until it goes.
+Anybody may connect (topics, not connections, are what a secret closes). So until
+a connection has proved a key it gets one of few places, a few seconds and no
+frame above half a kilobyte, and who may stay when all places are taken is
+``lan_gate``'s to say.
 """
 
 import asyncio
+import contextlib
+import errno
 import logging
-import os
 import socket as sockets
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-import zmq
-import zmq.asyncio
-
-from hivelearn.errors import PeerError
-from hivelearn.swarm import topics
+from hivelearn.errors import PeerError, UsageError
 from hivelearn.swarm.fabric import FabricConfig, PeerView
-from hivelearn.swarm.fabrics import lan_gate
+from hivelearn.swarm.fabrics import lan_cable, lan_tls
 from hivelearn.swarm.fabrics.lan_address import Address, parse
-from hivelearn.swarm.fabrics.lan_desk import DESK_OFFSET, open_desk
-from hivelearn.swarm.fabrics.lan_dial import FRAMES_IN_A_ROW, HELLO, Dial, Local, stop
-from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, make_hello, read_hello
-from hivelearn.swarm.fabrics.lan_sockets import LINGER_MS, ListenError, listening, send_now
-from hivelearn.swarm.fabrics.link import HEAD, Link, Wire
+from hivelearn.swarm.fabrics.lan_cable import Cable
+from hivelearn.swarm.fabrics.lan_dial import (
+    FULL,
+    HELLO,
+    HELLO_S,
+    WELCOME,
+    Dial,
+    Local,
+    carry,
+    greet_back,
+)
+from hivelearn.swarm.fabrics.lan_gate import Pace, Seat, host_of, make_room
+from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
+from hivelearn.swarm.fabrics.link import Link, Wire
 from hivelearn.swarm.fabrics.linked import LinkedFabric
-from hivelearn.swarm.limits import Bucket
 
 LINKS_MAX: Final = 256  # incoming
+GUESTS_MAX: Final = 64  # incoming, before they have proved a key
 TARGETS_MAX: Final = 256  # that zeroconf may make us dial
-PORT_TRIES: Final = 16
+SETTLED_S: Final = 10.0  # after that a link without a shared topic may have to go
+BACKLOG: Final = 64
+NO_FILES_S: Final = 1.0  # to wait when the process may open no more
 ANYWHERE: Final = "0.0.0.0:0"
 SIMULTANEOUS_S: Final = 0.3
-_PARTS: Final = 3
 _log: Final = logging.getLogger("hivelearn.swarm")
+
+
+class ListenError(UsageError):
+    """The node cannot listen where it was told to."""
+
+    remedy = "Choose another address with listen='host:port'; port 0 takes any free one."
 
 
 class LanTransport:
@@ -56,138 +71,148 @@ class LanTransport:
         self._listen = parse(config.listen or ANYWHERE, listening=True)
         self._targets = [parse(peer) for peer in config.peers]
         self._dials: dict[Address, Dial] = {}
-        self._links: dict[bytes, Link] = {}  # by routing id: those that dialled us
+        self._guests: dict[asyncio.Task[None], Seat[asyncio.Task[None]]] = {}
+        self._incoming: dict[Link, tuple[str, float]] = {}  # -> host, since
         self._linked: dict[bytes, int] = {}  # device key -> links, both directions
+        self._cables: set[Cable] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._context: zmq.asyncio.Context | None = None
-        self._desk: asyncio.Server | None = None
+        self._pace = Pace()
+        self._socket: sockets.socket | None = None
+        self._certificate = b""
+        self._attach: Callable[[Link], None] = lambda _: None
+        self._local = Local(keys, lan_tls.for_dialling(), self._carry, self._has_link, set())
 
     async def start(self, attach: Callable[[Link], None]) -> None:
         """See ``Transport.start``. Raises ListenError where it cannot listen."""
-        self._context = context = zmq.asyncio.Context()
-        loop = asyncio.get_running_loop()
-        gate = context.socket(zmq.REP)
-        gate.bind(lan_gate.ENDPOINT)  # before the first CURVE socket, or that one is ungated
-        burst = lan_gate.HANDSHAKES_BURST
-        bucket = Bucket(lan_gate.HANDSHAKES_PER_S, burst, burst, loop.time())
-        self._spawn(lan_gate.keep_gate(gate, bucket, loop.time))
-        try:
-            router, port = await self._open_ports(context)
-        except ListenError:
-            await self.close()
-            raise
+        self._attach = attach
+        context, self._certificate = lan_tls.for_listening()
+        self._socket = _listening(self._listen)
+        port = self._socket.getsockname()[1]
         me = Address(_reachable(self._listen.host), port, self._keys.device)
         self.address = str(me)
-
-        def attached(link: Link) -> None:
-            self._linked[link.peer] = self._linked.get(link.peer, 0) + 1
-            hang_up = link.wire.hang_up
-
-            def unlinked() -> None:
-                self._linked[link.peer] -= 1
-                if not self._linked[link.peer]:
-                    del self._linked[link.peer]
-                hang_up()
-
-            link.wire.hang_up = unlinked
-            attach(link)
-
-        local = Local(context, self._keys, attached, self._linked.__contains__, set())
-        self._spawn(self._listen_on(router, local))
+        self._spawn(self._accept(self._socket, context))
         for target in self._targets:
-            self._dial(local, target, after_s=0.0)
+            self._dial(target)
         if self._config.discover:
-            self._spawn(self._discover(me, local))
+            self._spawn(self._discover(me))
 
     async def close(self) -> None:
         """See ``Transport.close``."""
-        await stop(self._tasks)
-        if self._desk is not None:
-            self._desk.close()
-            self._desk = None
-        context, self._context = self._context, None
-        if context is not None:
-            # It waits at most ``LINGER_MS`` for the goodbyes to leave. Not in a worker
-            # thread: at the interpreter's exit there are none any more.
-            context.destroy(LINGER_MS)
+        # The links were closed before: the goodbyes leave, for LINGER_S at most.
+        await asyncio.gather(*(cable.flushed() for cable in self._cables))
+        for task in list(self._tasks):
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                _log.error("a part of the LAN fabric did not end well", exc_info=outcome)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def views(self) -> list[PeerView]:
         """See ``Transport.views``."""
-        return [dial.view() for dial in self._dials.values() if dial.key not in self._linked]
+        return [dial.view() for dial in self._dials.values() if not self._has_link(dial.key)]
+
+    def meet(self, addresses: Sequence[str]) -> None:
+        """See ``Transport.meet``."""
+        for target in [parse(address) for address in addresses]:
+            if target not in self._dials:
+                self._dial(target)
 
     # -- listening --------------------------------------------------------
 
-    async def _open_ports(self, context: zmq.asyncio.Context) -> tuple[zmq.asyncio.Socket, int]:
-        for _ in range(PORT_TRIES):
-            router, port = listening(context, self._keys, self._listen)
-            try:
-                self._desk = await open_desk(
-                    self._listen.host, port + DESK_OFFSET, self._keys.device
-                )
-            except (OSError, OverflowError):
-                router.close(linger=0)
-                if self._listen.port:
-                    break  # a fixed pair of ports is free or it is not
-            else:
-                return router, port
-        raise ListenError(
-            f"cannot listen on {self._listen.host}:{self._listen.port}: the port above it, "
-            "where others ask for this node's key, is in use"
-        )
-
-    async def _listen_on(self, router: zmq.asyncio.Socket, local: Local) -> None:
-        loop, count = asyncio.get_running_loop(), 0
+    async def _accept(self, listener: sockets.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            parts = await router.recv_multipart(copy=False)
-            if (count := count + 1) % FRAMES_IN_A_ROW == 0:
-                await asyncio.sleep(0)
-            if len(parts) != _PARTS:
+            try:
+                connection, (address, *_) = await loop.sock_accept(listener)
+            except ConnectionError:
+                continue  # it went while it waited
+            except OSError as error:
+                _log.warning("a connection could not be taken: %s", error)
+                await asyncio.sleep(NO_FILES_S)
                 continue
-            routing_id, head, body = (part.bytes for part in parts)
-            if head == HEAD.pack(HELLO, 0):
-                their_curve = bytes.fromhex(str(parts[2].get("User-Id")))
-                self._welcome(router, routing_id, their_curve, body, local)
-            elif (link := self._links.get(routing_id)) is not None:
-                link.receive(head, body, loop.time())
+            host = host_of(address)
+            if not self._pace.take(host, loop.time()) or not self._make_room(host):
+                connection.close()
+                continue
+            task = self._spawn(self._receive(connection, context, host))
+            self._guests[task] = Seat(host, loop.time(), useful=False, who=task)
+            task.add_done_callback(partial(self._left, connection))
 
-    def _welcome(
-        self,
-        router: zmq.asyncio.Socket,
-        routing_id: bytes,
-        their_curve: bytes,
-        hello: bytes,
-        local: Local,
+    def _left(self, connection: sockets.socket, task: asyncio.Task[None]) -> None:
+        self._guests.pop(task, None)
+        connection.close()  # a task that was cancelled before it began has not
+
+    def _make_room(self, host: str) -> bool:
+        """Return whether a connection of ``host`` may begin to prove a key."""
+        if len(self._guests) < GUESTS_MAX:
+            return True
+        now = asyncio.get_running_loop().time()
+        last = make_room(host, self._guests.values(), now - HELLO_S / 2)
+        if last is None:
+            return False
+        del self._guests[last]
+        return last.cancel()
+
+    async def _receive(
+        self, connection: sockets.socket, context: ssl.SSLContext, host: str
     ) -> None:
-        if routing_id in self._links or len(self._links) >= LINKS_MAX:
-            return
-        try:
-            device, their_nonce = read_hello(hello, their_curve, self._keys.curve)
-        except PeerError as error:
-            _log.debug("hello refused: %s", error.what)
-            return
+        with contextlib.suppress(OSError, TimeoutError, PeerError):
+            async with asyncio.timeout(HELLO_S) as limit:
+                async with await lan_cable.accepted(connection, context) as cable:
+                    device, salt = await greet_back(cable, self._keys, self._certificate)
+                    limit.reschedule(None)
+                    await self._welcome(cable, device, salt, host)
+
+    async def _welcome(self, cable: Cable, device: bytes, salt: bytes, host: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._guests.pop(task, None)
         if device == self._keys.device:
             return
-        nonce = os.urandom(topics.NONCE_BYTES)
-
-        def transmit(head: bytes, body: bytes) -> None:
-            send_now(router, [routing_id, head, body], lost)
-
-        def lost() -> None:
-            link.close(goodbye=False)
-
-        def hang_up() -> None:
-            self._links.pop(routing_id, None)
-
-        wire = Wire(transmit, hang_up, topics.salt(their_nonce, nonce))
         now = asyncio.get_running_loop().time()
-        link = self._links[routing_id] = Link(device, wire, dialled=False, now=now)
-        transmit(HEAD.pack(HELLO, 0), make_hello(self._keys, nonce, their_curve))
-        local.attach(link)
+        wire = Wire(cable.send, cable.hang_up, salt, unsent=lambda: cable.unsent)
+        link = Link(device, wire, dialled=False, now=now)
+        if len(self._incoming) >= LINKS_MAX:
+            seats = [
+                Seat(at, since, one.useful, one) for one, (at, since) in self._incoming.items()
+            ]
+            last = make_room(host, seats, now - SETTLED_S)
+            if last is None:
+                cable.send(HELLO, FULL)
+                cable.hang_up()
+                await cable.flushed()
+                return
+            last.close()
+        self._incoming[link] = (host, now)
+        try:
+            cable.send(HELLO, WELCOME)
+            await self._carry(cable, link)
+        finally:
+            self._incoming.pop(link, None)
+
+    # -- both directions --------------------------------------------------
+
+    def _has_link(self, key: bytes | None) -> bool:
+        return key in self._linked
+
+    async def _carry(self, cable: Cable, link: Link) -> None:
+        self._linked[link.peer] = self._linked.get(link.peer, 0) + 1
+        self._cables.add(cable)
+        try:
+            self._attach(link)
+            await carry(cable, link)
+        finally:
+            self._cables.discard(cable)
+            self._linked[link.peer] -= 1
+            if not self._linked[link.peer]:
+                del self._linked[link.peer]
 
     # -- dialling ---------------------------------------------------------
 
-    def _dial(self, local: Local, target: Address, after_s: float) -> None:
-        dial = self._dials[target] = Dial(local, target)
+    def _dial(self, target: Address, after_s: float = 0.0) -> None:
+        dial = self._dials[target] = Dial(self._local, target)
 
         async def run() -> None:
             await asyncio.sleep(after_s)
@@ -195,7 +220,7 @@ class LanTransport:
 
         self._spawn(run())
 
-    async def _discover(self, me: Address, local: Local) -> None:
+    async def _discover(self, me: Address) -> None:
         from hivelearn.swarm.fabrics.lan_discovery import Discovery
 
         def found(target: Address) -> None:
@@ -205,7 +230,7 @@ class LanTransport:
             # Both find each other at the same moment: the greater key waits to be dialled.
             mine = target.key is None or me.key is None or me.key < target.key
             wait_s = 0.0 if mine and target.key not in known else SIMULTANEOUS_S
-            self._dial(local, target, wait_s)
+            self._dial(target, wait_s)
 
         discovery = Discovery(me, found)
         try:
@@ -216,10 +241,23 @@ class LanTransport:
         finally:
             await discovery.close()
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _listening(address: Address) -> sockets.socket:
+    """Return a bound socket. Raises ListenError."""
+    family = sockets.AF_INET6 if ":" in address.host else sockets.AF_INET
+    try:
+        made = sockets.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = "the port is in use" if error.errno == errno.EADDRINUSE else str(error)
+        raise ListenError(f"cannot listen on {address.host}:{address.port}: {reason}") from None
+    made.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    return made
 
 
 def _reachable(host: str) -> str:

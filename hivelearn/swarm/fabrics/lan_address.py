@@ -29,12 +29,6 @@ class Address:
         name = f"{full_name(self.key)}@" if self.key is not None else ""
         return f"{name}{host}:{self.port}"
 
-    @property
-    def endpoint(self) -> str:
-        """Return it as ZeroMQ writes it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"tcp://{host}:{self.port}"
-
 
 def parse(text: str, *, listening: bool = False) -> Address:
     """Return the address in ``text``.

@@ -1,25 +1,30 @@
-"""Who is at the other end of a LAN connection: CURVE keys and the hello. Without I/O.
+"""Who is at the other end of a LAN connection: proofs of device keys. Without I/O.
 
-The CURVE key (X25519) is the device key (Ed25519) converted, so one name serves
-both. CURVE proves the X25519 key only, and that leaves the sign of the Ed25519
-key open; the hello closes this: each side signs, with the device key, a
-statement that names both connection keys. A replayed hello is worthless to
-whoever does not hold the CURVE key in it.
+TLS gives a channel that nobody outside can read or alter, to a certificate that
+belongs to nobody. Both sides send a nonce; then the listener signs, with its
+device key, a statement that names the certificate and both nonces, and when that
+holds the dialler signs the same and the listener's key besides. So whoever sits
+between two nodes shows a certificate that the other did not sign, a proof of
+another session is worthless, and a dialler shows its key only to whom it wanted.
+
+Source: the channel binding is RFC 5929's tls-server-end-point; the order of
+proofs is SIGMA-I's (Krawczyk 2003), where the one who answers proves itself first.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from nacl.exceptions import CryptoError
-from nacl.signing import SigningKey, VerifyKey
+from nacl.signing import SigningKey
 
 from hivelearn import codec
 from hivelearn.errors import PeerError
 from hivelearn.identity import KEY_BYTES, SIGNATURE_BYTES, verify
-from hivelearn.swarm.topics import NONCE_BYTES
+from hivelearn.swarm import topics
 
+_TAG: Final = b"hivelearn/lan-hello/2\0"
+_LISTENER, _DIALLER = b"\0", b"\1"
 HELLO_MAX_BYTES: Final = 512
-_TAG: Final = b"hivelearn/lan-hello/1\0"
 
 
 class HelloError(PeerError):
@@ -30,11 +35,9 @@ class HelloError(PeerError):
 
 @dataclass(frozen=True, slots=True)
 class DeviceKeys:
-    """The device key in both its forms; raw 32-byte keys."""
+    """The device key, Ed25519."""
 
-    device: bytes  # Ed25519, public
-    curve: bytes  # X25519, public
-    curve_secret: bytes
+    device: bytes  # 32, public
     signing: SigningKey
 
     def __repr__(self) -> str:
@@ -45,55 +48,55 @@ class DeviceKeys:
     def of(cls, device_seed: bytes) -> "DeviceKeys":
         """Return the keys of a 32-byte seed."""
         signing = SigningKey(device_seed)
-        curve = signing.to_curve25519_private_key()
-        return cls(bytes(signing.verify_key), bytes(curve.public_key), bytes(curve), signing)
+        return cls(bytes(signing.verify_key), signing)
 
 
-def curve_of(device: bytes) -> bytes:
-    """Return the CURVE key (32 bytes) that belongs to a device key.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One connection and no other: what both proofs speak of."""
 
-    Raises:
-        HelloError: these 32 bytes are no Ed25519 key.
-    """
-    try:
-        return bytes(VerifyKey(device).to_curve25519_public_key())
-    except (CryptoError, ValueError, TypeError):
-        raise HelloError("the claimed device key is no Ed25519 key") from None
+    certificate: bytes  # of the listener, DER, as each side sees it
+    dialler_nonce: bytes  # 32
+    listener_nonce: bytes  # 32
+
+    def __post_init__(self) -> None:
+        """Refuse nonces of any other size."""
+        if {len(self.dialler_nonce), len(self.listener_nonce)} != {topics.NONCE_BYTES}:
+            raise HelloError("a nonce of the wrong size")
+
+    @property
+    def salt(self) -> bytes:
+        """Of topic tags."""
+        return topics.salt(self.dialler_nonce, self.listener_nonce)
+
+    def statement(self, speaker: bytes, listener: bytes | None) -> bytes:
+        """Return what ``speaker`` signs; a dialler names the ``listener`` it speaks to."""
+        # Every part has one size, so no two statements run together to the same bytes.
+        role = _LISTENER + bytes(KEY_BYTES) if listener is None else _DIALLER + listener
+        return _TAG + role + speaker + hashlib.sha256(self.certificate).digest() + self.salt
 
 
-def make_hello(keys: DeviceKeys, nonce: bytes, their_curve: bytes) -> bytes:
-    """Return our hello for a connection to ``their_curve``."""
-    signature = keys.signing.sign(_statement(nonce, keys.curve, their_curve)).signature
-    return codec.encode({1: keys.device, 2: nonce, 3: signature})
+def prove(keys: DeviceKeys, session: Session, listener: bytes | None) -> bytes:
+    """Return our proof: as the listener (None), or as the dialler of ``listener``."""
+    statement = session.statement(keys.device, listener)
+    return codec.encode({1: keys.device, 2: keys.signing.sign(statement).signature})
 
 
-def read_hello(hello: bytes, their_curve: bytes, our_curve: bytes) -> tuple[bytes, bytes]:
-    """Return (device key, nonce) of a hello that came over a CURVE connection.
-
-    Args:
-        hello: the frame as received.
-        their_curve: the key that CURVE proved for the other side, 32 bytes.
-        our_curve: our own.
+def proven(proof: bytes, session: Session, listener: bytes | None) -> bytes:
+    """Return the device key that ``proof`` proves: the listener's (None), or its dialler's.
 
     Raises:
         HelloError: it proves nothing. ``codec.CodecError`` for what is not canonical.
     """
-    if len(hello) > HELLO_MAX_BYTES:
-        raise HelloError(f"hello of {len(hello)} bytes")
-    match codec.decode(hello):
-        case {1: bytes(device), 2: bytes(nonce), 3: bytes(signature)}:
+    if len(proof) > HELLO_MAX_BYTES:
+        raise HelloError(f"proof of {len(proof)} bytes")
+    match codec.decode(proof):
+        case {1: bytes(device), 2: bytes(signature)}:
             pass
         case _:
-            raise HelloError("hello without key, nonce and signature")
-    sizes = (len(device), len(nonce), len(signature))
-    if sizes != (KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES):
-        raise HelloError("hello with parts of the wrong size")
-    if curve_of(device) != their_curve:
-        raise HelloError("the device key is not the one of this connection")
-    if not verify(device, _statement(nonce, their_curve, our_curve), signature):
+            raise HelloError("a proof without key and signature")
+    if (len(device), len(signature)) != (KEY_BYTES, SIGNATURE_BYTES):
+        raise HelloError("a proof with parts of the wrong size")
+    if not verify(device, session.statement(device, listener), signature):
         raise HelloError("the hello is not signed by the device key")
-    return device, nonce
-
-
-def _statement(nonce: bytes, from_curve: bytes, to_curve: bytes) -> bytes:
-    return _TAG + nonce + from_curve + to_curve
+    return device

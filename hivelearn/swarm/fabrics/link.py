@@ -39,6 +39,9 @@ class Owner(Protocol):
     def gone(self, link: "Link") -> None:
         """Forget the link."""
 
+    def shares(self, link: "Link") -> bool:
+        """Return whether the peer has shown a topic that is also ours."""
+
 
 @dataclass(slots=True)
 class Wire:
@@ -48,6 +51,7 @@ class Wire:
     hang_up: Callable[[], None]  # close the connection below
     salt: bytes  # of this session, for topic tags
     address: str = ""
+    unsent: Callable[[], int] = lambda: 0  # bytes that wait for the peer to read
 
 
 class Link:
@@ -69,6 +73,16 @@ class Link:
     def attach(self, owner: Owner) -> None:
         """Begin to deliver to ``owner``."""
         self._owner, self.up = owner, True
+
+    @property
+    def useful(self) -> bool:
+        """Whether it joins two who share a topic."""
+        return self._owner is not None and self._owner.shares(self)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that lie here because of the peer: unread and unsent ones."""
+        return self.wire.unsent() + sum(one.unread for one in self._channels.values())
 
     # -- towards the peer -------------------------------------------------
 
@@ -155,9 +169,12 @@ class Link:
 
     def _accept(self, number: int, body: bytes) -> None:
         theirs = number % 2 == (0 if self.dialled else 1)
+        if not theirs or number in self._channels or self._owner is None:
+            self.close()
+            return
         open_now = sum(one % 2 == number % 2 for one in self._channels)
-        usable = theirs and number not in self._channels and len(body) <= PROTOCOL_MAX
-        if not usable or not body.isascii() or open_now >= STREAMS_MAX or self._owner is None:
+        if len(body) > PROTOCOL_MAX or not body.isascii() or open_now >= STREAMS_MAX:
+            # May be honest: of a later version, or sent before our reset of another came.
             self.transmit(RESET, number)
             return
         channel = self._channels[number] = Channel(number, self)

@@ -8,7 +8,7 @@ lie the handlers, topics, subscriptions and heartbeats, so that the contract of
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final, Protocol
 
 from hivelearn.errors import HivelearnError, UsageError
@@ -23,10 +23,11 @@ from hivelearn.swarm.fabric import (
 )
 from hivelearn.swarm.fabrics.channel import Channel
 from hivelearn.swarm.fabrics.link import Link
+from hivelearn.swarm.fabrics.queue import Queue
 
 PING_S: Final = 3.0
 DEAD_S: Final = 12.0  # of silence
-POSTS_QUEUED_MAX: Final = 256  # of one subscription
+HELD_MAX_BYTES: Final = 256 << 20  # of all links; beyond, the greediest are closed
 TOPICS_MAX: Final = 256
 _log: Final = logging.getLogger("hivelearn.swarm")
 
@@ -45,30 +46,8 @@ class Transport(Protocol):
     def views(self) -> list[PeerView]:
         """Return the peers that are seen but have no link."""
 
-
-class Queue:
-    """A ``Subscription``."""
-
-    def __init__(self, done: Callable[["Queue"], None]) -> None:
-        """Begin empty; ``done`` forgets it."""
-        self.dropped = 0
-        self._done = done
-        self._queue: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue(POSTS_QUEUED_MAX)
-
-    async def get(self) -> tuple[bytes, bytes]:
-        """See ``Subscription.get``."""
-        return await self._queue.get()
-
-    def put(self, peer: bytes, data: bytes) -> None:
-        """Add a post, or count it as dropped."""
-        try:
-            self._queue.put_nowait((peer, data))
-        except asyncio.QueueFull:
-            self.dropped += 1
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._done(self)
+    def meet(self, addresses: Sequence[str]) -> None:
+        """Look for those at ``addresses``, too. Raises UsageError for what is none."""
 
 
 class LinkedFabric:
@@ -134,9 +113,9 @@ class LinkedFabric:
                 f"a post of {len(data)} bytes is above {POST_MAX_BYTES}",
                 remedy="Send it over a stream.",
             )
-        for peer, links in list(self._links.items()):
+        for links in list(self._links.values()):
             link = links[0]
-            if topics.tag(topic, peer, link.wire.salt) in link.shown:
+            if _shows(link, topic):
                 link.post(topics.tag(topic, self.key, link.wire.salt), data)
 
     def subscribe(self, topic: bytes) -> Queue:
@@ -172,6 +151,10 @@ class LinkedFabric:
                 f"no connection to {peer.hex()[:8]} in {timeout_s:g} s"
             ) from None
         return self._links[peer][0].open(protocol)
+
+    async def meet(self, addresses: Sequence[str]) -> None:
+        """See ``Fabric.meet``."""
+        self._transport.meet(addresses)
 
     def peers(self) -> frozenset[bytes]:
         """See ``Fabric.peers``."""
@@ -209,6 +192,10 @@ class LinkedFabric:
         topic = topics.recognise(self._topics, link.peer, link.wire.salt).get(tag)
         for queue in self._subscriptions.get(topic, []) if topic is not None else []:
             queue.put(link.peer, data)
+
+    def shares(self, link: Link) -> bool:
+        """See ``Owner.shares``."""
+        return any(_shows(link, topic) for topic in self._topics)
 
     def gone(self, link: Link) -> None:
         """See ``Owner.gone``."""
@@ -261,6 +248,16 @@ class LinkedFabric:
                     link.close(goodbye=False)
                 else:
                     link.ping()
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Close the links for which most lies here, until the rest is bearable."""
+        held = {link: link.held for link in self._all()}
+        for link in sorted(held, key=lambda one: held[one], reverse=True):
+            if sum(held.values()) <= HELD_MAX_BYTES:
+                return
+            _log.warning("closed: %s left %d bytes lying", link.peer.hex()[:8], held.pop(link))
+            link.close(goodbye=False)
 
     def _tell(self, peer: bytes, *, up: bool) -> None:
         for callback in self._callbacks:
@@ -281,3 +278,8 @@ class LinkedFabric:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _shows(link: Link, topic: bytes) -> bool:
+    """Whether the peer of ``link`` has shown that it takes part in ``topic``."""
+    return topics.tag(topic, link.peer, link.wire.salt) in link.shown

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from nacl.signing import SigningKey
@@ -131,6 +131,9 @@ class MemoryTransport:
             for one in self.network.others(self.key)
             if one.key not in self._linked
         ]
+
+    def meet(self, addresses: Sequence[str]) -> None:
+        """See ``Transport.meet``: everybody in the room has been met already."""
 
     def call_in_order(self, end: _End, delay: float, head: bytes, body: bytes) -> None:
         """Let a frame arrive here after ``delay``; callable from any thread."""

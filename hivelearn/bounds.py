@@ -1,0 +1,98 @@
+"""What a caller may give, written as values: a rule in words, a table of rules for a record.
+
+Nothing is converted: what passes is what was given. The words of a rule are the
+remedy of the error, so that a refusal always says what would be taken.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from hivelearn.errors import UsageError
+
+WHOLE_MAX: Final = 2**63 - 1  # what SQLite and torch can hold
+REAL_MAX: Final = sys.float_info.max
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one setting or argument may be."""
+
+    words: str  # completes "Give … as": "a whole number from 1 to 64"
+    holds: Callable[[object], bool]
+
+    def __or__(self, other: "Rule") -> "Rule":
+        """Return the rule that takes what either takes."""
+        either = f"{self.words}, or {other.words}"
+        return Rule(either, lambda given: self.holds(given) or other.holds(given))
+
+
+def whole(low: int, high: int = WHOLE_MAX) -> Rule:
+    """Take integers from ``low`` to ``high``; True is none, nor is 3.0."""
+    words = f"a whole number from {low}" + ("" if high == WHOLE_MAX else f" to {high}")
+    return Rule(words, lambda given: type(given) is int and low <= given <= high)
+
+
+def real(low: float, high: float = REAL_MAX, *, above: bool = False, below: bool = False) -> Rule:
+    """Take numbers from ``low`` to ``high``; never NaN.
+
+    Args:
+        low: the smallest; with ``above`` that one is excluded.
+        high: the largest; with ``below`` that one is excluded.
+        above: see ``low``.
+        below: see ``high``.
+    """
+    end = f", below {high:g}" if below else f" to {high:g}"
+    words = f"a number {'above' if above else 'from'} {low:g}{'' if high >= REAL_MAX else end}"
+
+    def holds(given: object) -> bool:
+        if type(given) is bool or not isinstance(given, int | float):
+            return False
+        return (low < given if above else low <= given) and (
+            given < high if below else given <= high
+        )
+
+    return Rule(words, holds)
+
+
+def a(kind: type, words: str) -> Rule:
+    """Take instances of ``kind``."""
+    return Rule(words, lambda given: isinstance(given, kind))
+
+
+def many(each: Rule, words: str, least: int = 0) -> Rule:
+    """Take lists and tuples of ``least`` items or more, each as ``each`` takes it."""
+
+    def holds(given: object) -> bool:
+        return (
+            isinstance(given, list | tuple) and len(given) >= least and all(map(each.holds, given))
+        )
+
+    return Rule(words, holds)
+
+
+FLAG: Final = a(bool, "True or False")
+TEXT: Final = a(str, "text")
+NONE: Final = Rule("None", lambda given: given is None)
+
+
+def check(rules: Mapping[str, Rule], given: Mapping[str, object], *, what: str = "") -> None:
+    """Raise UsageError at the first of ``rules`` that what is ``given`` by that name breaks.
+
+    Args:
+        rules: by name.
+        given: a value for each name.
+        what: begins the message: "this recipe cannot train".
+    """
+    for name, rule in rules.items():
+        if not rule.holds(given[name]):
+            told = f"{name} = {given[name]!r:.80}"
+            raise UsageError(
+                f"{what}: {told}" if what else told, remedy=f"Give {name} as {rule.words}."
+            )
+
+
+def check_record(rules: Mapping[str, Rule], record: object, *, what: str = "") -> None:
+    """Apply :func:`check` to the fields of a record."""
+    check(rules, {name: getattr(record, name) for name in rules}, what=what)

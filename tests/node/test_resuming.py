@@ -1,0 +1,174 @@
+"""A paused training goes on with what it began with; only what makes that wrong ends it."""
+
+from dataclasses import replace
+
+import pytest
+
+from hivelearn.errors import UsageError
+from hivelearn.node import learning, resuming
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.conversation import correct
+from hivelearn.node.workbench import open_workbench
+
+
+@pytest.fixture
+def taught(make, kit):
+    def get(name="home", **settings):
+        node = make(name, **settings)
+        kit.teach(node, "yes", "yes yes")
+        return node
+
+    return get
+
+
+def pause(node, recipe, after=3):
+    """Train so many steps and stop, as a night that ends does."""
+    bench, asked = node._bench, []
+
+    def stop(_seconds):
+        asked.append(1)
+        return len(asked) == after
+
+    patch, report = learning.train(bench, "yes", recipe, bench.config.safety, stop)
+    assert patch is None
+    return report
+
+
+def learn_more(node, kit, n, right="yes yes"):
+    """Correct ``n`` further questions on the training side."""
+    return [
+        node.correct(text, right, domain="yes")
+        for text in kit.prompts("another yes", n, held=False)
+    ]
+
+
+def bytes_of(patch):
+    return patch.adapter.to_bytes()
+
+
+def test_newer_corrections_wait_and_the_paused_training_ends_bit_equal(taught, kit):
+    expected = bytes_of(taught("whole").train("yes"))
+    node = taught("corrected meanwhile")
+    pause(node, kit.TINY)
+    learn_more(node, kit, 1)
+    assert pause(node, kit.TINY).newer == 1  # the second night, too
+    learn_more(node, kit, 3)
+    assert bytes_of(node.train("yes")) == expected
+    report = node.last_training
+    assert (report.newer, report.corrections, report.anew) == (3, 16, "")
+    assert "; 3 newer corrections wait for the next training" in str(report)
+    node.train("yes")
+    assert (node.last_training.corrections, node.last_training.newer) == (19, 0)
+
+
+def test_an_answer_corrected_again_waits_as_well(taught, kit):
+    expected = bytes_of(taught("whole").train("yes"))
+    node = taught("second thoughts")
+    pause(node, kit.TINY)
+    node.correct(kit.prompts("yes", 1, held=False)[0], "no, no", domain="yes")
+    assert bytes_of(node.train("yes")) == expected
+    assert "; 1 newer correction waits" in str(node.last_training)
+    node.train("yes")
+    assert (node.last_training.corrections, node.last_training.newer) == (16, 0)
+
+
+def test_a_forgotten_correction_ends_it_and_is_not_learnt_from(taught, kit, caplog):
+    without = taught("without")
+    without.corrections.forget(without.corrections.list()[0].id)
+    expected = bytes_of(without.train("yes"))
+    node = taught("forgetful")
+    pause(node, kit.TINY)
+    node.corrections.forget(node.corrections.list()[0].id)
+    assert bytes_of(node.train("yes")) == expected
+    why = "1 of its corrections was forgotten since"
+    assert node.last_training.anew == why
+    assert str(node.last_training).endswith(f"; begun anew: {why}")
+    assert why in caplog.text
+
+
+def test_another_recipe_begins_anew_and_the_report_names_what_changed(taught, kit, caplog):
+    other = replace(kit.TINY, steps=5)
+    expected = bytes_of(taught("whole").train("yes", other))
+    node = taught()
+    pause(node, kit.TINY)
+    assert bytes_of(node.train("yes", other)) == expected
+    assert node.last_training.anew == "the recipe has changed: steps 8 → 5"
+    assert "begins anew: the recipe has changed: steps 8 → 5" in caplog.text
+
+
+def test_there_is_news_until_all_that_stands_was_learnt_to_the_end(taught, kit):
+    node = taught()
+
+    def news():
+        return resuming.has_news(node._bench, "yes")
+
+    assert not resuming.has_news(node._bench, "nothing ever said")
+    assert news()
+    pause(node, kit.TINY)
+    learn_more(node, kit, 1)
+    node.train("yes")
+    assert news()  # what came while it rested, although it came before its end
+    node.train("yes")
+    assert not news()
+    node.correct(kit.prompts("yes", 1, held=True)[0], "yes yes", domain="yes")
+    assert not news()  # held out: nothing to learn from
+    (again,) = learn_more(node, kit, 1, "better")
+    assert news()
+    node.train("yes")
+    assert not news()
+    node.corrections.forget(again.id)
+    assert news()  # what was learnt from it is to be unlearnt
+
+
+def outside(node, text, domain="yes"):
+    """Correct as a process does that never opens the model."""
+    bench = open_workbench(node._bench.folder, NodeConfig(home=node.home))
+    return correct(bench, text, "yes yes", domain=domain)
+
+
+def test_a_correction_longer_than_the_context_is_left_out_of_training_and_named(
+    taught, kit, caplog
+):
+    expected = bytes_of(taught("without").train("yes"))
+    node = taught()
+    long = outside(node, "word " * 400)
+    assert not long.holdout
+    assert bytes_of(node.train("yes")) == expected
+    assert str(node.last_training).endswith("; 1 correction does not fit the model")
+    assert f"correction {long.id[:8]} is left out: the conversation has" in caplog.text
+    assert not resuming.has_news(node._bench, "yes")  # nor is it news every night
+    assert "yes: left out, because they do not fit this model: 1" in str(node.status())
+    caplog.clear()
+    node.train("yes")
+    assert "left out" not in caplog.text  # said once
+    node.corrections.forget(long.id)
+    assert node.status().domains[0].left_out == 0
+
+
+def test_where_nothing_fits_the_reason_is_told(make):
+    node = make()
+    outside(node, "word " * 400)
+    with pytest.raises(UsageError, match=r"no correction to train on in 'yes' fits.*takes 256"):
+        node.train("yes")
+
+
+def test_one_correction_that_does_not_fit_stops_no_other_domain(make, kit, author):
+    node = make()
+    texts = (f"note {i} " + "long " * 400 for i in range(99))
+    assert any(outside(node, text, "notes").holdout for text in texts)
+    kit.teach(node, "no", "no", 4, 24)
+    node.vouch(author[0].key)
+    assert kit.send(author[1], node)
+    report = node.merge("yes")
+    assert report.outcome == "admitted"
+    assert report.others["no"].n == 24
+
+
+def test_what_does_not_fit_an_open_model_is_refused_when_it_is_said(make):
+    node = make()
+    with pytest.raises(UsageError, match="the model takes 256") as refused:
+        node.correct("word " * 400, "yes", domain="yes")
+    assert "longer context" in refused.value.remedy
+    with pytest.raises(UsageError, match="the model takes 256"):
+        node.ask("yes?", max_new_tokens=1).correct("word " * 400, domain="yes")
+    assert len(node.corrections) == 0

@@ -1,0 +1,96 @@
+"""What a rollback takes out can be had again, when somebody asks for it."""
+
+import pytest
+
+from hivelearn.device.permit import SAFETY
+from hivelearn.errors import UsageError
+from hivelearn.node import believing, learning
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.workbench import open_workbench
+
+
+@pytest.fixture
+def admitted(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    assert node.merge("yes").outcome == "admitted"
+    return node
+
+
+def state(node, patch):
+    return node._bench.store.shelf.get(patch.id).state
+
+
+def test_an_admission_rolled_back_is_had_again_by_asking(admitted, kit, author):
+    _, patch = author
+    admitted.rollback("yes")
+    assert state(admitted, patch) == "sandboxed"
+    question = kit.prompts("yes", 1, held=True)[0]
+    assert admitted.ask(question, max_new_tokens=1).route.mode == "base"
+    named = admitted.ask(question, experts=[patch.id.hex()], max_new_tokens=1)
+    assert named.route.experts == (patch.id.hex(),)
+    assert admitted.merge("yes").outcome == "admitted"
+    assert state(admitted, patch) == "admitted"
+    assert admitted.ask(question, max_new_tokens=1).route.mode == "routed"
+
+
+def test_a_merge_rolled_back_is_had_again_by_asking(kit, author, beginner):
+    owner, patch = author
+    node = beginner()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    first = node.merge("yes")
+    assert (first.outcome, state(node, patch)) == ("adopted", "merged")
+    node.rollback("yes")
+    assert state(node, patch) == "sandboxed"
+    again = node.merge("yes")
+    assert (again.outcome, again.own) == (first.outcome, first.own)
+    assert again.generation == 4
+
+
+def test_a_candidate_adopted_and_rolled_back_is_had_again(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    node.adopt(node.merge("yes", adopt=False))
+    node.rollback("yes")
+    assert state(node, patch) == "sandboxed"
+    assert node.merge("yes").outcome == "admitted"
+
+
+def test_a_night_leaves_alone_what_its_owner_took_back_until_asked(admitted, author):
+    _, patch = author
+    bench = admitted._bench
+    admitted.rollback("yes")
+    assert believing.merge(bench, "yes", again=False).outcome == "nothing to judge"
+    assert state(admitted, patch) == "sandboxed"
+    report = admitted.merge("yes", adopt=False)  # asked, and left as a candidate
+    assert report.outcome == "candidate"
+    assert believing.merge(bench, "yes", again=False).outcome == "admitted"
+
+
+def test_what_an_earlier_generation_serves_too_stays(make, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    node.merge("yes")
+    kit.teach(node, "yes", "yes yes", 16)
+    node.train("yes")  # nothing held out: the expert stays beside the specialist
+    node.rollback("yes")
+    assert state(node, patch) == "admitted"
+    assert [e.patch for e in node.rollback("yes").experts] == []
+    assert state(node, patch) == "sandboxed"
+
+
+def test_where_there_is_nothing_no_model_is_opened_and_words_say_so(make, kit):
+    node = make()
+    bench = open_workbench(node._bench.folder, NodeConfig(home=node.home))
+    with pytest.raises(UsageError, match="no corrections to train on in 'yes'"):
+        learning.train(bench, "yes", kit.TINY, SAFETY)
+    report = believing.merge(bench, "yes")
+    assert str(report) == "yes: nothing to judge: nothing arrived; nothing changed"
+    assert not bench.is_open

@@ -1,0 +1,126 @@
+"""Strangers have so many places and so many bytes, whatever state their patches are in."""
+
+from dataclasses import replace
+
+import pytest
+
+from hivelearn import codec
+from hivelearn.node import people
+from hivelearn.node.library import Library, NoRoomError
+from hivelearn.node.sandbox import PROMISE_S
+from hivelearn.patch.notice import SIGNATURE_TAG, read_envelope
+from hivelearn.testing.hostile import forged
+
+
+def library_of(node):
+    library = Library(node._bench)
+    library.open(bytes(32), "yes")
+    return library
+
+
+def deliver(library, notice, patch):
+    library.partial(notice).write_bytes(patch.adapter.to_bytes())
+    library.accept(notice, library.partial(notice))
+
+
+def orphan(owner, patch, seq, now_s):
+    """Return the notice of a patch that names a parent which nobody has."""
+    body = replace(patch.body, seq=seq, parents=(bytes([seq % 256]) * 32,))
+    raw = body.to_bytes()
+    signature = owner._bench.identity.sign(SIGNATURE_TAG + raw)
+    return read_envelope(codec.encode({1: raw, 2: signature}), now_s=now_s)
+
+
+@pytest.fixture
+def batch(author, kit):
+    """Five patches of one author with their notices."""
+    owner, patch = author
+    patches = [forged(owner, patch, lambda b, k=k: b * (0.5 + 0.01 * k)) for k in range(5)]
+    return [(read_envelope(p.envelope, now_s=kit.NOW_S), p) for p in patches]
+
+
+def test_a_promise_takes_a_place_before_its_payload_comes(make, batch):
+    library = library_of(make(sandbox_max=2))
+    wanted = [library.wants(notice) for notice, _ in batch]
+    assert wanted == [True, True, False, False, False]
+    assert library.wants(batch[0][0])  # asked again, it is the same place
+    deliver(library, *batch[0])
+    assert not library.wants(batch[2][0])
+
+
+def test_parked_patches_take_places_like_any_other(make, kit, author):
+    owner, patch = author
+    node = make(sandbox_max=3)
+    library = library_of(node)
+    for seq in range(1_000, 1_005):
+        notice = orphan(owner, patch, seq, kit.NOW_S)
+        if library.wants(notice):
+            deliver(library, notice, patch)
+    assert node.status().shelf == {"parked": 3}
+    assert not library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
+    node.vouch(owner.key)
+    assert library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
+
+
+def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, batch):
+    node = make(sandbox_max=1)
+    first, second = library_of(node), library_of(node)  # neither knows what the other awaits
+    assert first.wants(batch[0][0])
+    assert second.wants(batch[1][0])
+    deliver(first, *batch[0])
+    with pytest.raises(NoRoomError) as caught:
+        deliver(second, *batch[1])
+    assert caught.value.fault == "nobody"
+    assert node.status().shelf == {"quarantined": 1}
+    assert list(node._bench.home.partial.iterdir()) == []
+    assert people.standings(node._bench) == {}
+
+
+def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
+    size = author[1].body.payload_bytes
+    node = make(sandbox_max_bytes=3 * size)
+    library = library_of(node)
+    (node._bench.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
+    assert [library.wants(notice) for notice, _ in batch[:3]] == [True, True, False]
+    for notice, patch in batch[:2]:
+        deliver(library, notice, patch)
+    assert not library.wants(batch[2][0])
+    (node._bench.home.partial / ("ab" * 32)).unlink()
+    assert library.wants(batch[2][0])
+
+
+def test_a_promise_that_nobody_keeps_frees_its_place(make, kit, batch):
+    stage = kit.Stage()
+    library = library_of(make(stage=stage, sandbox_max=1))
+    assert library.wants(batch[0][0])
+    assert not library.wants(batch[1][0])
+    stage.sleep(PROMISE_S)
+    assert library.wants(batch[1][0])
+
+
+def test_a_refused_payload_leaves_the_disk_at_once(make, kit, author):
+    owner, patch = author
+    node = make()
+    bad = forged(owner, patch, lambda b: b * float("nan"))
+    kit.send(bad, node)
+    path = node._bench.store.blobs.path(bad.body.payload_root.hex())
+    assert path.is_file()
+    node.merge("yes")
+    assert not path.exists()
+
+
+def test_the_second_record_of_one_number_leaves_its_envelope_and_no_payload(make, kit, author):
+    owner, patch = author
+    node = make()
+    library = library_of(node)
+    kit.send(patch, node)
+    twin = forged(owner, patch, lambda b: b * 0.5)
+    body = replace(twin.body, seq=patch.body.seq)
+    raw = body.to_bytes()
+    signature = owner._bench.identity.sign(SIGNATURE_TAG + raw)
+    notice = read_envelope(codec.encode({1: raw, 2: signature}), now_s=kit.NOW_S)
+    assert library.wants(notice)
+    deliver(library, notice, twin)
+    assert node.status().shelf == {"quarantined": 1, "refused": 1}
+    assert not node._bench.store.blobs.has(twin.body.payload_root.hex())
+    assert people.standings(node._bench)[owner._bench.identity.author].harms == 1
