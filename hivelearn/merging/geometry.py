@@ -156,19 +156,16 @@ def karcher(gram: Tensor, weights: Tensor, *, rounds: int = 500, tol: float = 1e
     """
     lengths, mean = _mean_direction(gram, weights)
     units = _cosines(gram, lengths)
-    shares = weights * (lengths > 0.0)  # a zero delta has no direction, only a norm
-    shares = shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
     for _ in range(int(rounds)):
         dots = (units @ mean).clamp(-1.0, 1.0)
         sines = (1.0 - dots * dots).sqrt()
         # θ / sin θ is 1 at the mean itself; at its antipode no direction leads home.
-        pull = shares * torch.where(sines > _CANCEL, dots.arccos() / sines, (dots > 0.0).double())
+        pull = weights * torch.where(sines > _CANCEL, dots.arccos() / sines, 1.0)
         step = pull - (pull @ dots) * mean  # coefficients of the tangent vector
         length = math.sqrt(max(0.0, float(step @ units @ step)))
         if length < tol:
             break
         mean = math.cos(length) * mean + (math.sin(length) / length) * step
-        mean = mean / (mean @ units @ mean).sqrt()
     return _along(mean, lengths, weights)
 
 
@@ -195,8 +192,6 @@ def model_stock(gram: Tensor, weights: Tensor) -> Tensor:
     cosines = _cosines(gram, norms(gram))
     pairs = (weights[:, None] * weights).fill_diagonal_(0.0)
     apart = float(pairs.sum())  # 1 − S
-    if apart == 0.0:  # one weight so large that the others vanish beside it
-        return weights
     cos = max(0.0, float((pairs * cosines).sum()) / apart)
     return weights * (cos / (1.0 - apart + apart * cos))
 

@@ -248,6 +248,20 @@ def test_between_antipodes_there_is_only_the_chord(rule):
     assert gap(merged(rule, flat, torch.tensor([3.0, 1.0]).double()), 0.5 * flat[0]) < 1e-9
 
 
+def test_nuslerp_walks_the_arc_where_slerp_takes_the_chord():
+    flat = torch.nn.functional.normalize(deltas_of(2), dim=1)
+    flat[1] = torch.nn.functional.normalize(0.01 * flat[1] - flat[0], dim=0)  # cos < -.9998
+    even = torch.ones(2).double()
+    assert float(merged(geometry.nuslerp, flat, even).norm()) == pytest.approx(1.0)
+    assert float(merged(geometry.slerp, flat, even).norm()) < 0.01
+    assert gap(merged(geometry.nuslerp, flat, even), mergekit("nuslerp", flat, weight=1.0)) < 2e-3
+
+
+def test_a_weight_that_vanishes_beside_another_is_no_division_by_zero():
+    found = geometry.model_stock(torch.eye(2).double(), torch.tensor([1.0, 1e-300]).double())
+    assert bool(found.isfinite().all())
+
+
 REFUSED = {
     "three for an arc": (geometry.slerp, torch.eye(3), [1.0, 1.0, 1.0], "between two"),
     "negative": (geometry.karcher, torch.eye(2), [1.0, -1.0], "adapter 1 the weight -1"),

@@ -153,6 +153,24 @@ def test_robust_hardly_moves_while_hostile_trust_is_below_phi(seed, share, loud)
         assert gap(merged(geometry.linear, flat, weights), centre) > 0.09
 
 
+@SOME
+@given(SEEDS)
+def test_shortening_a_loud_patch_beforehand_changes_nothing(seed):
+    flat, weights = points_of(8, seed), weights_of(8, seed)
+    flat[3] *= 40.0
+    clip = robust.module_clip(flat.norm(dim=1)[:, None], weights)
+    whole = merged(robust.robust, flat, weights)
+    assert gap(merged(robust.robust, flat * clip, weights), whole) < 1e-9
+
+
+def test_multi_krum_chooses_by_heads_and_averages_by_weight():
+    flat, weights = points_of(9), weights_of(9)
+    found = krum.multi_krum(flat @ flat.T, weights, hostile=2)
+    kept = found > 0.0
+    assert int(kept.sum()) == 7
+    assert gap(found[kept], weights[kept] / weights[kept].sum()) < 1e-12
+
+
 def test_more_hostile_trust_than_phi_is_not_survived():
     flat, weights = hostile_points(0, 0.4, 1.0)
     centre = flat[:9].mean(dim=0)
@@ -168,13 +186,15 @@ def test_zero_patches_alone_merge_to_zero_and_never_to_nan(rule):
 def test_a_norm_hidden_in_one_module_is_clipped_there_and_nowhere_else():
     lengths = torch.rand(8, 224, generator=torch.Generator().manual_seed(0)).double() * 0.1 + 1.0
     lengths[3, 100] *= 10.0
-    lengths[:6, 7] = 0.0  # a module that two patches touch
+    lengths[:5, 7] = 0.0  # a module that three patches touch, one of them loudly
+    lengths[7, 7] *= 10.0
     lengths[:, 8] = 0.0
     clip = robust.module_clip(lengths, torch.ones(8).double())
     assert float(clip[3, 100]) < 0.11
+    assert float(clip[7, 7]) < 0.11
     assert 1.1 < float(lengths[3].norm() / lengths[2].norm()) < 1.3  # the whole hardly shows it
     assert bool((lengths * clip <= 1.1).all())
-    clip[3, 100] = 1.0
+    clip[3, 100] = clip[7, 7] = 1.0
     assert float(clip.min()) > 0.9
     assert float(clip.max()) == 1.0
 
