@@ -66,7 +66,7 @@ def merge(
         waiting = _waiting(this)
         patches = _innocent(this, _measured(this, _screened(this, waiting)))
         if not patches:
-            why = _nothing(this, waiting)
+            why = _nothing(waiting)
             return this.conclude("nothing to judge", Unmeasured(why), why=why)
         if this.ours:
             return merging_in.merged(this, patches, recipe, adopt=adopt)
@@ -99,13 +99,10 @@ def _here(bench: Workbench, domain: str) -> list[Entry]:
     ]
 
 
-def _nothing(this: Round, waiting: Sequence[Entry]) -> str:
+def _nothing(waiting: Sequence[Entry]) -> str:
     if waiting:
-        return "nothing passed the screens"
-    rests = this.bench.store.shelf.list(state="sandboxed", domain=this.domain, base=this.bench.base)
-    if rests or this.judged:
-        return "only strangers' patches are here: judged already, or waiting for their turn"
-    return "nothing arrived"
+        return "nothing passed"
+    return "only strangers' patches are here: judged already, or waiting for their turn"
 
 
 def _screened(this: Round, waiting: Sequence[Entry]) -> list[Patch]:

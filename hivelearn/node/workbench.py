@@ -7,6 +7,7 @@ correction left, by a process that never loads torch.
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -86,7 +87,11 @@ class Workbench:
     def engine(self) -> "Engine":
         """The running model."""
         from hivelearn.inference.loading import load
-        from hivelearn.inference.resident import ResidentEngine
+
+        with warnings.catch_warnings():
+            # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            from hivelearn.inference.resident import ResidentEngine
 
         with self.lock:
             loaded = load(self.folder, self.config.device, self.config.dtype)

@@ -20,7 +20,10 @@ def test_a_notebook_runs_and_draws(path):
     for cell in notebook.cells:
         cell.source = cell.source.replace("steps=60", "steps=3")  # its way, not its figures
     NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
-    assert any("image/png" in output.get("data", {}) for output in outputs(notebook))
+    shown = outputs(notebook)
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    assert any("  3/3  " in output.get("data", {}).get("text/plain", "") for output in shown)
+    assert [output.text for output in shown if output.get("name") == "stderr"] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
