@@ -27,6 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) -e '.[dev,plots]'
+	$(PIP) --no-deps byzfl # a second opinion in the tests; what it asks for fits no torch without CUDA
 	touch $@
 
 demo: $(STAMP)  ## three experts, three processes, one table (about 5 minutes)
@@ -51,9 +52,10 @@ cover: $(STAMP)  ## the tests once more, with branch coverage
 proof: $(STAMP)  ## long proofs that do not fit into the tests
 	$(BIN)/python -m pytest -m proof || test $$? -eq 5 # 5: none written yet
 
-bench: $(STAMP)  ## the figures that the README names, into build/bench_demo.json
+bench: $(STAMP)  ## the figures that the README names, into build/
 	mkdir -p build
 	$(BIN)/python benchmarks/bench_demo.py --quick --json build/bench_demo.json
+	$(BIN)/python benchmarks/bench_merge.py --quick --json build/bench_merge.json
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \

@@ -24,23 +24,32 @@ class Row:
     target: str
     holds: bool
     spread: float  # interquartile range of ours, same unit
+    floor: float | None = None  # what the bytes alone would cost: one copy of them
 
 
 def interleaved(
-    ours: Callable[[], object], rival: Callable[[], object], rounds: int
+    ours: Callable[[], object],
+    rival: Callable[[], object],
+    rounds: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    rival_rounds: int | None = None,
 ) -> tuple[float, float, float]:
-    """Return (median ours, median rival, interquartile range of ours), wall seconds.
+    """Return (median ours, median rival, interquartile range of ours), in seconds of ``clock``.
 
     The first run of each is thrown away; the two take turns, so that a busy
-    minute of the machine falls on both.
+    minute of the machine falls on both. A rival that takes minutes may run fewer
+    rounds; if only one, that one counts.
     """
     mine, theirs = [], []
+    theirs_wanted = rounds + 1 if rival_rounds is None else rival_rounds
     for index in range(rounds + 1):
-        for work, times in ((ours, mine), (rival, theirs)):
-            began = time.perf_counter()
-            work()
-            if index:
-                times.append(time.perf_counter() - began)
+        for work, times, wanted in ((ours, mine, rounds + 1), (rival, theirs, theirs_wanted)):
+            if index < wanted:
+                began = clock()
+                work()
+                if index or wanted == 1:
+                    times.append(clock() - began)
     quarters = statistics.quantiles(mine, n=4) if len(mine) > 1 else [0.0, 0.0, 0.0]
     return statistics.median(mine), statistics.median(theirs), quarters[2] - quarters[0]
 
@@ -66,14 +75,15 @@ def arguments(description: str) -> argparse.Namespace:
 
 def report(asked: str, rows: list[Row], file: Path | None) -> None:
     """Print the rows as a table and write the JSON object."""
-    print(f"{'work':32} {'ours':>10} {'rival':>10} {'ratio':>7}  target")
+    print(f"{'work':40} {'ours':>10} {'rival':>10} {'ratio':>7}  {'floor':>8}  target")
     for row in rows:
         rival = "–" if row.rival is None else f"{row.rival:.4g}"
         ratio = "–" if row.ratio is None else f"{row.ratio:.2f}"
+        floor = "–" if row.floor is None else f"{row.floor:.2g}"
         mark = "holds" if row.holds else "MISSED"
         print(
-            f"{row.work:32} {row.ours:10.4g} {rival:>10} {ratio:>7}  {row.target} {row.unit} "
-            f"[{mark}; rival: {row.rival_name}]"
+            f"{row.work:40} {row.ours:10.4g} {rival:>10} {ratio:>7}  {floor:>8}  "
+            f"{row.target} {row.unit} [{mark}; rival: {row.rival_name}]"
         )
     if file is not None:
         whole = {"asked": asked, "machine": machine(), "rows": [asdict(row) for row in rows]}

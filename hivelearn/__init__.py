@@ -20,7 +20,10 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.inference.answer import Answer as Answer
     from hivelearn.inference.answer import Route as Route
     from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
+    from hivelearn.merging.apply import merge_into as merge_into
+    from hivelearn.merging.merge import combine as combine
     from hivelearn.merging.merge import merge as merge
+    from hivelearn.merging.recipe import MergeRecipe as MergeRecipe
     from hivelearn.node.config import NodeConfig as NodeConfig
     from hivelearn.node.node import Node as Node
     from hivelearn.patch.adapter import Adapter as Adapter
@@ -36,6 +39,7 @@ _HOME = {
     "DeviceError": "hivelearn.errors",
     "Governor": "hivelearn.device.governor",
     "HivelearnError": "hivelearn.errors",
+    "MergeRecipe": "hivelearn.merging.recipe",
     "Node": "hivelearn.node.node",
     "NodeConfig": "hivelearn.node.config",
     "Notice": "hivelearn.patch.notice",
@@ -47,7 +51,9 @@ _HOME = {
     "Route": "hivelearn.inference.answer",
     "SwarmCallback": "hivelearn.integrations.trainer",
     "UsageError": "hivelearn.errors",
+    "combine": "hivelearn.merging.merge",
     "merge": "hivelearn.merging.merge",
+    "merge_into": "hivelearn.merging.apply",
 }
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "DeviceError",
     "Governor",
     "HivelearnError",
+    "MergeRecipe",
     "Node",
     "NodeConfig",
     "Notice",
@@ -68,7 +75,9 @@ __all__ = [
     "SwarmCallback",
     "UsageError",
     "__version__",
+    "combine",
     "merge",
+    "merge_into",
 ]
 
 # A library leaves the choice of log handlers to the program that uses it.

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_snippets_of_the_readme_run_in_order(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     program = "\n".join(blocks)
     assert "steps=200" in program
     program = "import torch; torch.set_num_threads(1)\n" + program.replace("steps=200", "steps=4")

@@ -27,7 +27,7 @@ HEAVY = MODELS | SOCKETS | {"matplotlib", "psutil", "rich", "transformers"}
 MAY_IMPORT = {
     r"hivelearn/(inference|training|testing|integrations)/": MODELS | {"transformers"},
     r"hivelearn/gate/probes\.py": MODELS,
-    r"hivelearn/merging/(?!recipe|plan)": MODELS,
+    r"hivelearn/merging/(?!errors|recipe|schedule|schema|table|mergekit_config)": MODELS,
     r"hivelearn/patch/(adapter|peft_folder)\.py": MODELS,
     r"hivelearn/device/portable\.py": {"psutil"},
     r"hivelearn/swarm/fabrics/": SOCKETS,

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from hivelearn.cli import asking, learning, looking, meeting
+from hivelearn.cli import asking, learning, looking, meeting, merging
 from hivelearn.cli.command import NOTHING_CHANGED, command, told
 
 app: Final = typer.Typer(
@@ -34,6 +34,7 @@ command(app, kept="What had arrived is kept.")(meeting.join)
 command(app)(meeting.vouch)
 command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(learning.adopt)
 command(app)(learning.rollback)
+command(app, kept="What was in the folder before is still there.")(merging.merge)
 command(app)(looking.status)
 command(app)(looking.doctor)
 

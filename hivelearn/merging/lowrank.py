@@ -1,169 +1,218 @@
-"""The best rank-r factors of a matrix that is never formed.
+"""The best factors of a matrix that is never formed.
 
 Two shapes of matrix occur: a stack of factors (B · A with many columns) and a
-matrix that only exists as blocks of rows, made anew whenever asked for. Both
-end in a small dense core whose singular values are exact in float64.
+matrix that only exists as blocks of rows, made anew whenever asked for. A small
+stack is solved exactly from two Gram matrices of its own side R in float64; a
+large one, and rows, through products with a few dozen directions
+(:mod:`hivelearn.merging.sketch`). In bf16 those products take half the time; how
+much that rounding can matter is measured along with them, and where it can, the
+work is done again in float32.
 
-The sketches are ±1 matrices from a SHAKE-256 stream keyed by what is being
-merged, so that no global random state is read and any machine draws the same.
-The bytes of a QR still differ between machines and thread counts (1e-6), which
-is why inputs and recipe are signed and merged weights never are.
-
-Source: Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1, arXiv:0909.4061.
+The bytes of a result differ between machines and thread counts (1e-6), which is
+why inputs and recipe are signed and merged weights never are.
 """
 
-import hashlib
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.plan import MergeError
+from hivelearn.merging.factors import (
+    TOO_LARGE,
+    Factors,
+    Size,
+    checked,
+    decompose,
+    nothing,
+    relative_error,
+)
+from hivelearn.merging.kernels import sketch_dtype
+from hivelearn.merging.krylov import dominant, signs, spectrum, width
+from hivelearn.merging.parts import Rows
+from hivelearn.merging.sketch import Stack, explore, glance
 
-CORE_MAX: Final = 256  # up to this side the core is exact; a sketch is cheaper beyond
-_OVERSAMPLE: Final = 16
-_POWERS: Final = 2  # one leaves 1.011 x the optimal error on independent adapters, two 1.002
-_SWEEPS: Final = 3  # for rows made anew: each sweep costs one pass over them
-NORM_MAX: Final = 3.4e38  # a delta beyond it is infinite in float32
-TOO_LARGE: Final = "the merged delta overflows float32; some factors are far too large"
+__all__ = ["TOO_LARGE", "Factors", "Rows", "Size", "relative_error", "truncate", "truncate_rows"]
 
-Rows = Callable[[], Iterator[tuple[slice, Tensor]]]  # blocks of (rows, d_in) with their place
-
-
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """A rank-r matrix ``b @ a`` and how far it lies from what it stands for."""
-
-    a: Tensor  # (r, d_in) float32
-    b: Tensor  # (d_out, r) float32
-    kept: float  # squared Frobenius norm of b @ a
-    total: float  # squared Frobenius norm of the matrix that it stands for
-
-    @property
-    def error(self) -> float:
-        """Relative Frobenius error, from 0 (exact) to 1 (all lost)."""
-        return relative_error(self.kept, self.total)
+EXACT_MAX: Final = 128  # sum of ranks up to which two Gram matrices cost less than a sketch
 
 
-def relative_error(kept: float, total: float) -> float:
-    """Return the share of a norm that a projection loses, from the squared norms."""
-    # The projection is orthogonal, so the squares subtract; below 1e-3 float32 blurs it.
-    return 0.0 if total <= 0.0 else math.sqrt(max(0.0, 1.0 - kept / total))
-
-
-def signs(rows: int, columns: int, key: str) -> Tensor:
-    """Return the (rows, columns) float32 matrix of ±1 that ``key`` names."""
-    count = rows * columns
-    stream = hashlib.shake_256(f"hivelearn/sketch/1|{rows}x{columns}|{key}".encode())
-    data = torch.frombuffer(bytearray(stream.digest((count + 7) // 8)), dtype=torch.uint8)
-    bits = (data[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-    return bits.flatten()[:count].view(rows, columns).float() * 2 - 1
-
-
-def truncate(a: Tensor, b: Tensor, rank: int, key: str) -> Factors:
-    """Return the best rank-``rank`` factors of ``b @ a``, without forming it.
-
-    Up to rank R the stack itself is returned, padded with zeros, and is exact.
+def truncate(
+    a: Tensor,
+    b: Tensor,
+    size: Size,
+    key: str = "",
+    *,
+    scales: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Factors:
+    """Return the best factors of ``b @ diag(scales) @ a``, without forming it.
 
     Args:
-        a: (R, d_in) float32, stacked.
-        b: (d_out, R) float32, stacked, scales and weights folded in.
-        rank: of the result.
+        a: (R, d_in) of any float type, stacked.
+        b: (d_out, R), stacked.
+        size: of the result. A stack within its rank is returned as it is, exactly.
         key: names the sketch.
+        scales: (R,) weights times scales, so that ``b`` need not be multiplied with
+            them in its own precision; default 1.
+        dtype: float32 or bfloat16, of the products with a sketch; default what this
+            machine is faster at.
 
     Returns:
-        Factors whose error is within 1 % of the optimum (Eckart and Young).
+        Factors of rank 1 … ``size.rank``. Their error is within 1 % of the optimum
+        (Eckart and Young), or below 1e-6. Up to R = :data:`EXACT_MAX`, or if an
+        energy is asked for, they are the optimum; beyond, ``total`` is an unbiased
+        estimate from 16 probes, and the error it gives good to 1 or 2 %.
 
     Raises:
         MergeError: the product overflows float32.
     """
-    if a.shape[0] <= rank:
-        return _stacked(a, b, rank)
-    if max(min(a.shape), min(b.shape)) <= CORE_MAX:
-        left, upper = torch.linalg.qr(b)  # (d_out, m), (m, R)
-        right, lower = torch.linalg.qr(a.T)  # (d_in, k), (k, R)
-        core = upper.double() @ lower.T.double()  # (m, k)
-        return _split(left, core, right, rank, total=None)
-    columns = min(rank + _OVERSAMPLE, *a.shape, *b.shape)
-    basis = _orthonormal(b @ (a @ signs(a.shape[1], columns, key)))  # (d_out, columns)
-    for _ in range(_POWERS):
-        basis = _orthonormal(b @ (a @ _orthonormal(a.T @ (b.T @ basis))))
-    right, lower = torch.linalg.qr(a.T @ (b.T @ basis))  # (d_in, columns), (columns, columns)
-    return _split(basis, lower.T.double(), right, rank, total=squared_norm(a, b))
+    d_out, d_in, count = b.shape[0], a.shape[1], a.shape[0]
+    scales = torch.ones(count) if scales is None else scales.float()
+    if count <= size.rank and size.energy >= 1.0:
+        return _stacked(a, b, scales)
+    block = width(size.rank)
+    if count <= max(EXACT_MAX, 3 * block) or 2 * block > min(d_out, d_in) or size.energy < 1.0:
+        return _exact(a, b, scales, size)
+    if d_out < d_in:  # directions lie on the shorter side, where turning them is cheap
+        turned = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
+        return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
+    dtype = sketch_dtype() if dtype is None else dtype
+    made: Factors | None = None
+    if dtype != torch.float32:
+        made = _sketched(Stack(a.to(dtype), b.to(dtype), scales, dtype), size, key)
+    if made is None:
+        made = _sketched(Stack(a.float(), b.float(), scales, torch.float32), size, key)
+    assert made is not None, "float32 is never too coarse"
+    return made
 
 
-def truncate_rows(rows: Rows, shape: tuple[int, int], rank: int, key: str) -> Factors:
-    """Return rank-``rank`` factors of a matrix that comes as blocks of rows.
+def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "") -> Factors:
+    """Return the best factors of a matrix that comes as blocks of rows.
 
-    The blocks are asked for four times. Only one of them, and matrices with
-    ``rank + 16`` rows or columns, are in memory at once.
+    The blocks are asked for three times. Only one of them, and matrices of some
+    ``4 · rank`` rows or columns, are in memory at once; where these would be no
+    smaller than the matrix, it is kept whole and solved exactly.
 
     Args:
         rows: yields every block of rows once, in order, the same at every call.
         shape: (d_out, d_in) of the whole.
-        rank: of the result.
+        size: of the result.
         key: names the sketch.
+
+    Returns:
+        As :func:`truncate`, but that ``total`` is always exact.
 
     Raises:
         MergeError: the matrix overflows float32.
     """
     d_out, d_in = shape
-    basis = signs(d_in, min(rank + _OVERSAMPLE, d_out, d_in), key)
-    for _ in range(_SWEEPS):
-        image = torch.zeros_like(basis)
-        for _place, block in rows():
-            image += block.T @ (block @ basis)
-        basis = _orthonormal(image)  # (d_in, columns)
-    left = torch.empty(d_out, basis.shape[1])
+    block_width = width(size.rank)
+    if 2 * block_width > min(shape):
+        return decompose(torch.cat([block for _, block in rows()]), size)
     total = 0.0
-    for place, block in rows():
-        left[place] = block @ basis
-        total += float(block.double().square().sum())
-    left, upper = torch.linalg.qr(left)
-    return _split(left, upper.double(), basis, rank, total=total)
+
+    def images(directions: Tensor, come_back: bool) -> tuple[Tensor, Tensor]:  # noqa: FBT001
+        nonlocal total
+        total = 0.0
+        image = torch.empty(d_out, directions.shape[0])
+        back = torch.zeros_like(directions)
+        for place, block in rows():
+            torch.mm(block, directions.T, out=image[place])
+            total += float(torch.linalg.vector_norm(block, dtype=torch.float64)) ** 2
+            if come_back:
+                back.addmm_(image[place].T, block)
+        return image, back
+
+    _, start = images(signs(block_width, d_in, key, torch.float32), True)  # noqa: FBT003
+    if total == 0.0:
+        return nothing(d_out, d_in)
+    return _split(*dominant(start, images, torch.float32), size, rest=None, total=total)
 
 
-def squared_norm(a: Tensor, b: Tensor) -> float:
-    """Return ‖b @ a‖² of (R, d_in) and (d_out, R), by the R x R Grams, in float64."""
-    a, b = a.double(), b.double()
-    return float(((a @ a.T) * (b.T @ b)).sum().clamp_min(0.0))  # NaN stays NaN
+def _stacked(a: Tensor, b: Tensor, scales: Tensor) -> Factors:
+    """Return the stack itself, and its norm: exact if it is small, else by probes."""
+    a, b = a.float(), b.float() * scales
+    if a.shape[0] <= EXACT_MAX:
+        norm = float(((a.double() @ a.T.double()) * (b.T.double() @ b.double())).sum())
+    else:
+        probes = signs(2 * width(1), a.shape[1], "norm", torch.float32)
+        images = (b @ (a @ probes.T)).double()
+        norm = float(images.square().sum()) / probes.shape[0]
+    return checked(Factors(a, b, max(norm, 0.0), max(norm, 0.0)))
 
 
-def _stacked(a: Tensor, b: Tensor, rank: int) -> Factors:
-    padding = rank - a.shape[0]
-    a = torch.cat([a, a.new_zeros(padding, a.shape[1])])
-    b = torch.cat([b, b.new_zeros(b.shape[0], padding)], dim=1)
-    norm = squared_norm(a, b)
-    return _checked(Factors(a, b, norm, norm))
+def _exact(a: Tensor, b: Tensor, scales: Tensor, size: Size) -> Factors:
+    """Solve in the R dimensions of the stack, where the matrix is two Gram matrices.
+
+    With ``A Aᵀ = L Lᵀ`` the squared singular values of ``B A`` are the eigenvalues of
+    ``Lᵀ (Bᵀ B) L``. In float64 a squared condition costs nothing that float32 has.
+    """
+    gram_a, gram_b = (x.double() @ x.double().T for x in (a, b.T))
+    # Each rank-1 term may hide a large factor behind a small one: share the norm evenly.
+    even = (gram_b.diagonal() / gram_a.diagonal()).pow(0.25)
+    even = torch.where(even.isfinite() & (even > 0), even, 1.0)  # a term that is zero
+    by_a, by_b = even * scales.double(), 1 / even
+    gram_b = gram_b * by_b * by_b[:, None]
+    values, vectors = spectrum(gram_a * by_a * by_a[:, None])
+    half = vectors * values.sqrt()  # L, (R, R)
+    squares, turn = spectrum(half.T @ gram_b @ half)
+    total = float(squares.sum())
+    rank = size.of(squares, total)
+    if rank == 0:
+        return nothing(b.shape[0], a.shape[1])
+    roots = squares[:rank].pow(0.25)
+    left = half @ turn[:, :rank]  # (R, r): b times it is the left vectors times their values
+    right = gram_b @ left / roots.pow(3)
+    return checked(
+        Factors(
+            (right * by_a[:, None]).T.float() @ a.float(),
+            b.float() @ (left / roots * by_b[:, None]).float(),
+            float(squares[:rank].sum()),
+            total,
+        )
+    )
 
 
-def _checked(factors: Factors) -> Factors:
-    """Refuse a matrix that is infinite once multiplied, though its factors are finite."""
-    if not factors.total <= NORM_MAX**2:  # NaN fails this too
-        raise MergeError(TOO_LARGE)
-    return factors
+def _sketched(stack: Stack, size: Size, key: str) -> Factors | None:
+    """Return factors by a sketch, or None if the rounding of its type could matter."""
+    seen = glance(stack, size.rank, key)
+    if seen is None:
+        return nothing(stack.b.shape[0], stack.a.shape[1])
+    if seen.too_coarse:
+        return None
+    directions, image, missed = explore(seen)
+    made = _split(directions, image, size, rest=missed, unit=seen.unit)
+    lost, whole = (made.total - made.kept) / seen.unit**2, made.total / seen.unit**2
+    return made if seen.harmless(lost, whole) else None
 
 
-def _orthonormal(columns: Tensor) -> Tensor:
-    basis: Tensor = torch.linalg.qr(columns)[0]
-    return basis
+def _split(
+    directions: Tensor,
+    image: Tensor,
+    size: Size,
+    *,
+    rest: float | None,
+    total: float = 0.0,
+    unit: float = 1.0,
+) -> Factors:
+    """Cut ``unit · image @ directions`` to its size, half a singular value on each side.
 
-
-def _split(left: Tensor, core: Tensor, right: Tensor, rank: int, *, total: float | None) -> Factors:
-    """Factor ``left @ core @ right.T`` by the SVD of ``core``, half a singular value each side."""
-    if not bool(core.isfinite().all()):  # the SVD would fail without a reason
-        raise MergeError(TOO_LARGE)
-    u, values, vt = torch.linalg.svd(core, full_matrices=False)
-    squares = values.square()
-    everything = float(squares.sum())
-    roots = values[:rank].sqrt()
-    b = left @ (u[:, :rank] * roots).float()  # (d_out, <= rank)
-    a = (roots[:, None] * vt[:rank]).float() @ right.T
-    short = rank - a.shape[0]  # the matrix has fewer than `rank` dimensions at all
-    a = torch.cat([a, a.new_zeros(short, a.shape[1])])
-    b = torch.cat([b, b.new_zeros(b.shape[0], short)], dim=1)
-    kept = float(squares[:rank].sum())
-    return _checked(Factors(a, b, kept, everything if total is None else total))
+    The whole has the squared norm ``total``, or ``rest`` more than the image.
+    """
+    wide = image.double() if image.dtype == torch.float32 else image.float()
+    squares, turn = spectrum((wide.T @ wide).double())
+    if rest is not None:
+        total = float(squares.sum()) + rest
+    rank = size.of(squares, total)
+    roots = squares[:rank].pow(0.25)
+    turn = turn[:, :rank]
+    thin = image if image.dtype == torch.float32 else wide
+    return checked(
+        Factors(
+            (turn * roots * unit**0.5).T.float() @ directions,
+            thin @ (turn / roots * unit**0.5).float(),
+            float(squares[:rank].sum()) * unit**2,
+            total * unit**2,
+        )
+    )

@@ -1,174 +1,161 @@
-"""``hl.merge``: adapters, patches and PEFT folders in, one adapter out.
+"""``hl.merge``: adapters, patches, PEFT folders and open models in, one adapter out.
 
-The merge walks from module to module, so that beyond the inputs only one
-module's stack is in memory. In each module the parts are sorted by content:
-float sums depend on order, and two nodes with the same set must agree.
+Read :func:`combine` top to bottom. It walks from module to module, so that
+beyond the inputs, which are mapped files if they are folders, only one module's
+stack is in memory.
 """
 
-import hashlib
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import count
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.linear import Part
-from hivelearn.merging.lowrank import Factors, relative_error
-from hivelearn.merging.plan import MergeError, MergeRecipe
-from hivelearn.merging.table import operator
+from hivelearn.merging import operate
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.lowrank import Size
+from hivelearn.merging.outcome import Merged
+from hivelearn.merging.plan import Plan, planned
+from hivelearn.merging.recipe import MergeRecipe, Rank
+from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of
+from hivelearn.merging.sources import Mergeable, open_all
+from hivelearn.merging.survey import Survey, surveyed
+from hivelearn.merging.tally import Tally, reported
+from hivelearn.merging.weigh import adapter_wide, weighed, whole_coefficients
 from hivelearn.patch.adapter import Adapter
+from hivelearn.report.progress import Progress
+
+Score = Callable[[Adapter], float]
+AUTO: Final = "auto"
+_RECIPES: Final = ("energy", "allow_negative", "seed")  # settings that are the recipe's own
 
 
-class HoldsAdapter(Protocol):
-    """A patch, or anything else with an adapter in it."""
-
-    @property
-    def adapter(self) -> Adapter:
-        """The LoRA factors."""
-
-
-Source: TypeAlias = "Adapter | HoldsAdapter | str | os.PathLike[str]"
-
-
-@dataclass(frozen=True, eq=False)
-class Merged:
-    """A merged adapter and what recompression to its rank cost.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a merge is carried out; none of it changes what is merged.
 
     Attributes:
-        adapter: float32, alpha = rank, so its scale is 1.
-        errors: per module the relative Frobenius distance between the merged
-            delta and what the method asked for: 0 exact, 1 all lost.
-        error: the same over all modules together.
+        out: folder to write, module by module; None keeps the adapter in memory.
+        dtype: of the result: float32, bfloat16 or float16.
+        trust: one in [0, 1] for each source; it multiplies the recipe's weights,
+            and what it withholds stays where it was.
+        study: look at all sources first: cosines and norms for the report.
+        progress: draw a line; None: on a terminal and in Jupyter only.
     """
 
-    adapter: Adapter
-    errors: dict[str, float]
-    error: float
-
-    def __str__(self) -> str:
-        """Tell rank, size and loss in one line."""
-        return (
-            f"rank {self.adapter.rank}, {len(self.errors)} modules, "
-            f"{self.error:.1%} lost to recompression"
-        )
+    out: str | Path | None = None
+    dtype: str = "float32"
+    trust: Sequence[float] | None = None
+    study: bool = True
+    progress: bool | None = None
 
 
 def merge(
-    sources: Sequence[Source],
+    sources: Sequence[Mergeable],
     *,
     method: str = "linear",
-    weights: Sequence[float] | None = None,
-    rank: int | None = None,
-    density: float | None = None,
-    allow_negative: bool = False,
+    weights: Sequence[Any] | None = None,
+    rank: Rank = None,
+    out: str | Path | None = None,
+    validate: Score | None = None,
+    **settings: Any,
 ) -> Adapter:
     """Merge LoRA adapters of the same model into one.
 
     Args:
-        sources: adapters, patches or PEFT folders. Ranks and alphas may differ; a
-            module that one of them lacks counts as unchanged by it.
-        method: ``"linear"`` (the exact weighted sum of deltas) or ``"ties"``.
-        weights: one per source, absolute: weights that add up to .6 move .6 of
-            the way. Default 1/n each.
-        rank: of the result; default the largest rank among the sources. The sum
-            of all ranks makes a linear merge exact (at most 64).
-        density: share of entries that ``"ties"`` keeps; default .2.
-        allow_negative: lets weights be below zero, to subtract what was learnt.
+        sources: adapters, patches, open PEFT models or PEFT folders. Ranks and alphas
+            may differ; a module that one of them lacks counts as unchanged by it.
+        method: a name of :mod:`hivelearn.merging.table`, such as ``"linear"`` (the
+            normalised mean of deltas, exact), ``"ties"``, ``"core_ties"``, ``"karcher"``,
+            ``"robust"``; or ``"auto"``, which tries a few and keeps what scores best.
+        weights: one per source, numbers or schedules; all alike by default.
+        rank: of the result; by default the largest among the sources. ``"stack"``
+            concatenates and is exact.
+        out: a folder to write instead of keeping the result in memory.
+        validate: for ``"auto"``: an adapter to its score on held-out data, higher is better.
+        settings: the method's own (``density=.3``, ``lam=.5``), the recipe's (``energy``,
+            ``allow_negative``, ``seed``) and the way's (``dtype``, ``trust``, ``progress``).
 
     Returns:
-        A float32 adapter with alpha = rank. It carries the base fingerprint if
-        every source does. :func:`combine` also tells what the rank has cost.
+        An adapter with alpha = rank. It carries the base fingerprint if every source
+        does. :func:`combine` also returns the report.
 
     Raises:
-        MergeError: an unknown method; weights, rank or density out of range;
-            adapters of different bases or shapes; NaN or infinity in one of them.
+        MergeError: settings or sources that cannot be merged, with the reason.
+        AdapterError: a folder or model that is no plain LoRA.
     """
-    if isinstance(sources, (str, os.PathLike, Adapter)):
-        raise MergeError("merge takes a list of adapters, and was given a single one")
-    adapters = [_open(source) for source in sources]
-    if weights is None:
-        recipe = MergeRecipe.mean(len(adapters), method, density=density, rank=rank)
-    else:
-        recipe = MergeRecipe(method, tuple(weights), density, rank, allow_negative)
-    return combine(adapters, recipe).adapter
+    way = Way(out=out, study=False)
+    way = replace(way, **{f.name: settings.pop(f.name) for f in fields(Way) if f.name in settings})
+    own = {name: settings.pop(name) for name in _RECIPES if name in settings}
+    chosen = tuple(weights) if weights is not None else ()
+    if method == AUTO:
+        from hivelearn.merging.auto import choose
+
+        if settings:
+            raise MergeError(f"'auto' finds its own settings and takes no {min(settings)!r}")
+        frame = MergeRecipe("linear", chosen, rank=rank, **own)
+        return choose(sources, validate, frame, way).adapter
+    if validate is not None:
+        raise MergeError("validate is for method='auto'", remedy="Leave it out, or pass 'auto'.")
+    recipe = MergeRecipe(method, chosen, settings, rank, **own)
+    return combine(sources, recipe, way).adapter
 
 
-def combine(adapters: Sequence[Adapter], recipe: MergeRecipe) -> Merged:
-    """Merge as ``recipe`` says and report what recompression has cost.
+def combine(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way | None = None) -> Merged:
+    """Merge as ``recipe`` says; return the adapter with the report of its making.
 
     Raises:
-        MergeError: see :func:`merge`.
+        MergeError, AdapterError: see :func:`merge`.
     """
-    op = operator(recipe.method)
-    if recipe.density is not None and not op.sparse:
-        raise MergeError(f"method {op.name!r} keeps every entry and takes no density")
-    if len(recipe.weights) != len(adapters):
-        raise MergeError(f"{len(recipe.weights)} weights for {len(adapters)} adapters")
-    _check(adapters)
-    rank = recipe.rank or max(adapter.rank for adapter in adapters)
-    merged: dict[str, Factors] = {}
-    for module in sorted({name for adapter in adapters for name in adapter.factors}):
-        parts = _parts(module, adapters, recipe)
-        if parts:  # a module that only adapters of weight 0 have stays as it is
-            merged[module] = op.combine(parts, rank, recipe)
-    factors = {module: (made.a, made.b) for module, made in merged.items()}
-    bases = {adapter.base for adapter in adapters}
-    return Merged(
-        Adapter(factors, rank, float(rank), bases.pop() if len(bases) == 1 else None),
-        {module: made.error for module, made in merged.items()},
-        relative_error(
-            sum(made.kept for made in merged.values()), sum(made.total for made in merged.values())
-        ),
-    )
+    way = way or Way()
+    plan = planned(open_all(sources), recipe, way.trust)
+    wide, tally = adapter_wide(plan), Tally()
+    passes = 1 + (wide or way.study)
+    with (
+        Progress(way.progress, f"merge {recipe.method}", passes * len(plan.modules)) as shown,
+        _sink(plan, way) as sink,
+    ):
+        done = count(1)
+        survey = whole = None
+        if wide or way.study:
+            survey = surveyed(plan, lambda module: shown.at(next(done), module))
+        if wide and survey is not None:
+            whole = whole_coefficients(plan, survey)
+        for module in plan.modules:
+            made = _merged(plan, module, survey, whole, tally)
+            sink.put(module, *made)
+            shown.at(next(done), module)
+        adapter = sink.close()
+    if way.out is not None and recipe.energy is not None:
+        adapter.save(way.out)
+    return Merged(adapter, reported(plan, survey, tally, adapter.rank))
 
 
-def _open(source: Source) -> Adapter:
-    if isinstance(source, Adapter):
-        return source
-    if isinstance(source, (str, os.PathLike)):
-        return Adapter.load(Path(source))
-    inside = getattr(source, "adapter", None)
-    if not isinstance(inside, Adapter):
-        raise MergeError(
-            f"a {type(source).__name__} is no adapter",
-            remedy="Pass Adapter objects, patches, or folders that PEFT has saved.",
-        )
-    return inside
+def _merged(
+    plan: Plan, module: str, survey: Survey | None, whole: Tensor | None, tally: Tally
+) -> tuple[Tensor, Tensor]:
+    """Merge one module, note how it went, and return its factors."""
+    found = weighed(plan, module, survey, whole)
+    if not found.parts:  # nobody has a weight in this module, so it stays as it is
+        d_out, d_in = plan.shape(module)
+        tally.nothing(module)
+        return torch.zeros(1, d_in), torch.zeros(d_out, 1)
+    size = Size(plan.rank, plan.recipe.energy or 1.0)
+    try:
+        made = operate.factors(plan.op, found.parts, found.settings, size)
+    except MergeError as error:
+        raise MergeError(f"{module}: {error.what}", remedy=error.remedy) from error
+    tally.note(module, found.coefficients, made)
+    return made.a, made.b
 
 
-def _check(adapters: Sequence[Adapter]) -> None:
-    """Refuse before any arithmetic: one NaN would spread over the whole merge."""
-    bases = {adapter.base for adapter in adapters if adapter.base is not None}
-    if len(bases) > 1:
-        names = ", ".join(sorted(base.hex()[:8] for base in bases))
-        raise MergeError(f"the adapters belong to different base models: {names}")
-    shapes: dict[str, tuple[int, int]] = {}
-    for place, adapter in enumerate(adapters):
-        for module, (a, b) in adapter.factors.items():
-            if not (bool(a.isfinite().all()) and bool(b.isfinite().all())):
-                raise MergeError(f"adapter {place} holds NaN or infinity in {module}")
-            shape = (b.shape[0], a.shape[1])
-            if shapes.setdefault(module, shape) != shape:
-                raise MergeError(
-                    f"{module} is {shape[0]} x {shape[1]} in adapter {place}, "
-                    f"{shapes[module][0]} x {shapes[module][1]} in one before it"
-                )
-
-
-def _parts(module: str, adapters: Sequence[Adapter], recipe: MergeRecipe) -> list[Part]:
-    """Return what each adapter adds to ``module``, sorted by content."""
-    keyed = []
-    for adapter, weight in zip(adapters, recipe.weights, strict=True):
-        if module not in adapter.factors or weight == 0:
-            continue
-        a, b = adapter.factors[module]
-        part = Part(a.float(), b.float(), adapter.scale, weight)
-        keyed.append((_digest(a), _digest(b), adapter.scale, weight, part))
-    return [row[-1] for row in sorted(keyed, key=lambda row: row[:-1])]
-
-
-def _digest(tensor: Tensor) -> bytes:
-    return hashlib.sha256(tensor.view(torch.uint8).numpy().data).digest()
+def _sink(plan: Plan, way: Way) -> MemorySink | FolderSink:
+    dtype = dtype_of(way.dtype)
+    if way.out is None or plan.recipe.energy is not None:  # its rank is known at the end only
+        rank = plan.rank if plan.recipe.energy is None else None
+        return MemorySink(plan.base, dtype, rank)
+    shapes = {module: plan.shape(module) for module in plan.modules}
+    return FolderSink(Path(way.out), shapes, plan.rank, dtype)

@@ -1,89 +1,185 @@
-"""What to merge, as numbers: method, weights, density, rank. No tensor here.
+"""Who takes part with what weight in which module: a recipe meets its sources.
 
-Weights are absolute: what they do not give stays where it was. Half the weight
-moves half as far, under any method, so a caller whose trust adds up to .6 gets
-.6 of a merge and not a merge among the trusted (DESIGN.md §7: never renormalise).
-The default is the plain mean, 1/n each.
+Everything here is settled before any arithmetic: order, weights, settings. The
+sources stand in the order of their content, since float sums depend on order
+and two nodes with the same set must agree; those of weight 0 are gone.
 """
 
-import math
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final
 
-from hivelearn.errors import UsageError
-from hivelearn.patch.header import RANK_MAX
+import torch
+from torch import Tensor
 
-WEIGHT_MAX: Final = 1_000.0  # far above any sane weight, far below float32 overflow
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.parts import Part
+from hivelearn.merging.recipe import MergeRecipe, Rank
+from hivelearn.merging.schedule import Schedule, depths_of, resolve
+from hivelearn.merging.schema import Operator
+from hivelearn.merging.sources import Source, octets
+from hivelearn.merging.table import operator
+
+_CANCEL: Final = 0.05  # weights whose sum is below this share of their sizes cancel
 
 
-class MergeError(UsageError):
-    """These adapters, or these settings, cannot be merged."""
-
-    remedy = "Leave out the adapter or setting that the message names, then merge again."
-
-
-@dataclass(frozen=True, slots=True)
-class MergeRecipe:
-    """How to merge n adapters; refuses at birth what cannot work.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A recipe with its sources.
 
     Attributes:
-        method: a name of :mod:`hivelearn.merging.table`.
-        weights: one per adapter, each in [0, 1000], at least one positive.
-        density: share of entries a sparse method keeps, in (0, 1]; None for its
-            default, and for methods that keep all.
-        rank: of the result, 1 … 64; None for the largest rank among the adapters,
-            so that merges of merges do not grow.
-        allow_negative: lets weights be below zero (task negation: the adapter's
-            delta is subtracted).
+        order: where each taking part stood in the caller's list, in content order.
+        trust: one for each taking part, in [0, 1].
+        modules: all that will be merged, sorted.
     """
 
-    method: str
-    weights: tuple[float, ...]
-    density: float | None = None
-    rank: int | None = None
-    allow_negative: bool = False
-
-    def __post_init__(self) -> None:
-        """Check every number before a tensor is touched."""
-        if not self.weights:
-            raise MergeError("nothing to merge: no adapter was given")
-        try:
-            object.__setattr__(self, "weights", tuple(float(weight) for weight in self.weights))
-        except (TypeError, ValueError):
-            raise MergeError(f"weights {self.weights!r} are not numbers") from None
-        for place, weight in enumerate(self.weights):
-            self._check_weight(place, weight)
-        if not any(self.weights):
-            raise MergeError("every weight is 0, so nothing would be merged")
-        if self.density is not None and not 0.0 < self.density <= 1.0:  # NaN fails this too
-            raise MergeError(f"density {self.density} is not in (0, 1]")
-        if self.rank is not None and not (type(self.rank) is int and 1 <= self.rank <= RANK_MAX):
-            raise MergeError(f"rank {self.rank!r} is not a whole number in 1 … {RANK_MAX}")
-
-    def _check_weight(self, place: int, weight: float) -> None:
-        if not abs(weight) <= WEIGHT_MAX:  # NaN and infinity fail this too
-            raise MergeError(f"weight {weight} of adapter {place} is not within ±{WEIGHT_MAX:g}")
-        if weight < 0 and not self.allow_negative:
-            raise MergeError(
-                f"weight {weight} of adapter {place} is negative",
-                remedy="Pass allow_negative=True if you mean to subtract what it learnt.",
-            )
-
-    @classmethod
-    def mean(
-        cls,
-        count: int,
-        method: str = "linear",
-        *,
-        density: float | None = None,
-        rank: int | None = None,
-    ) -> Self:
-        """Return the recipe of a plain mean of ``count`` adapters."""
-        if count < 1:
-            raise MergeError("nothing to merge: no adapter was given")
-        return cls(method, (1.0 / count,) * count, density, rank)
+    recipe: MergeRecipe
+    op: Operator
+    sources: tuple[Source, ...]
+    order: tuple[int, ...]
+    trust: tuple[float, ...]
+    modules: tuple[str, ...]
+    depths: dict[str, float]
 
     @property
-    def mass(self) -> float:
-        """How far the merge moves in all: the sum of the weights' sizes."""
-        return math.fsum(abs(weight) for weight in self.weights)
+    def rank(self) -> int:
+        """The rank of the result, the most there may be if an energy chooses it."""
+        ranks = [max(rank for *_, rank in source.shapes.values()) for source in self.sources]
+        wanted: Rank = self.recipe.rank
+        if isinstance(wanted, int):
+            return wanted
+        return sum(ranks) if wanted == "stack" or self.recipe.energy is not None else max(ranks)
+
+    @property
+    def base(self) -> bytes | None:
+        """The model's fingerprint, if every source names it."""
+        bases = {source.base for source in self.sources}
+        return bases.pop() if len(bases) == 1 else None
+
+    def shape(self, module: str) -> tuple[int, int]:
+        """Return (d_out, d_in) of a module."""
+        d_out, d_in, _ = next(s.shapes[module] for s in self.sources if module in s.shapes)
+        return d_out, d_in
+
+    def weights(self, module: str) -> Tensor:
+        """Return the recipe's weights for ``module`` times trust, (n,) float64."""
+        return self._own(module) * torch.tensor(self.trust, dtype=torch.float64)
+
+    def shares(self, module: str) -> tuple[Tensor, float]:
+        """Return the weights divided by their sum, and the share of it that trust gives.
+
+        What trust withholds stays where it was: a method that divides by the sum of
+        weights is scaled by this share (1.0 without trust), so that what little is
+        given is never blown up to all.
+
+        Raises:
+            MergeError: the weights of this module nearly cancel.
+        """
+        own, given = self._own(module), self.weights(module)
+        total, share = float(own.sum()), float(given.sum())
+        if not bool(given.any()):
+            return given, 0.0
+        for weights, mass in ((own, total), (given, share)):
+            if abs(mass) < _CANCEL * float(weights.abs().sum()):
+                raise MergeError(
+                    f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
+                    remedy="Use method='task_arithmetic', which adds without dividing.",
+                )
+        return given / share, share / total
+
+    def _own(self, module: str) -> Tensor:
+        weights = [self._weight(n, module) for n in range(len(self.sources))]
+        return torch.tensor(weights, dtype=torch.float64)
+
+    def _weight(self, index: int, module: str) -> float:
+        weights = self.recipe.weights
+        if not weights:
+            return 1.0
+        place = self.order[index]
+        return resolve(weights[place], module, self.depths, f"the weight of source {place}")
+
+    def settings(self, module: str) -> dict[str, Any]:
+        """Return the method's settings for ``module``; one per source as (n,) float32."""
+        found: dict[str, Any] = {}
+        for param in self.op.params:
+            value = self.recipe[param.name]
+            if param.each:
+                rows = [self._each(value, place) for place in self.order]
+                numbers = [resolve(row, module, self.depths, param.name) for row in rows]
+                found[param.name] = torch.tensor(numbers, dtype=torch.float32)
+            elif value is None or isinstance(value, bool | str):
+                found[param.name] = value
+            else:
+                number = resolve(self._each(value, 0), module, self.depths, param.name)
+                found[param.name] = int(number) if param.whole else number
+        return found
+
+    @staticmethod
+    def _each(value: Any, place: int) -> Schedule:
+        one: Schedule = value[place] if isinstance(value, tuple) else value
+        return one
+
+    def parts(self, module: str, weights: Sequence[float]) -> list[Part]:
+        """Return what each source adds to ``module``; one that lacks it adds a zero delta."""
+        d_out, d_in = self.shape(module)
+        found = []
+        for source, weight in zip(self.sources, weights, strict=True):
+            if module in source.shapes:
+                a, b, scale = source.read(module)
+            else:
+                a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
+            key = self._key(module, a, b, scale) if self.op.draws else b""
+            found.append(Part(a, b, scale, weight, key))
+        return found
+
+    def _key(self, module: str, a: Tensor, b: Tensor, scale: float) -> bytes:
+        """Name a part by method, seed, module and content: equal patches draw equal masks.
+
+        Not by weights and rank: who stands beside a patch does not change its mask.
+        """
+        named = f"hivelearn/chance/1|{self.op.name}|{self.recipe.seed}|{module}|{scale!r}|"
+        digest = hashlib.sha256(named.encode())
+        digest.update(octets(a))
+        digest.update(octets(b))
+        return digest.digest()
+
+
+def planned(
+    sources: Sequence[Source], recipe: MergeRecipe, trust: Sequence[float] | None = None
+) -> Plan:
+    """Return the plan of a merge.
+
+    Args:
+        sources: as :func:`hivelearn.merging.sources.open_all` opens them.
+        recipe: how.
+        trust: one in [0, 1] for each source; it multiplies the recipe's weights.
+
+    Raises:
+        MergeError: counts that differ, trust out of range, too few or too many sources.
+    """
+    op = operator(recipe.method)
+    count = len(sources)
+    if recipe.weights and len(recipe.weights) != count:
+        raise MergeError(f"{len(recipe.weights)} weights for {count} adapters")
+    for name, value in recipe.settings.items():
+        if isinstance(value, tuple) and len(value) != count:
+            raise MergeError(f"{len(value)} values of {name} for {count} adapters")
+    given = [1.0] * count if trust is None else list(trust)
+    if len(given) != count or not all(0.0 <= each <= 1.0 for each in given):
+        raise MergeError(f"trust {given} is not one number in [0, 1] for each of {count} adapters")
+    taking = [n for n in range(count) if given[n] and (not recipe.weights or recipe.weights[n])]
+    if not taking:
+        raise MergeError("nobody is trusted, so nothing would be merged")
+    if not op.rows_min <= count <= (op.rows_max or count):
+        raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
+    order = sorted(taking, key=lambda n: (sources[n].key(), repr(_weight_of(recipe, n))))
+    chosen = tuple(sources[n] for n in order)
+    modules = sorted({module for source in chosen for module in source.shapes})
+    depths = depths_of(modules)
+    kept = tuple(given[n] for n in order)
+    return Plan(recipe, op, chosen, tuple(order), kept, tuple(modules), depths)
+
+
+def _weight_of(recipe: MergeRecipe, place: int) -> Schedule:
+    return recipe.weights[place] if recipe.weights else 1.0

@@ -1,125 +1,169 @@
-"""TIES: keep what is large, elect a sign, average those who agree.
+"""Merges that look at single entries of the deltas: TIES, DARE, DELLA, breadcrumbs.
 
-The rule looks at single entries of the delta, so it cannot work on factors. It
-works on blocks of rows instead, made from the factors whenever they are needed:
-once or twice for the exact trim threshold of each adapter, then for the merge.
-Memory stays at a few blocks whatever the size of the layer.
+Each is a choice of two: what stays of every delta (:mod:`hivelearn.merging.stays`)
+and how the rest is put together: the weighted sum, or the elected sign of TIES.
+They cannot work on factors. They work on blocks of rows instead, made from the
+factors whenever they are needed: once for exact thresholds or norms, when the
+function is called, and once each time the result is read. Memory stays at a few
+blocks whatever the layer and however many deltas.
 
-A TIES merge of low-rank deltas is *not* low-rank: at rank 16 recompression lost
-.64 of it on layers of 4096². That loss is part of the result (``Factors.error``).
+What all have in common, with shapes n for deltas and (d_out, d_in) for each:
+
+- ``weights`` is (n,) float32. Weight 0 means absent. A negative weight means the
+  negated delta with that weight's size, and divisors add up sizes; mergekit divides
+  by a sum that may vanish (1455 x the largest input at weights 1, -.999).
+- ``settings``: ``density`` (n,) in (0, 1]; ``lam`` multiplies the result, default 1;
+  ``normalize`` divides by the weights that took part; ``rescale`` makes up for what
+  went: "none", "l1" (mergekit's: match the sum of magnitudes) or, where chance
+  decides, "probability" (the papers': divide by it), its default there.
+- Entries equal to a threshold all stay, where mergekit keeps an arbitrary few, and
+  at least one entry of a trimmed delta stays, where mergekit's breadcrumbs may zero it.
+- Chance is drawn by ``keys``, 32 bytes for each delta, not by torch's global state.
+- Raised as MergeError: a setting out of range, NaN or infinity in a delta or the sum.
+
+The semantics are those of mergekit 0.1.5, held against it in the tests. A merge of
+low-rank deltas by these rules is *not* low-rank: of a TIES merge at 4096², .64 is
+lost when it is cut to rank 16.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.linear import Part
-from hivelearn.merging.lowrank import TOO_LARGE, Factors, Rows, truncate_rows
-from hivelearn.merging.plan import MergeError, MergeRecipe
+from hivelearn.merging import blocks
+from hivelearn.merging.combining import Combine, Piece, elected_sign, weighted_sum
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.parts import Deltas, Rows
+from hivelearn.merging.stays import (
+    Job,
+    Kept,
+    Setting,
+    largest,
+    matching_l1,
+    random,
+    ranked,
+    without_outliers,
+)
 
-DENSITY: Final = 0.2  # the paper's top 20 %
-BLOCK_ELEMENTS: Final = 1 << 22  # of all adapters' rows in a block: 16 MiB of float32
-_LOW_BITS: Final = 15  # a float32 without its sign has 31 bits: 16 high, then 15 low
+Settings: TypeAlias = Mapping[str, Setting]
 
 
-def ties(parts: Sequence[Part], rank: int, recipe: MergeRecipe) -> Factors:
-    """Return rank-``rank`` factors of the TIES merge of ``parts``.
+def ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
+    """Keep the largest, elect a sign, average those that agree with it.
 
-    Trim: of each delta, per module, the ``max(1, int(density · numel))`` entries
-    of largest magnitude stay; entries equal to the threshold stay all. Elect: the
-    sign of the weighted sum of what stayed, zero counting as plus. Merge: the
-    weighted mean over those that agree with the sign.
+    Normalises by default: the mean is over the agreeing weights, entry by entry.
 
-    Args:
-        parts: at least one, sorted by content; ranks may differ.
-        rank: of the result.
-        recipe: gives the density, default .2.
-
-    Source: Yadav et al. 2023, algorithm 1, arXiv:2306.01708; weights in the mean
-    as in mergekit 0.1.5. Ours: the paper's λ is the sum of the weights, so that
-    half the weight moves half as far; and a negative weight means the negated
-    delta with that weight, where mergekit divides by a sum that may vanish
-    (1455 x the largest input at weights 1, -.999).
-
-    Raises:
-        MergeError: a delta overflows float32.
+    Source: Yadav et al. 2023, algorithm 1, arXiv:2306.01708; the weights as mergekit.
     """
-    density = DENSITY if recipe.density is None else recipe.density
-    shape = parts[0].b.shape[0], parts[0].a.shape[1]
-    height = max(1, BLOCK_ELEMENTS // (len(parts) * shape[1]))
-    places = [slice(top, min(top + height, shape[0])) for top in range(0, shape[0], height)]
-    keep = max(1, int(density * shape[0] * shape[1]))
-    limits = torch.tensor([threshold(part, places, keep) for part in parts])
-    weights = torch.tensor([abs(part.weight) for part in parts])
+    return _merge(Job(deltas, weights, settings, keys), largest, elected_sign, normalize=True)
+
+
+def magnitude_prune(
+    deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]
+) -> Rows:
+    """Keep the largest of each delta and add them up.
+
+    Source: PEFT's method of that name, here on deltas and not on their factors.
+    """
+    return _merge(Job(deltas, weights, settings, keys), largest, weighted_sum, normalize=False)
+
+
+def dare_linear(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
+    """Keep entries by chance, scale the rest up by ``1 / density``, and add them up.
+
+    Source: Yu et al. 2023, "drop and rescale", arXiv:2311.03099.
+    """
+    return _merge(Job(deltas, weights, settings, keys), random, weighted_sum, normalize=False)
+
+
+def dare_ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
+    """Keep entries by chance, elect a sign, add up those that agree with it.
+
+    Source: arXiv:2311.03099 for what stays, arXiv:2306.01708 for the sign.
+    """
+    return _merge(Job(deltas, weights, settings, keys), random, elected_sign, normalize=False)
+
+
+def della(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
+    """Keep entries by chance that grows with their rank, elect a sign, average.
+
+    ``settings`` also has ``epsilon`` (n,). Normalises by default.
+
+    Source: Deep et al. 2024, arXiv:2406.11617.
+    """
+    return _merge(Job(deltas, weights, settings, keys), ranked, elected_sign, normalize=True)
+
+
+def della_linear(
+    deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]
+) -> Rows:
+    """Keep entries by chance that grows with their rank, and add them up.
+
+    ``settings`` also has ``epsilon`` (n,).
+
+    Source: arXiv:2406.11617 without its election, as in mergekit.
+    """
+    return _merge(Job(deltas, weights, settings, keys), ranked, weighted_sum, normalize=False)
+
+
+def breadcrumbs(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
+    """Drop the very largest and the small of each delta, and add up the rest.
+
+    ``settings`` also has ``gamma`` (n,), the share of entries dropped as outliers.
+
+    Source: Davari and Belilovsky 2023, arXiv:2312.06795; thresholds as in mergekit.
+    """
+    job = Job(deltas, weights, settings, keys)
+    return _merge(job, without_outliers, weighted_sum, normalize=False)
+
+
+def breadcrumbs_ties(
+    deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]
+) -> Rows:
+    """Drop the very largest and the small, elect a sign, add up those that agree.
+
+    ``settings`` also has ``gamma`` (n,).
+
+    Source: arXiv:2312.06795 for what stays, arXiv:2306.01708 for the sign.
+    """
+    job = Job(deltas, weights, settings, keys)
+    return _merge(job, without_outliers, elected_sign, normalize=False)
+
+
+def _merge(
+    job: Job, what_stays: Callable[[Job], Kept], combine: Combine, *, normalize: bool
+) -> Rows:
+    """Look at the deltas once now, and return what merges them a block at a time."""
+    kept, present = _rescaled(job, what_stays), job.present
+    divide = bool(job.settings.get("normalize", normalize))
+    lam = float(job.settings.get("lam", 1.0))
+
+    def pieces(place: slice) -> Iterator[Piece]:
+        for n, weight in present.items():
+            block = kept.stay(n, place, job.deltas.block(n, place))
+            yield (block if weight > 0 else block.neg_()), abs(weight), kept.gains[n]
 
     def rows() -> Iterator[tuple[slice, Tensor]]:
-        for place in places:
-            deltas = torch.stack([_block(part, place) for part in parts])  # (n, rows, d_in)
-            if not bool(deltas.isfinite().all()):  # trimming would drop a NaN without a word
-                raise MergeError(TOO_LARGE)
-            yield place, recipe.mass * elect_and_mean(deltas, limits, weights)
+        d_in = job.deltas.shape[1]
+        for place in blocks.places(job.deltas.shape):
+            zeros = torch.zeros(place.stop - place.start, d_in)
+            merged = combine(pieces(place), zeros, divide).mul_(lam)
+            if not blocks.finite(merged):
+                blocks.refuse_overflow(job.deltas, list(present), place)
+            yield place, merged
 
-    cached = list(rows()) if len(places) == 1 else None  # a small layer is made only once
-    again: Rows = rows if cached is None else lambda: iter(cached)
-    return truncate_rows(again, shape, rank, key=f"{recipe.method}/{rank}")
-
-
-def elect_and_mean(deltas: Tensor, limits: Tensor, weights: Tensor) -> Tensor:
-    """Trim, elect and average one block of rows.
-
-    Args:
-        deltas: (n, rows, d_in) float32.
-        limits: (n,) float32, the smallest magnitude of each delta that stays.
-        weights: (n,) float32, each > 0.
-
-    Returns:
-        (rows, d_in) float32; 0 where nobody agrees.
-    """
-    trimmed = torch.where(deltas.abs() >= limits[:, None, None], deltas, 0.0)
-    share = weights[:, None, None]
-    votes = (share * trimmed).sum(dim=0)
-    agree = torch.where(votes >= 0, trimmed > 0, trimmed < 0)  # (n, rows, d_in)
-    mass = (share * agree).sum(dim=0)
-    return (share * trimmed * agree).sum(dim=0) / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+    return rows
 
 
-def _block(part: Part, place: slice) -> Tensor:
-    """Return rows ``place`` of the delta, negated if its weight is negative."""
-    scale = part.scale if part.weight >= 0 else -part.scale
-    return scale * (part.b[place] @ part.a)
-
-
-def threshold(part: Part, places: Sequence[slice], keep: int) -> float:
-    """Return the ``keep``-th largest magnitude of the delta, exactly.
-
-    Magnitudes of float32 order like their bits, so a count of the high bits finds
-    the bin of the threshold and a count of the low bits inside it finds the value.
-    A sample will not do: a threshold 5 % off moves the result by 15 %.
-    """
-    if keep >= part.b.shape[0] * part.a.shape[1]:
-        return 0.0
-    high = torch.zeros(1 << (31 - _LOW_BITS), dtype=torch.int64)
-    for place in places:
-        high += torch.bincount(_bits(part, place) >> _LOW_BITS, minlength=len(high))
-    top, left = _descend(high, keep)
-    low = torch.zeros(1 << _LOW_BITS, dtype=torch.int64)
-    for place in places:
-        bits = _bits(part, place)
-        inside = bits[bits >> _LOW_BITS == top] & ((1 << _LOW_BITS) - 1)
-        low += torch.bincount(inside, minlength=len(low))
-    bottom, _ = _descend(low, left)
-    return float(torch.tensor(top << _LOW_BITS | bottom, dtype=torch.int32).view(torch.float32))
-
-
-def _bits(part: Part, place: slice) -> Tensor:
-    return _block(part, place).abs().view(torch.int32).flatten()
-
-
-def _descend(counts: Tensor, keep: int) -> tuple[int, int]:
-    """Return the bin of the ``keep``-th entry from the top, and its rank inside the bin."""
-    above = counts.flip(0).cumsum(0)
-    step = int(torch.searchsorted(above, keep))
-    before = int(above[step - 1]) if step else 0
-    return len(counts) - 1 - step, keep - before
+def _rescaled(job: Job, what_stays: Callable[[Job], Kept]) -> Kept:
+    allowed = ["none", "l1", *(["probability"] if what_stays in (random, ranked) else [])]
+    rescale = job.settings.get("rescale")
+    if rescale is not None and rescale not in allowed:
+        raise MergeError(
+            f"rescale {rescale!r} does not fit this method",
+            remedy=f"Choose one of: {', '.join(allowed)}.",
+        )
+    kept = what_stays(job)
+    return matching_l1(job, kept) if rescale == "l1" else kept

@@ -9,7 +9,7 @@ from typing import Final
 
 from hivelearn import bounds
 from hivelearn.bounds import NONE, TEXT, Rule, a
-from hivelearn.merging.plan import MergeRecipe
+from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.node.reports import MergeReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
@@ -23,7 +23,7 @@ def _lists(given: object) -> bool:
 RULES: Final[Mapping[str, Rule]] = {
     "adapter": a(Adapter, "an hl.Adapter"),
     "recipe": NONE | a(Recipe, "an hl.Recipe"),
-    "merge_recipe": NONE | a(MergeRecipe, "a recipe of hivelearn.merging.plan"),
+    "merge_recipe": NONE | a(MergeRecipe, "a recipe of hivelearn.merging.recipe"),
     "prompts": Rule("a list of prompts", _lists),
     "pairs": Rule("a list of (prompt, answer)", _lists),
     "experts": NONE | TEXT | Rule("a list of ids, as text", _lists),

@@ -16,7 +16,7 @@ from hivelearn.gate.gain import N_MIN, Unmeasured, paired_gain
 from hivelearn.gate.measures import delta_norms
 from hivelearn.gate.screen import Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
-from hivelearn.merging.plan import MergeRecipe
+from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.node import admitting, adopting, evidence, merging_in, people, turns
 from hivelearn.node.reports import MergeReport
 from hivelearn.node.round import Round

@@ -19,12 +19,12 @@ from hivelearn.errors import UsageError
 from hivelearn.gate.gain import N_MIN, Gain, Measure, Unmeasured, paired_gain, too_few
 from hivelearn.inference import router
 from hivelearn.node import evidence, feed, panel, resuming
-from hivelearn.node.progress import Progress
 from hivelearn.node.reports import TrainReport
 from hivelearn.node.workbench import Workbench
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import Receipt
+from hivelearn.report.progress import Progress
 from hivelearn.store.correction import check_domain
 from hivelearn.store.generations import Generation, Served
 from hivelearn.training.recipe import Recipe

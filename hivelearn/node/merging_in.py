@@ -10,13 +10,15 @@ from dataclasses import replace
 from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Gain, Measure
 from hivelearn.inference import router
-from hivelearn.merging.merge import combine
-from hivelearn.merging.plan import MergeRecipe
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.merge import Way, combine
+from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.node import evidence, panel, people
 from hivelearn.node.reports import MergeReport
 from hivelearn.node.round import Round
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
+from hivelearn.patch.header import RANK_MAX
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
@@ -94,9 +96,16 @@ def _combined(
     given = [shares[patch.id] for patch in moving]
     weights = (1.0 - sum(given), *given)
     ranks = [incumbent.rank, *(patch.adapter.rank for patch in moving)]
-    wanted = recipe or MergeRecipe.mean(len(weights))
+    wanted = recipe or MergeRecipe()
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
-    return combine([incumbent, *(patch.adapter for patch in moving)], plan).adapter
+    parts = [incumbent, *(patch.adapter for patch in moving)]
+    made = combine(parts, plan, Way(study=False, progress=False)).adapter
+    if made.rank > RANK_MAX:
+        raise MergeError(
+            f"this merge has rank {made.rank}, and what serves may have {RANK_MAX}",
+            remedy=f"Give the recipe a rank of at most {RANK_MAX}.",
+        )
+    return made
 
 
 def _trial(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]:

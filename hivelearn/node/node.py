@@ -25,7 +25,7 @@ from hivelearn.node.workbench import World, open_workbench
 if TYPE_CHECKING:
     from hivelearn.inference.engine import Engine
     from hivelearn.inference.rows import Messages
-    from hivelearn.merging.plan import MergeRecipe
+    from hivelearn.merging.recipe import MergeRecipe
     from hivelearn.patch.adapter import Adapter
     from hivelearn.patch.envelope import Patch
     from hivelearn.store.correction import Correction

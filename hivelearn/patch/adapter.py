@@ -7,7 +7,6 @@ PEFT can express beyond that is refused with a remedy rather than dropped.
 ``to_bytes`` is canonical: equal factors give equal bytes on every machine.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +17,14 @@ from torch import Tensor
 
 from hivelearn.codec import fixed, real
 from hivelearn.errors import UsageError
-from hivelearn.patch import chunks, header
+from hivelearn.patch import chunks, header, peft_config
 from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.folder import written
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+RANK_MAX: Final = 4_096  # in hand: a stack of adapters grows; a patch may have header.RANK_MAX
 UNIT_ALPHA: Final = 1e-6
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 CONFIG_FILE: Final = "adapter_config.json"
@@ -37,7 +37,7 @@ class AdapterError(UsageError):
 
     remedy = (
         "Train or convert it with plain LoRA (bias='none', no DoRA, no modules_to_save), "
-        "rank at most 64, one float type."
+        f"rank at most {RANK_MAX}, one float type."
     )
 
 
@@ -49,7 +49,7 @@ class Adapter:
         factors: module name (as in ``model.named_modules()``) to (A, B), sorted;
             A is (rank, d_in), B is (d_out, rank), all on the CPU, of one dtype
             among float32, bfloat16, float16.
-        rank: 1 … 64, the same for all modules.
+        rank: 1 … 4096, the same for all modules; a patch may have 64.
         alpha: > 0, rounded to 1e-6, the unit in which it is signed: sealing an
             adapter changes nothing in it. The delta is ``(alpha / rank) · B @ A``.
         base: 32-byte fingerprint of the model it belongs to, or None if unknown.
@@ -64,8 +64,8 @@ class Adapter:
         """Sort the modules and refuse what cannot be an adapter."""
         if not self.factors:
             raise AdapterError("an adapter without modules")
-        if not (0 < self.rank <= header.RANK_MAX):
-            raise AdapterError(f"rank {self.rank} is not in 1 … {header.RANK_MAX}")
+        if not (0 < self.rank <= RANK_MAX):
+            raise AdapterError(f"rank {self.rank} is not in 1 … {RANK_MAX}")
         if not UNIT_ALPHA <= self.alpha <= ALPHA_MAX:  # NaN fails this too
             raise AdapterError(f"alpha {self.alpha} is not in {UNIT_ALPHA} … {ALPHA_MAX:g}")
         object.__setattr__(self, "alpha", real(fixed(self.alpha)))
@@ -119,8 +119,7 @@ class Adapter:
     @property
     def layers(self) -> tuple[int, ...]:
         """The first number in each module name, sorted, each once."""
-        found = {next((int(p) for p in n.split(".") if p.isdigit()), None) for n in self.factors}
-        return tuple(sorted(number for number in found if number is not None))
+        return peft_config.layers(self.factors)
 
     def delta(self, module: str) -> Tensor:
         """Return the (d_out, d_in) float32 change of ``module``'s weight."""
@@ -164,41 +163,7 @@ class Adapter:
 
     def config(self) -> dict[str, object]:
         """Return PEFT's ``adapter_config.json``, always made anew, never a peer's."""
-        return {
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": None,
-            "r": self.rank,
-            "lora_alpha": int(self.alpha) if self.alpha == int(self.alpha) else self.alpha,
-            "lora_dropout": 0.0,
-            "bias": "none",
-            "use_rslora": False,
-            "use_dora": False,
-            "init_lora_weights": True,
-            "fan_in_fan_out": False,
-            "modules_to_save": None,
-            **self._targeting(),
-            "inference_mode": True,
-        }
-
-    def _targeting(self) -> dict[str, object]:
-        """Name exactly our modules: PEFT would wrap whatever else a short name matches.
-
-        If every layer has the same modules: their names inside a layer (what
-        servers expect) and the layers' numbers. Else full names.
-        """
-        layers: dict[str, set[str]] = {}
-        for name in self.factors:
-            parts = name.split(".")
-            after = next((i + 1 for i, part in enumerate(parts) if part.isdigit()), 0)
-            layers.setdefault(".".join(parts[:after]), set()).add(".".join(parts[after:]))
-        inside = {frozenset(names) for names in layers.values()}
-        # PEFT finds a layer's number behind two names or more ("model.layers.0.").
-        countable = all(prefix.count(".") > 1 for prefix in layers)
-        if len(inside) == 1 and countable and len(layers) == len(self.layers):
-            names = sorted(next(iter(inside)))
-            return {"target_modules": names, "layers_to_transform": list(self.layers)}
-        return {"target_modules": list(self.factors)}
+        return peft_config.config(list(self.factors), self.rank, self.alpha)
 
     def save(self, folder: str | Path) -> Path:
         """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it.
@@ -213,8 +178,7 @@ class Adapter:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         (path / WEIGHTS_FILE).write_bytes(self.to_bytes())
-        config = json.dumps(self.config(), indent=2, sort_keys=True)
-        (path / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+        (path / CONFIG_FILE).write_text(peft_config.text(self.config()), encoding="utf-8")
         return path
 
     @classmethod

@@ -60,7 +60,7 @@ def of_folder(folder: Path, cache_file: Path | None = None) -> bytes:
         NoFingerprintError: no safetensors there, or a file is damaged.
     """
     try:
-        files = _weight_files(folder)
+        files = weight_files(folder)
         if not files or not (folder / "config.json").exists():
             raise NoFingerprintError(
                 f"{folder} holds no config.json with *.safetensors",
@@ -81,7 +81,7 @@ def of_folder(folder: Path, cache_file: Path | None = None) -> bytes:
     return digest
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the files that transformers would load: a stray one beside them does not count."""
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.exists():

@@ -80,13 +80,22 @@ def write(shapes: Mapping[str, tuple[int, int]], dtype: str) -> bytes:
     It is what safetensors 0.8 writes, but it stays so when safetensors changes:
     the bytes are hashed, so they belong to our format.
     """
+    raw = _canonical(_laid_out(shapes, dtype), dtype)
+    return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
+
+
+def offsets(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, int]:
+    """Return where each tensor begins in the data region of the file that :func:`write` heads."""
+    return {name: entry.start for name, entry in _laid_out(shapes, dtype).items()}
+
+
+def _laid_out(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, Entry]:
     entries, at = {}, 0
     for name in sorted(shapes):
         rows, columns = shapes[name]
         end = at + rows * columns * ITEM_BYTES[dtype]
         entries[name], at = Entry((rows, columns), at, end), end
-    raw = _canonical(entries, dtype)
-    return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
+    return entries
 
 
 def read(payload: bytes) -> Header:

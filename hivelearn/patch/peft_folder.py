@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,8 +56,28 @@ def refuse_exotic(config: Mapping[str, Any]) -> None:
             raise AdapterError(f"the adapter uses {name}={config[name]!r}")
 
 
-def load(folder: Path) -> tuple[Factors, int, float]:
-    """Return (factors, rank, alpha) of a PEFT folder.
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """An open PEFT folder: shapes and scales are known, the numbers are still on disk.
+
+    Attributes:
+        path: the folder.
+        shapes: module to (d_out, d_in, rank), sorted; ranks may differ.
+        scales: module to the factor before ``B · A``, as PEFT computes it.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, int, int]]
+    scales: Mapping[str, float]
+    _file: Any  # safetensors' handle: tensors are views of the mapped file
+
+    def read(self, module: str) -> tuple[Tensor, Tensor]:
+        """Return (A, B) of ``module``; their pages are read when they are used."""
+        return self._file.get_tensor(key(module, "A")), self._file.get_tensor(key(module, "B"))
+
+
+def open_folder(folder: Path) -> Folder:
+    """Open a PEFT folder without reading its tensors.
 
     Raises:
         AdapterError: no such folder, not plain LoRA, pickled weights, or damaged.
@@ -70,13 +91,19 @@ def load(folder: Path) -> tuple[Factors, int, float]:
             remedy="Save it with safe_serialization=True; pickled weights can run code.",
         )
     try:
-        with safe_open(weights, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        file = safe_open(weights, framework="pt").__enter__()  # type: ignore[no-untyped-call]
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{weights} is damaged: {error}") from None
-    factors = _pair(tensors)
-    scales = {module: _scale(config, module, a.shape[0]) for module, (a, _) in factors.items()}
-    return _fold(factors, scales)
+    shapes = _pair(found)
+    scales = {module: _scale(config, module, rank) for module, (*_, rank) in shapes.items()}
+    return Folder(folder, shapes, scales, file)
+
+
+def load(folder: Path) -> tuple[Factors, int, float]:
+    """Return (factors, rank, alpha) of a PEFT folder. Raises as :func:`open_folder`."""
+    opened = open_folder(folder)
+    return _fold({module: opened.read(module) for module in opened.shapes}, opened.scales)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -95,26 +122,25 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _pair(tensors: Mapping[str, Tensor]) -> Factors:
-    factors = {}
-    for name in sorted(tensors):
+def _pair(found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int, int]]:
+    shapes = {}
+    for name in sorted(found):
         module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         first, second = key(module, "A"), key(module, "B")
-        if name == first and second in tensors:
-            factors[module] = _matrices(module, tensors[first], tensors[second])
-    foreign = set(tensors) - {key(module, factor) for module in factors for factor in "AB"}
-    if foreign or not factors:
+        if name == first and second in found:
+            shapes[module] = _shape(module, found[first], found[second])
+    foreign = set(found) - {key(module, factor) for module in shapes for factor in "AB"}
+    if foreign or not shapes:
         name = min(foreign, default="no LoRA factor at all")
         raise AdapterError(f"the weights hold {name!r}, which is no LoRA factor with its partner")
-    return factors
+    return shapes
 
 
-def _matrices(module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    if (a.ndim, b.ndim) != (2, 2) or a.shape[0] != b.shape[1] or not a.shape[0]:
-        raise AdapterError(
-            f"{module}: A {tuple(a.shape)} and B {tuple(b.shape)} are no factors of one rank"
-        )
-    return a, b
+def _shape(module: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (d_out, d_in, rank) of factors with these shapes."""
+    if (len(a), len(b)) != (2, 2) or a[0] != b[1] or not a[0]:
+        raise AdapterError(f"{module}: A {a} and B {b} are no factors of one rank")
+    return b[0], a[1], a[0]
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
@@ -159,7 +185,8 @@ def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:
         if chosen in getattr(module, "lora_A", ()):
             short = path.removeprefix(_PREFIX)
             a, b = module.lora_A[chosen].weight, module.lora_B[chosen].weight
-            factors[short] = _matrices(short, a.detach().clone(), b.detach().clone())
+            _shape(short, tuple(a.shape), tuple(b.shape))
+            factors[short] = a.detach().clone(), b.detach().clone()
             scales[short] = float(module.scaling[chosen])
     if not factors:
         raise AdapterError(f"adapter {chosen!r} touches no linear layer")

@@ -1,15 +1,14 @@
 """What an exchange changed as bars, and what a merge gained as intervals.
 
-Drawn on a canvas of its own: no display is needed, and a program's pyplot state
-is neither read nor changed. matplotlib comes with the extra ``hivelearn[plots]``
-and loads on the first figure.
+matplotlib comes with the extra ``hivelearn[plots]`` and loads on the first figure.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from hivelearn.errors import UsageError
+from hivelearn.report.canvas import new_axes, quiet
 from hivelearn.report.interval import number_text, percent_text
 from hivelearn.report.table import printable
 
@@ -72,7 +71,7 @@ def exact_match(
     if not rows:
         raise UsageError("no rows to draw", remedy="Run the demo first: hivelearn demo --json FILE")
     groups = _groups(rows, retention)
-    ax = ax if ax is not None else _new_axes(max(6.0, 0.92 * len(groups)), 4.6)
+    ax = ax if ax is not None else new_axes(max(6.0, 0.92 * len(groups)), 4.6)
     for at, cell in groups:
         _draw_group(ax, at, cell)
     _name_nodes(ax, groups)
@@ -85,7 +84,7 @@ def exact_match(
     ax.set_xlim(groups[0][0] - 0.7, groups[-1][0] + 0.7)
     ax.set_ylim(0, 109)
     ax.set_yticks(range(0, 101, 25), [f"{percent} %" for percent in range(0, 101, 25)])
-    _quiet(ax, along="y")
+    quiet(ax, along="y")
     ax.set_title(printable(title), loc="left", fontsize=13, pad=26, parse_math=False)
     _explain(ax)
     return ax
@@ -125,7 +124,7 @@ def gains(
             "no gain was measured here, so there is none to draw",
             remedy="Correct more answers in this domain: judging needs held-out questions.",
         )
-    ax = ax if ax is not None else _new_axes(7.0, 1.3 + 0.42 * len(rows))
+    ax = ax if ax is not None else new_axes(7.0, 1.3 + 0.42 * len(rows))
     for at, (_, mean, low, high) in enumerate(rows):
         colour = _BETTER if low > 0 else _WORSE if high < 0 else _UNSURE
         ax.plot([low, high], [at, at], color=colour, linewidth=2.5, solid_capstyle="butt")
@@ -144,32 +143,9 @@ def gains(
         text.set_parse_math(False)
     ax.set_ylim(len(rows) - 0.5, -0.7)
     ax.set_xlabel(f"gain in {unit}; right of zero is better")
-    _quiet(ax, along="x")
+    quiet(ax, along="x")
     ax.set_title(printable(title), loc="left", fontsize=12, parse_math=False)
     return ax
-
-
-def _new_axes(width: float, height: float) -> "Axes":
-    """Return axes on a canvas in memory, of a size in inches."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "figures need matplotlib, which is not installed",
-            remedy="pip install 'hivelearn[plots]'",
-        ) from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # pyplot never hears of it
-    axes: Axes = figure.add_subplot()
-    return axes
-
-
-def _quiet(ax: "Axes", along: Literal["x", "y"]) -> None:
-    """Leave of the frame only what a reader measures against."""
-    ax.grid(axis=along, color="#DDDDDD", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _groups(rows: Sequence[Cell], retention: Sequence[Cell]) -> list[tuple[float, Cell]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hivelearn.errors import UsageError
-from hivelearn.merging.plan import MergeRecipe
+from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.node import feed, people
 from hivelearn.testing.hostile import changed, forged, shelf_state
 
@@ -178,7 +178,7 @@ def test_what_trust_does_not_give_stays_with_the_incumbent(kit, author, beginner
     kit.send(patch, node)
     bench = node._bench
     old = bench.adapter(bench.store.generations.current(node.base, "yes").specialist)
-    recipe = MergeRecipe("linear", (1.0,), rank=4)  # the sum of both ranks: exact
+    recipe = MergeRecipe(rank=4)  # the sum of both ranks: exact
     assert node.merge("yes", recipe=recipe).outcome == "adopted"
     new = bench.adapter(bench.store.generations.current(node.base, "yes").specialist)
     for name in new.factors:

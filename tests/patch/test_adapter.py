@@ -29,7 +29,7 @@ MODULES = ("model.layers.1.mlp.up", "model.layers.0.mlp.up", "lm_head")
 REFUSED = {
     "no modules": lambda: Adapter({}, 2, 4.0),
     "rank 0": lambda: Adapter(_factors("q"), 0, 4.0),
-    "rank 65": lambda: Adapter(_factors("q", rank=65), 65, 4.0),
+    "rank 4097": lambda: Adapter(_factors("q", rank=4097), 4097, 4.0),
     "alpha 0": lambda: Adapter(_factors("q"), 2, 0.0),
     "alpha below its unit": lambda: Adapter(_factors("q"), 2, 1e-7),
     "negative alpha": lambda: Adapter(_factors("q"), 2, -1.0),

@@ -189,6 +189,15 @@ def test_an_adapter_whose_header_is_too_long_is_said_before_it_is_signed():
         seal(wide, LABEL, ME)
 
 
+def test_a_stack_may_be_held_at_any_rank_but_sealed_at_64_only():
+    name = next(iter(_adapter().factors))
+    tall = Adapter({name: (torch.ones(65, 8), torch.ones(8, 65))}, 65, 65.0, BASE)
+    witness = _Witness()
+    with pytest.raises(UsageError, match="ranks differ or exceed 64"):
+        seal(tall, LABEL, witness)
+    assert not witness.asked
+
+
 # --- the door -----------------------------------------------------------------------------
 
 

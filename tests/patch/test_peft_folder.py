@@ -251,7 +251,7 @@ EXOTIC = {
     "fast PiSSA": {"init_lora_weights": "pissa_niter_4"},
     "OLoRA": {"init_lora_weights": "olora"},
     "an embedding": {"target_modules": ["embed_tokens", "q_proj"]},
-    "rank 65": {"r": 65},
+    "rank 4097": {"r": 4097},
     "alpha 0": {"lora_alpha": 0},
     "an attack's alpha": {"lora_alpha": 8_000_000},
 }

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from hivelearn.node.progress import Progress, line, seconds_left, wanted
+from hivelearn.report.progress import Progress, line, seconds_left, wanted
 
 
 def test_progress_is_drawn_on_a_terminal_or_when_asked(capfd):
@@ -24,7 +24,7 @@ def test_progress_is_drawn_on_a_terminal_or_when_asked(capfd):
 
 
 CELL = """
-from hivelearn.node.progress import Progress
+from hivelearn.report.progress import Progress
 with Progress(None, "train roman", 240) as shown:
     for step in (121, 122):  # it goes on from step 120
         shown.at(step, "loss 0.125")

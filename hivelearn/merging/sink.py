@@ -1,0 +1,154 @@
+"""Where merged factors go: into an adapter in memory, or into a file as they come.
+
+The header of a safetensors file says where every tensor will lie, so a folder
+is written module by module, in any order, and never held in memory. Until the
+last one is there it lies under another name: a merge that is interrupted leaves
+what was there before.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Final, Self
+
+import torch
+from torch import Tensor
+
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.sources import octets
+from hivelearn.patch import header, peft_config
+from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+
+DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_NAMES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+_PART: Final = ".part"
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the float type called ``name``.
+
+    Raises:
+        MergeError: it is none of float32, bfloat16, float16.
+    """
+    if name not in DTYPES:
+        raise MergeError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+class MemorySink:
+    """Keeps the factors of each module; pads them to one rank at the end."""
+
+    def __init__(self, base: bytes | None, dtype: torch.dtype, rank: int | None) -> None:
+        self._base, self._dtype, self._rank = base, dtype, rank
+        self._factors: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def __enter__(self) -> Self:
+        """Collect inside the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to clear away."""
+
+    def put(self, module: str, a: Tensor, b: Tensor) -> None:
+        """Take (r, d_in) A and (d_out, r) B of one module; their scale is 1."""
+        self._factors[module] = (a, b)
+
+    def close(self) -> Adapter:
+        """Return the adapter; its rank is the wanted one, or the largest that came."""
+        rank = self._rank or max(a.shape[0] for a, _ in self._factors.values())
+        padded = {m: padded_to(rank, a, b, self._dtype) for m, (a, b) in self._factors.items()}
+        return Adapter(padded, rank, float(rank), self._base)
+
+
+class FolderSink:
+    """Writes a PEFT folder tensor by tensor; use it in a ``with`` block."""
+
+    def __init__(
+        self, folder: Path, shapes: Mapping[str, tuple[int, int]], rank: int, dtype: torch.dtype
+    ) -> None:
+        """Reserve the file.
+
+        Args:
+            folder: made if it is not there.
+            shapes: module to (d_out, d_in).
+            rank: of every module.
+            dtype: of every tensor.
+
+        Raises:
+            MergeError: nothing can be written there.
+        """
+        self._folder, self._rank, self._dtype = folder, rank, dtype
+        tensors = {}
+        for module, (d_out, d_in) in shapes.items():
+            tensors[header.key(module, "A")] = (rank, d_in)
+            tensors[header.key(module, "B")] = (d_out, rank)
+        head = header.write(tensors, _NAMES[dtype])
+        self._places = header.offsets(tensors, _NAMES[dtype])
+        self._data_start = len(head)
+        self._modules = list(shapes)
+        self._part = folder / (WEIGHTS_FILE + _PART)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file: IO[bytes] = self._part.open("wb")
+            self._file.write(head)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+
+    def __enter__(self) -> Self:
+        """Write inside the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing half-written behind."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+    def put(self, module: str, a: Tensor, b: Tensor) -> None:
+        """Write one module."""
+        for factor, tensor in zip("AB", padded_to(self._rank, a, b, self._dtype), strict=True):
+            try:
+                self._file.seek(self._data_start + self._places[header.key(module, factor)])
+                self._file.write(octets(tensor))
+            except OSError as error:
+                raise unwritable(self._folder, error) from None
+
+    def close(self) -> Adapter:
+        """Name the file what it is called and return the folder's adapter."""
+        config = peft_config.config(self._modules, self._rank, float(self._rank))
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.replace(self._folder / WEIGHTS_FILE)
+            (self._folder / CONFIG_FILE).write_text(peft_config.text(config), encoding="utf-8")
+        except OSError as error:
+            raise unwritable(self._folder, error) from None
+        return Adapter.load(self._folder)
+
+
+def unwritable(path: Path, error: OSError) -> MergeError:
+    """Return the error for a place that the operating system refuses."""
+    return MergeError(
+        f"{path} cannot be written: {error.strerror or error}",
+        remedy="Give another place with out=..., or free space there; the sources are untouched.",
+    )
+
+
+def padded_to(rank: int, a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return factors with zeros up to ``rank``, in ``dtype``: the same product.
+
+    Raises:
+        MergeError: a number does not fit the type.
+    """
+    missing = rank - a.shape[0]
+    wide = (
+        torch.nn.functional.pad(a, (0, 0, 0, missing)).to(dtype),
+        torch.nn.functional.pad(b, (0, missing)).to(dtype),
+    )
+    if dtype is torch.float16 and not all(bool(t.isfinite().all()) for t in wide):
+        raise MergeError("a merged factor overflows float16", remedy="Use dtype='bfloat16'.")
+    return wide

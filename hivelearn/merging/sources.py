@@ -1,0 +1,145 @@
+"""Adapters, patches, PEFT folders and open PEFT models, opened without being read.
+
+A source knows its shapes and gives one module's factors at a time. Those of a
+folder are views of the mapped file: pages come when they are used and go when
+memory is short, so that 1.3 GB of adapters merge in a few dozen megabytes.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from hivelearn.merging.errors import MergeError
+from hivelearn.patch import peft_folder
+from hivelearn.patch.adapter import Adapter
+
+_HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
+
+
+class HoldsAdapter(Protocol):
+    """A patch, or anything else with an adapter in it."""
+
+    @property
+    def adapter(self) -> Adapter:
+        """The LoRA factors."""
+
+
+# An open PEFT model is any object with ``peft_config``.
+Mergeable: TypeAlias = "Adapter | HoldsAdapter | str | os.PathLike[str] | Any"
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One adapter that takes part in a merge.
+
+    Attributes:
+        name: what messages call it.
+        base: fingerprint of its model, or None if unknown.
+        shapes: module to (d_out, d_in, rank).
+    """
+
+    name: str
+    base: bytes | None
+    shapes: Mapping[str, tuple[int, int, int]]
+    _from: Adapter | peft_folder.Folder
+
+    def read(self, module: str) -> tuple[Tensor, Tensor, float]:
+        """Return (A, B, scale) of a module it has; finite, or refused.
+
+        Raises:
+            MergeError: NaN or infinity in a factor.
+        """
+        a, b, scale = self._raw(module)
+        for factor, tensor in (("A", a), ("B", b)):
+            if not finite(tensor):
+                raise MergeError(
+                    f"{self.name} holds NaN or infinity in {factor} of {module}",
+                    remedy="Leave it out: one such number would spread over the whole merge.",
+                )
+        return a, b, scale
+
+    def _raw(self, module: str) -> tuple[Tensor, Tensor, float]:
+        if isinstance(self._from, Adapter):
+            return *self._from.factors[module], self._from.scale
+        return *self._from.read(module), self._from.scales[module]
+
+    def key(self) -> bytes:
+        """Return 32 bytes that follow from its content: names, shapes, scales, heads of tensors.
+
+        Two adapters with one key are almost surely one adapter; then their order
+        means nothing. Hashing everything would take as long as merging it.
+        """
+        digest = hashlib.sha256()
+        for module in sorted(self.shapes):
+            a, b, scale = self._raw(module)
+            digest.update(f"{module}|{self.shapes[module]}|{a.dtype}|{scale!r}|".encode())
+            digest.update(octets(a[:1]))
+            digest.update(octets(b[:_HEAD_ROWS]))
+        return digest.digest()
+
+
+def finite(tensor: Tensor) -> bool:
+    """Return whether ``tensor`` holds neither NaN nor infinity."""
+    # A sum is finite only if all are; it may also overflow, and then each is looked at.
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+
+
+def octets(tensor: Tensor) -> bytes:
+    """Return the bytes of a tensor as they lie in memory."""
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def open_all(given: Sequence[Mergeable]) -> list[Source]:
+    """Open every source and check that they belong together.
+
+    Raises:
+        MergeError: none; no adapter; different bases; a module of different shapes.
+        AdapterError: a folder or model that is no plain LoRA.
+    """
+    if isinstance(given, str | os.PathLike | Adapter) or not isinstance(given, Sequence):
+        raise MergeError(
+            "merge takes a list of adapters, and was given a single one",
+            remedy="Write hl.merge([a, b]).",
+        )
+    if not given:
+        raise MergeError("nothing to merge: no adapter was given")
+    sources = [_open(one, f"source {place}") for place, one in enumerate(given)]
+    bases = {source.base for source in sources if source.base is not None}
+    if len(bases) > 1:
+        names = ", ".join(sorted(base.hex()[:8] for base in bases))
+        raise MergeError(f"the adapters belong to different base models: {names}")
+    seen: dict[str, tuple[int, int]] = {}
+    for source in sources:
+        for module, (d_out, d_in, _) in source.shapes.items():
+            if seen.setdefault(module, (d_out, d_in)) != (d_out, d_in):
+                theirs = " x ".join(map(str, seen[module]))
+                raise MergeError(
+                    f"{module} is {d_out} x {d_in} in {source.name}, {theirs} in one before it"
+                )
+    return sources
+
+
+def _open(one: Mergeable, place: str) -> Source:
+    if isinstance(one, str | os.PathLike):
+        folder = peft_folder.open_folder(Path(one))
+        return Source(f"{place} ({folder.path.name})", None, folder.shapes, folder)
+    adapter = getattr(one, "adapter", one)
+    if not isinstance(adapter, Adapter):
+        if not hasattr(one, "peft_config"):
+            raise MergeError(
+                f"{place}, a {type(one).__name__}, is no adapter",
+                remedy="Pass Adapter objects, patches, open PEFT models, or folders PEFT saved.",
+            )
+        adapter = Adapter.from_model(one)
+    shapes = {
+        module: (b.shape[0], a.shape[1], a.shape[0]) for module, (a, b) in adapter.factors.items()
+    }
+    named = getattr(one, "id", None)  # a patch has one
+    name = f"{place} (patch {named.hex()[:8]})" if isinstance(named, bytes) else place
+    return Source(name, adapter.base, shapes, adapter)

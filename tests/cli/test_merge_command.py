@@ -1,0 +1,109 @@
+"""`hivelearn merge`: folders or a mergekit file in, a folder out, and a report."""
+
+import json
+
+import peft
+import pytest
+import torch
+
+from hivelearn.patch.adapter import Adapter
+from hivelearn.testing.models import small_model
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture
+def merge(call):
+    return lambda *words: call("merge", *map(str, words), home=None)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    places = []
+    for seed in (1, 2, 3):
+        chance = torch.Generator().manual_seed(seed)
+        factors = {
+            f"model.layers.{n}.self_attn.q_proj": (
+                torch.randn(2, 32, generator=chance), torch.randn(32, 2, generator=chance),
+            )
+            for n in range(2)
+        }  # fmt: skip
+        places.append(Adapter(factors, 2, 4.0).save(tmp_path / f"a{seed}"))
+    return places
+
+
+def test_folders_merge_into_a_folder_that_peft_knows(merge, folders, tmp_path):
+    done = merge(*folders, "-o", tmp_path / "out", "--method", "core_ties", "--density", "0.3")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("core_ties: rank 2, 2 modules")
+    assert peft.LoraConfig.from_pretrained(tmp_path / "out").r == 2
+
+
+def test_weights_stand_in_the_order_of_the_folders(merge, folders, tmp_path):
+    words = ["--method", "task_arithmetic", "--rank", "stack", "--set", "lam=2"]
+    done = merge(*folders[:2], "-o", tmp_path / "out", *words, "--weight", "1", "--weight", "0.5")
+    assert done.exit_code == 0
+    one, two = (Adapter.load(folder).delta(Q) for folder in folders[:2])
+    torch.testing.assert_close(
+        Adapter.load(tmp_path / "out").delta(Q), 2 * one + two, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_mergekit_file_says_itself_what_to_merge(merge, folders, tmp_path):
+    config = tmp_path / "merge.yml"
+    config.write_text(
+        "merge_method: linear\ndtype: bfloat16\nmodels:\n"
+        + "".join(f"  - {{model: {f}, parameters: {{weight: 1}}}}\n" for f in folders)
+    )
+    assert merge("--config", config, "-o", tmp_path / "out", "--rank", "6").exit_code == 0
+    merged = Adapter.load(tmp_path / "out")
+    assert (merged.dtype, merged.rank) == ("BF16", 6)
+    mixed = merge(folders[0], "--config", config, "-o", tmp_path / "out2")
+    assert mixed.exit_code == 2
+    assert "a configuration file says itself" in mixed.stderr
+
+
+def test_a_whole_model_is_written_when_a_base_is_given(merge, folders, tmp_path):
+    base = small_model(tmp_path / "base", "llama")
+    done = merge(*folders, "-o", tmp_path / "out", "--method", "ties", "--base", base)
+    assert done.exit_code == 0
+    assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_the_report_comes_as_json_and_as_a_picture(merge, folders, tmp_path):
+    picture = tmp_path / "merge.png"
+    done = merge(*folders, "-o", tmp_path / "out", "--json", "--plot", picture)
+    report = json.loads(done.stdout)
+    assert report["method"] == "linear"
+    assert len(report["cosines"]) == 3
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_methods_are_listed(merge):
+    listed = merge("--list").stdout
+    assert all(f"\n{name} " in listed for name in ("linear", "ties", "core_ties", "robust"))
+
+
+BAD = {
+    "nothing": ([], "nowhere to write"),
+    "no place": (["FOLDER"], "nowhere to write"),
+    "no folder": (["-o", "OUT"], "no adapter was given"),
+    "a folder that is none": (["OUT", "-o", "OUT"], "adapter_config.json"),
+    "no such method": (["FOLDER", "-o", "OUT", "--method", "slurp"], "Use one of"),
+    "no such setting": (["FOLDER", "-o", "OUT", "--set", "lam=1"], "takes no 'lam'"),
+    "a setting without a value": (["FOLDER", "-o", "OUT", "--set", "lam"], "not name=value"),
+    "a rank in words": (["FOLDER", "-o", "OUT", "--rank", "tall"], "'tall' is not a number"),
+    "a negative weight": (["FOLDER", "-o", "OUT", "--weight", "-1"], "allow_negative"),
+    "a strange type": (["FOLDER", "-o", "OUT", "--dtype", "int8"], "int8"),
+    "no such file": (["--config", "OUT", "-o", "OUT"], "cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("words", "says"), BAD.values(), ids=BAD.keys())
+def test_what_cannot_be_merged_ends_with_code_2_and_a_remedy(merge, folders, tmp_path, words, says):
+    places = {"FOLDER": folders[0], "OUT": tmp_path / "out"}
+    done = merge(*(places.get(word, word) for word in words))
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert "→" in done.stderr
+    assert not (tmp_path / "out").exists()
