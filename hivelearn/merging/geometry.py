@@ -185,7 +185,7 @@ def model_stock(gram: Tensor, weights: Tensor) -> Tensor:
         (n,) float64, ``t · w`` with t in [0, 1].
 
     Source: arXiv:2403.19522, equation 5. Ours: weights. Any scale: mergekit clamps
-    ‖Δ_i‖ ‖Δ_j‖ at 1e-6, so that at deltas of norm 1e-4 its t falls to .01 of the
+    ‖Δ_i‖ ‖Δ_j‖ at 1e-6, so that at deltas of norm 5e-5 its t falls to .004 of the
     right one. t stays 0 where the mean cosine is negative: mergekit extrapolates
     away from what was learnt there.
     """

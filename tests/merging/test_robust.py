@@ -171,6 +171,17 @@ def test_multi_krum_chooses_by_heads_and_averages_by_weight():
     assert gap(found[kept], weights[kept] / weights[kept].sum()) < 1e-12
 
 
+def test_monnas_pivot_is_the_most_trusted_and_of_several_the_most_central():
+    flat, weights = points_of(7), torch.ones(7).double()
+    flat[2] *= 9.0
+    inner = flat @ flat.T
+    central = int((flat[:, None] - flat).norm(dim=2).sum(dim=1).argmin())
+    assert central != 2
+    assert torch.equal(robust.monna(inner, weights), robust.monna(inner, weights, own=central))
+    weights[2] = 1.5
+    assert torch.equal(robust.monna(inner, weights), robust.monna(inner, weights, own=2))
+
+
 def test_more_hostile_trust_than_phi_is_not_survived():
     flat, weights = hostile_points(0, 0.4, 1.0)
     centre = flat[:9].mean(dim=0)
