@@ -276,9 +276,7 @@ def parse_name(name: str) -> bytes:
     Raises:
         MistypedNameError: a short name, a typing error, or something else.
     """
-    if not isinstance(name, str):
-        raise MistypedNameError(f"a {type(name).__name__} is not a full key")
-    text = name.strip()
+    text = str(name).strip()
     if not text.lower().startswith(_PREFIX):
         raise MistypedNameError(f"{text[:40]!r} is not a full key")
     try:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,17 @@ from typer.testing import CliRunner
 from hivelearn.cli.app import app
 
 STARTED_S = 60.0
+QUIET = ("-m", "hivelearn")
+# What the device permits goes to stdout, the first time just before the first step.
+SAY_PERMITS = """
+import logging, sys
+log = logging.getLogger("hivelearn.train")
+log.setLevel("INFO")
+log.addHandler(logging.StreamHandler(sys.stdout))
+from hivelearn.cli.app import main
+main()
+"""
+ALOUD = ("-c", SAY_PERMITS)
 
 
 @pytest.fixture
@@ -53,9 +65,9 @@ def started(home):
     """Start a command in a process of its own; killed at the end of the block."""
 
     @contextmanager
-    def start(*words, **environ):
+    def start(*words, program=QUIET, **environ):
         child = subprocess.Popen(
-            [sys.executable, "-m", "hivelearn", *words],
+            [sys.executable, *program, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -84,6 +96,12 @@ def wait_until(holds, seconds=STARTED_S):
 @pytest.fixture
 def until():
     return wait_until
+
+
+@pytest.fixture
+def started_aloud(started):
+    """Start a command that says on stdout what the device permits."""
+    return partial(started, program=ALOUD)
 
 
 @pytest.fixture
