@@ -6,8 +6,10 @@ and two nodes with the same set must agree; those of weight 0 are gone.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -42,7 +44,7 @@ class Plan:
     modules: tuple[str, ...]
     depths: dict[str, float]
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """The rank of the result, the most there may be if an energy chooses it."""
         ranks = [max(rank for *_, rank in source.shapes.values()) for source in self.sources]
@@ -173,12 +175,20 @@ def planned(
         raise MergeError("nobody is trusted, so nothing would be merged")
     if not op.rows_min <= count <= (op.rows_max or count):
         raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
-    order = sorted(taking, key=lambda n: (sources[n].key(), repr(_weight_of(recipe, n))))
+    order = _ordered(sources, recipe, taking)
     chosen = tuple(sources[n] for n in order)
     modules = sorted({module for source in chosen for module in source.shapes})
     depths = depths_of(modules)
     kept = tuple(given[n] for n in order)
     return Plan(recipe, op, chosen, tuple(order), kept, tuple(modules), depths)
+
+
+def _ordered(sources: Sequence[Source], recipe: MergeRecipe, taking: list[int]) -> list[int]:
+    """Return the places of those that take part in the order of their content."""
+    heads = {n: sources[n].key() for n in taking}
+    alike = {head for head, times in Counter(heads.values()).items() if times > 1}
+    keys = {n: (head, sources[n].full_key() if head in alike else b"") for n, head in heads.items()}
+    return sorted(taking, key=lambda n: (keys[n], repr(_weight_of(recipe, n))))
 
 
 def _weight_of(recipe: MergeRecipe, place: int) -> Schedule:

@@ -6,6 +6,7 @@ memory is short, so that 1.3 GB of adapters merge in a few dozen megabytes.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from hivelearn.patch import peft_folder
 from hivelearn.patch.adapter import Adapter
 
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
+_SAMPLED: Final = 8  # modules of it
 
 
 class HoldsAdapter(Protocol):
@@ -70,24 +72,32 @@ class Source:
         return *self._from.read(module), self._from.scales[module]
 
     def key(self) -> bytes:
-        """Return 32 bytes that follow from its content: names, shapes, scales, heads of tensors.
+        """Return 32 bytes that follow from its content: shapes, and heads of a few tensors.
 
-        Two adapters with one key are almost surely one adapter; then their order
-        means nothing. Hashing everything would take as long as merging it.
+        Enough to put different adapters in order; :meth:`full_key` tells apart those
+        that begin alike. Hashing everything would take as long as merging it.
         """
+        modules = sorted(self.shapes)
+        return self._key(modules[:: -(-len(modules) // _SAMPLED)], rows=_HEAD_ROWS)
+
+    def full_key(self) -> bytes:
+        """Return 32 bytes that follow from all of its content."""
+        return self._key(sorted(self.shapes), rows=None)
+
+    def _key(self, modules: Sequence[str], rows: int | None) -> bytes:
         digest = hashlib.sha256()
-        for module in sorted(self.shapes):
+        for module in modules:
             a, b, scale = self._raw(module)
             digest.update(f"{module}|{self.shapes[module]}|{a.dtype}|{scale!r}|".encode())
-            digest.update(octets(a[:1]))
-            digest.update(octets(b[:_HEAD_ROWS]))
+            digest.update(octets(a[:rows]))
+            digest.update(octets(b[:rows]))
         return digest.digest()
 
 
 def finite(tensor: Tensor) -> bool:
     """Return whether ``tensor`` holds neither NaN nor infinity."""
     # A sum is finite only if all are; it may also overflow, and then each is looked at.
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
 
 
 def octets(tensor: Tensor) -> bytes:

@@ -94,6 +94,19 @@ def test_the_order_of_the_sources_does_not_change_a_bit(made, method, seed):
     assert straight.to_bytes() == shuffled.to_bytes()
 
 
+def test_adapters_that_begin_alike_are_told_apart_by_all_they_hold(made):
+    one = made(1, 6)
+    others = []
+    for n in range(3):  # they differ in one number, far behind every head
+        a, b = one.factors[UP]
+        b = b.clone()
+        b[30, 2] += 0.1 * (n + 1)
+        others.append(Adapter({**one.factors, UP: (a, b)}, 6, one.alpha))
+    straight = merge(others, rank=6)
+    for order in ((2, 0, 1), (1, 2, 0), (0, 2, 1)):
+        assert merge([others[n] for n in order], rank=6).to_bytes() == straight.to_bytes()
+
+
 @pytest.mark.parametrize("method", sorted(set(TABLE) - DRAWS - SHARED))
 @SOME
 @given(st.integers(0, 10_000))
