@@ -20,7 +20,7 @@ from hivelearn.merging.lowrank import Size
 from hivelearn.merging.outcome import Merged
 from hivelearn.merging.plan import Plan, planned
 from hivelearn.merging.recipe import MergeRecipe, Rank
-from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of
+from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of, refuse_impossible
 from hivelearn.merging.sources import Mergeable, open_all
 from hivelearn.merging.survey import Survey, surveyed
 from hivelearn.merging.tally import Tally, reported
@@ -154,8 +154,9 @@ def _merged(
 
 def _sink(plan: Plan, way: Way) -> MemorySink | FolderSink:
     dtype = dtype_of(way.dtype)
-    if way.out is None or plan.recipe.energy is not None:  # its rank is known at the end only
-        rank = plan.rank if plan.recipe.energy is None else None
+    rank = plan.rank if plan.recipe.energy is None else None  # an energy's: known at the end only
+    refuse_impossible(plan.modules, rank)
+    if way.out is None or rank is None:
         return MemorySink(plan.base, dtype, rank)
     shapes = {module: plan.shape(module) for module in plan.modules}
-    return FolderSink(Path(way.out), shapes, plan.rank, dtype)
+    return FolderSink(Path(way.out), shapes, rank, dtype, plan.base)

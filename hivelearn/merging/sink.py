@@ -6,10 +6,10 @@ last one is there it lies under another name: a merge that is interrupted leaves
 what was there before.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from torch import Tensor
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.sources import octets
 from hivelearn.patch import header, peft_config
-from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
+from hivelearn.patch.folder import Replacement, replace_all
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -25,7 +26,6 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float16": torch.float16,
 }
 _NAMES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
-_PART: Final = ".part"
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -34,7 +34,7 @@ def dtype_of(name: str) -> torch.dtype:
     Raises:
         MergeError: it is none of float32, bfloat16, float16.
     """
-    if name not in DTYPES:
+    if not isinstance(name, str) or name not in DTYPES:
         raise MergeError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
     return DTYPES[name]
 
@@ -68,7 +68,12 @@ class FolderSink:
     """Writes a PEFT folder tensor by tensor; use it in a ``with`` block."""
 
     def __init__(
-        self, folder: Path, shapes: Mapping[str, tuple[int, int]], rank: int, dtype: torch.dtype
+        self,
+        folder: Path,
+        shapes: Mapping[str, tuple[int, int]],
+        rank: int,
+        dtype: torch.dtype,
+        base: bytes | None = None,
     ) -> None:
         """Reserve the file.
 
@@ -77,11 +82,12 @@ class FolderSink:
             shapes: module to (d_out, d_in).
             rank: of every module.
             dtype: of every tensor.
+            base: the model's fingerprint; a PEFT folder has no place for it, the adapter has.
 
         Raises:
             MergeError: nothing can be written there.
         """
-        self._folder, self._rank, self._dtype = folder, rank, dtype
+        self._folder, self._rank, self._dtype, self._base = folder, rank, dtype, base
         tensors = {}
         for module, (d_out, d_in) in shapes.items():
             tensors[header.key(module, "A")] = (rank, d_in)
@@ -90,12 +96,15 @@ class FolderSink:
         self._places = header.offsets(tensors, _NAMES[dtype])
         self._data_start = len(head)
         self._modules = list(shapes)
-        self._part = folder / (WEIGHTS_FILE + _PART)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = self._part.open("wb")
-            self._file.write(head)
+            self._weights = Replacement(folder / WEIGHTS_FILE)
         except OSError as error:
+            raise unwritable(folder, error) from None
+        try:
+            self._weights.file.write(head)
+        except OSError as error:
+            self._weights.__exit__()
             raise unwritable(folder, error) from None
 
     def __enter__(self) -> Self:
@@ -104,15 +113,14 @@ class FolderSink:
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing half-written behind."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        self._weights.__exit__()
 
     def put(self, module: str, a: Tensor, b: Tensor) -> None:
         """Write one module."""
         for factor, tensor in zip("AB", padded_to(self._rank, a, b, self._dtype), strict=True):
             try:
-                self._file.seek(self._data_start + self._places[header.key(module, factor)])
-                self._file.write(octets(tensor))
+                self._weights.file.seek(self._data_start + self._places[header.key(module, factor)])
+                self._weights.file.write(octets(tensor))
             except OSError as error:
                 raise unwritable(self._folder, error) from None
 
@@ -120,14 +128,41 @@ class FolderSink:
         """Name the file what it is called and return the folder's adapter."""
         config = peft_config.config(self._modules, self._rank, float(self._rank))
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._part.replace(self._folder / WEIGHTS_FILE)
-            (self._folder / CONFIG_FILE).write_text(peft_config.text(config), encoding="utf-8")
+            with Replacement(self._folder / CONFIG_FILE) as told:
+                told.file.write(peft_config.text(config).encode())
+                replace_all((self._weights, told))
         except OSError as error:
             raise unwritable(self._folder, error) from None
-        return Adapter.load(self._folder)
+        return replace(Adapter.load(self._folder), base=self._base)
+
+
+def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
+    """Refuse a result that no adapter can be, before anything is computed or written.
+
+    Args:
+        modules: of the result.
+        rank: of the result; None if it is known at the end only.
+
+    Raises:
+        MergeError: rank, number of modules or a name is beyond what an adapter may have.
+    """
+    if rank is not None and rank > RANK_MAX:
+        raise MergeError(
+            f"the result would have rank {rank}, and an adapter has at most {RANK_MAX}",
+            remedy=f"Give rank={RANK_MAX} or less instead of 'stack', or merge into the model.",
+        )
+    if 2 * len(modules) > header.TENSORS_MAX:
+        raise MergeError(
+            f"the adapters have {len(modules)} modules together, and one adapter has at most "
+            f"{header.TENSORS_MAX // 2}",
+            remedy="Merge into the model with merge_into, or train fewer modules.",
+        )
+    odd = next((module for module in modules if not header.allowed(module)), None)
+    if odd is not None:
+        raise MergeError(
+            f"{odd[:80]!r} cannot be the target of a LoRA",
+            remedy="Leave out the adapter that names it, or save it anew from its model.",
+        )
 
 
 def unwritable(path: Path, error: OSError) -> MergeError:

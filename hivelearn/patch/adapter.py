@@ -19,7 +19,7 @@ from hivelearn.codec import fixed, real
 from hivelearn.errors import UsageError
 from hivelearn.patch import chunks, header, peft_config
 from hivelearn.patch.adapter_spec import ALPHA_MAX
-from hivelearn.patch.folder import written
+from hivelearn.patch.folder import Replacement, replace_all, written
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -168,6 +168,8 @@ class Adapter:
     def save(self, folder: str | Path) -> Path:
         """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it.
 
+        An adapter that is there already stays until the new one is whole.
+
         Raises:
             FolderError, DeviceError: it cannot be written.
         """
@@ -177,8 +179,13 @@ class Adapter:
     def _saved(self, folder: str | Path) -> Path:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        (path / WEIGHTS_FILE).write_bytes(self.to_bytes())
-        (path / CONFIG_FILE).write_text(peft_config.text(self.config()), encoding="utf-8")
+        with (
+            Replacement(path / WEIGHTS_FILE) as weights,
+            Replacement(path / CONFIG_FILE) as config,
+        ):
+            weights.file.write(self.to_bytes())
+            config.file.write(peft_config.text(self.config()).encode())
+            replace_all((weights, config))
         return path
 
     @classmethod

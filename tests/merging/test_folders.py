@@ -1,18 +1,24 @@
 """Folders in, a folder out: what PEFT loads, written module by module, whole or not at all."""
 
+import errno
 import json
+import os
+import shutil
 
 import peft
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+from hivelearn.errors import HivelearnError
 from hivelearn.merging import merge as merge_module
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way, combine, merge
 from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.merging.schedule import ByName, Gradient
-from hivelearn.patch.adapter import Adapter
+from hivelearn.merging.sink import FolderSink
+from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from hivelearn.testing.models import small_model
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
@@ -113,6 +119,92 @@ def test_a_place_that_cannot_be_written_is_refused(folders, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MergeError, match="cannot be written"):
         merge(folders, out=tmp_path / "file")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("energy", [None, 0.7])
+def test_a_full_disk_leaves_the_adapter_that_was_there(folders, tmp_path, monkeypatch, energy):
+    out = tmp_path / "out"
+    merge(folders[:1], out=out)
+    before = contents(out)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HivelearnError, match="No space left"):
+        merge(folders, energy=energy, out=out)
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("energy", [None, 0.7])
+def test_the_folder_of_a_source_may_be_the_folder_of_the_result(folders, tmp_path, energy):
+    expected = merge(folders, energy=energy)
+    blob, out = tmp_path / "blob", shutil.copytree(folders[2], tmp_path / "out")
+    (out / WEIGHTS_FILE).rename(blob)  # as the Hugging Face cache keeps it
+    (out / WEIGHTS_FILE).symlink_to(blob)
+    cached = blob.read_bytes()
+    written = merge([*folders[:2], out], energy=energy, out=out)
+    assert written.to_bytes() == expected.to_bytes()
+    assert blob.read_bytes() == cached
+
+
+def test_of_two_merges_into_one_folder_at_once_one_stays_whole(tmp_path):
+    one, two = ((torch.full((2, 3), x), torch.full((5, 2), x)) for x in (1.0, 2.0))
+    sinks = [FolderSink(tmp_path, {"q": (5, 3)}, 2, torch.float32) for _ in (one, two)]
+    with sinks[0] as first, sinks[1] as second:
+        first.put("q", *one)
+        second.put("q", *two)
+        found = [first.close(), second.close()]
+    assert [float(adapter.factors["q"][0][0, 0]) for adapter in found] == [1.0, 2.0]
+    assert set(contents(tmp_path)) == {WEIGHTS_FILE, CONFIG_FILE}
+
+
+def test_a_result_in_a_folder_knows_its_base(made, tmp_path):
+    adapters = [made(n, base=b"b" * 32) for n in (1, 2)]
+    assert merge(adapters, out=tmp_path / "out").base == b"b" * 32
+    assert merge(adapters, energy=0.9, out=tmp_path / "energy").base == b"b" * 32
+
+
+def foreign(folder, module):
+    """Return a PEFT folder on a module of this name, whatever the name."""
+    folder.mkdir()
+    key = f"base_model.model.{module}.lora_"
+    tensors = {f"{key}A.weight": torch.ones(1, 3), f"{key}B.weight": torch.ones(5, 1)}
+    save_file(tensors, folder / WEIGHTS_FILE)
+    (folder / CONFIG_FILE).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 1}')
+    return folder
+
+
+def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_path):
+    many = [{f"layers.{n}.q": (2, 2) for n in at} for at in (range(1_500), range(1_500, 3_000))]
+    impossible = [
+        ([made(n, 2_049, shapes={"q": (2, 2)}) for n in (1, 2)], "stack", "rank 4098"),
+        ([made(1, 1, shapes=shapes) for shapes in many], None, "3000 modules"),
+        ([foreign(tmp_path / "odd", "layers.0.q.base_layer")], None, "cannot be the target"),
+    ]
+    for sources, rank, says in impossible:
+        for out in (None, tmp_path / "out"):
+            with pytest.raises(MergeError, match=says) as caught:
+                merge(sources, rank=rank, out=out)
+            assert caught.value.remedy != MergeError.remedy
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_too_full_for_the_last_flush_leaves_no_temporary_file(tmp_path):
+    sink = FolderSink(tmp_path, {"q": (5, 3)}, 2, torch.float32)
+
+    class Full:
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with sink:
+        sink._weights.file.close()
+        sink._weights.file = Full()
+    assert contents(tmp_path) == {}
 
 
 def test_a_number_that_float16_cannot_hold_is_refused_not_written_as_infinity(made, tmp_path):

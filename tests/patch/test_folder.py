@@ -1,13 +1,15 @@
 """What cannot be written is told as the fault of whose it is."""
 
 import errno
+import os
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from hivelearn.errors import DeviceError
-from hivelearn.patch.adapter import CONFIG_FILE, Adapter
-from hivelearn.patch.folder import FolderError, written
+from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from hivelearn.patch.folder import FolderError, Replacement, written
 
 ADAPTER = Adapter({"q": (torch.ones(2, 3), torch.ones(5, 2))}, 2, 4.0)
 
@@ -21,9 +23,69 @@ def test_an_adapter_is_not_saved_over_a_file_below_one_or_over_a_folder(tmp_path
             ADAPTER.save(path)
         assert caught.value.remedy
     assert taken.read_text() == "mine"
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == [CONFIG_FILE]
 
 
 def test_a_disk_that_refuses_is_this_machines_fault(tmp_path):
     with pytest.raises(DeviceError, match="No space left") as caught, written(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "Free disk space" in caught.value.remedy
+
+
+def refused(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_adapter_stays_as_it_was_when_the_disk_is_full(tmp_path, monkeypatch):
+    ADAPTER.save(tmp_path)
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(DeviceError, match="No space left"):
+        Adapter({"k": (torch.ones(1, 3), torch.ones(5, 1))}, 1, 4.0).save(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_keeps_its_bytes(tmp_path):
+    blob, folder = tmp_path / "blob", tmp_path / "folder"
+    blob.write_bytes(b"of the cache")
+    folder.mkdir()
+    (folder / WEIGHTS_FILE).symlink_to(blob)
+    ADAPTER.save(folder)
+    assert blob.read_bytes() == b"of the cache"
+    assert not (folder / WEIGHTS_FILE).is_symlink()
+    assert Adapter.load(folder).to_bytes() == ADAPTER.to_bytes()
+
+
+def test_a_mapped_file_keeps_its_pages_when_a_smaller_adapter_is_saved_over_it(tmp_path):
+    large = Adapter({"q": (torch.ones(2, 9_000), torch.ones(5, 2))}, 2, 4.0)
+    large.save(tmp_path)
+    mapped = safe_open(tmp_path / WEIGHTS_FILE, framework="pt").__enter__()
+    inode = (tmp_path / WEIGHTS_FILE).stat().st_ino
+    ADAPTER.save(tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_ino != inode  # written in place, this is SIGBUS
+    assert mapped.get_tensor("base_model.model.q.lora_A.weight").sum() == 18_000
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
+    with Replacement(tmp_path / "file") as one, Replacement(tmp_path / "file") as two:
+        for writer, letter in ((one, b"1"), (two, b"2")):
+            writer.file.write(letter * 100_000)
+        for writer in (one, two):
+            writer.finish()
+            writer.put_in_place()
+    assert contents(tmp_path) == {"file": b"2" * 100_000}
+
+
+class Refusing:
+    close = refused
+
+
+def test_a_flush_that_fails_leaves_no_temporary_file(tmp_path):
+    with Replacement(tmp_path / "file") as part:
+        part.file.close()
+        part.file = Refusing()
+    assert contents(tmp_path) == {}
