@@ -21,9 +21,12 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.inference.answer import Route as Route
     from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
     from hivelearn.merging.apply import merge_into as merge_into
+    from hivelearn.merging.merge import Way as Way
     from hivelearn.merging.merge import combine as combine
     from hivelearn.merging.merge import merge as merge
     from hivelearn.merging.recipe import MergeRecipe as MergeRecipe
+    from hivelearn.merging.schedule import ByName as ByName
+    from hivelearn.merging.schedule import Gradient as Gradient
     from hivelearn.node.config import NodeConfig as NodeConfig
     from hivelearn.node.node import Node as Node
     from hivelearn.patch.adapter import Adapter as Adapter
@@ -36,8 +39,10 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
 _HOME = {
     "Adapter": "hivelearn.patch.adapter",
     "Answer": "hivelearn.inference.answer",
+    "ByName": "hivelearn.merging.schedule",
     "DeviceError": "hivelearn.errors",
     "Governor": "hivelearn.device.governor",
+    "Gradient": "hivelearn.merging.schedule",
     "HivelearnError": "hivelearn.errors",
     "MergeRecipe": "hivelearn.merging.recipe",
     "Node": "hivelearn.node.node",
@@ -51,6 +56,7 @@ _HOME = {
     "Route": "hivelearn.inference.answer",
     "SwarmCallback": "hivelearn.integrations.trainer",
     "UsageError": "hivelearn.errors",
+    "Way": "hivelearn.merging.merge",
     "combine": "hivelearn.merging.merge",
     "merge": "hivelearn.merging.merge",
     "merge_into": "hivelearn.merging.apply",
@@ -59,8 +65,10 @@ _HOME = {
 __all__ = [
     "Adapter",
     "Answer",
+    "ByName",
     "DeviceError",
     "Governor",
+    "Gradient",
     "HivelearnError",
     "MergeRecipe",
     "Node",
@@ -74,6 +82,7 @@ __all__ = [
     "Route",
     "SwarmCallback",
     "UsageError",
+    "Way",
     "__version__",
     "combine",
     "merge",

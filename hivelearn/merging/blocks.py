@@ -47,4 +47,5 @@ def refuse_overflow(deltas: Deltas, indices: list[int], place: slice) -> None:
     raise MergeError(
         f"{who} not finite in float32 in rows {place.start} to {place.stop}",
         remedy="Leave out the adapter, or scale its factors down.",
+        delta=broken[0] if broken else None,
     )

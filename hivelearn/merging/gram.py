@@ -56,7 +56,7 @@ def gram(parts: Sequence[Part]) -> Tensor:
     inner = (inner + inner.T) * (0.5 * scales[:, None] * scales)
     for place, norm in enumerate(inner.diagonal().tolist()):
         if not norm < float("inf"):  # NaN fails this too
-            raise MergeError(f"the delta of adapter {place} holds NaN or infinity")
+            raise MergeError(f"delta {place} holds NaN or infinity", delta=place)
     return inner
 
 

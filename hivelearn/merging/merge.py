@@ -1,6 +1,6 @@
 """``hl.merge``: adapters, patches, PEFT folders and open models in, one adapter out.
 
-Read :func:`combine` top to bottom. It walks from module to module, so that
+Read :func:`_combined` top to bottom. It walks from module to module, so that
 beyond the inputs, which are mapped files if they are folders, only one module's
 stack is in memory.
 """
@@ -17,11 +17,13 @@ from torch import Tensor
 from hivelearn.merging import operate
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.lowrank import Size
+from hivelearn.merging.naming import named
 from hivelearn.merging.outcome import Merged
 from hivelearn.merging.plan import Plan, planned
 from hivelearn.merging.recipe import MergeRecipe, Rank
 from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of, refuse_impossible
 from hivelearn.merging.sources import Mergeable, open_all
+from hivelearn.merging.surroundings import plain_torch
 from hivelearn.merging.survey import Survey, surveyed
 from hivelearn.merging.tally import Tally, reported
 from hivelearn.merging.weigh import adapter_wide, weighed, whole_coefficients
@@ -90,7 +92,7 @@ def merge(
     way = Way(out=out, study=False)
     way = replace(way, **{f.name: settings.pop(f.name) for f in fields(Way) if f.name in settings})
     own = {name: settings.pop(name) for name in _RECIPES if name in settings}
-    chosen = tuple(weights) if weights is not None else ()
+    chosen: Any = () if weights is None else weights  # what it may be, the recipe says
     if method == AUTO:
         from hivelearn.merging.auto import choose
 
@@ -110,7 +112,16 @@ def combine(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way | None =
     Raises:
         MergeError, AdapterError: see :func:`merge`.
     """
-    way = way or Way()
+    if not isinstance(recipe, MergeRecipe):
+        raise MergeError(
+            f"a {type(recipe).__name__} is no recipe", remedy="Give hl.MergeRecipe('linear')."
+        )
+    with plain_torch():
+        return _combined(sources, recipe, way or Way())
+
+
+def _combined(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way) -> Merged:
+    """Walk: look at all sources if it must, then merge module by module."""
     plan = planned(open_all(sources), recipe, way.trust)
     wide, tally = adapter_wide(plan), Tally()
     passes = 1 + (wide or way.study)
@@ -138,16 +149,14 @@ def _merged(
     plan: Plan, module: str, survey: Survey | None, whole: Tensor | None, tally: Tally
 ) -> tuple[Tensor, Tensor]:
     """Merge one module, note how it went, and return its factors."""
-    found = weighed(plan, module, survey, whole)
-    if not found.parts:  # nobody has a weight in this module, so it stays as it is
-        d_out, d_in = plan.shape(module)
-        tally.nothing(module)
-        return torch.zeros(1, d_in), torch.zeros(d_out, 1)
-    size = Size(plan.rank, plan.recipe.energy or 1.0)
-    try:
+    with named(plan, module):
+        found = weighed(plan, module, survey, whole)
+        if not found.parts:  # nobody has a weight in this module, so it stays as it is
+            d_out, d_in = plan.shape(module)
+            tally.nothing(module)
+            return torch.zeros(1, d_in), torch.zeros(d_out, 1)
+        size = Size(plan.rank, plan.recipe.energy or 1.0)
         made = operate.factors(plan.op, found.parts, found.settings, size)
-    except MergeError as error:
-        raise MergeError(f"{module}: {error.what}", remedy=error.remedy) from error
     tally.note(module, found.coefficients, made)
     return made.a, made.b
 

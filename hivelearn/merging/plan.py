@@ -32,7 +32,9 @@ class Plan:
 
     Attributes:
         order: where each taking part stood in the caller's list, in content order.
-        trust: one for each taking part, in [0, 1].
+        trust: one for each taking part, in (0, 1].
+        withheld: places in the caller's list of those who got a weight and no trust: they
+            are never read, but their weight counts where a method divides by the sum.
         modules: all that will be merged, sorted.
     """
 
@@ -41,6 +43,7 @@ class Plan:
     sources: tuple[Source, ...]
     order: tuple[int, ...]
     trust: tuple[float, ...]
+    withheld: tuple[int, ...]
     modules: tuple[str, ...]
     depths: dict[str, float]
 
@@ -73,32 +76,37 @@ class Plan:
 
         What trust withholds stays where it was: a method that divides by the sum of
         weights is scaled by this share (1.0 without trust), so that what little is
-        given is never blown up to all.
+        given is never blown up to all. A mean divides by the sum; methods that work entry
+        by entry, where a negative weight means the negated delta, by the sum of sizes.
 
         Raises:
             MergeError: the weights of this module nearly cancel.
         """
-        own, given = self._own(module), self.weights(module)
-        total, share = float(own.sum()), float(given.sum())
+        given = self.weights(module)
         if not bool(given.any()):
             return given, 0.0
-        for weights, mass in ((own, total), (given, share)):
-            if abs(mass) < _CANCEL * float(weights.abs().sum()):
+        silent = torch.tensor([self._weight(n, module) for n in self.withheld]).double()
+        whole = torch.cat([self._own(module), silent])
+        if self.op.kind in ("stream", "core") or not self.op.normalizes:
+            mass = float(given.abs().sum())
+            return given / mass, mass / float(whole.abs().sum())
+        for weights in (whole, given):
+            if abs(float(weights.sum())) < _CANCEL * float(weights.abs().sum()):
                 raise MergeError(
                     f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
                     remedy="Use method='task_arithmetic', which adds without dividing.",
                 )
-        return given / share, share / total
+        mass = float(given.sum())
+        return given / mass, mass / float(whole.sum())
 
     def _own(self, module: str) -> Tensor:
-        weights = [self._weight(n, module) for n in range(len(self.sources))]
+        weights = [self._weight(place, module) for place in self.order]
         return torch.tensor(weights, dtype=torch.float64)
 
-    def _weight(self, index: int, module: str) -> float:
+    def _weight(self, place: int, module: str) -> float:
         weights = self.recipe.weights
         if not weights:
             return 1.0
-        place = self.order[index]
         return resolve(weights[place], module, self.depths, f"the weight of source {place}")
 
     def settings(self, module: str) -> dict[str, Any]:
@@ -131,16 +139,16 @@ class Plan:
                 a, b, scale = source.read(module)
             else:
                 a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
-            key = self._key(module, a, b, scale) if self.op.draws else b""
+            key = self._key(module, a, b) if self.op.draws else b""
             found.append(Part(a, b, scale, weight, key))
         return found
 
-    def _key(self, module: str, a: Tensor, b: Tensor, scale: float) -> bytes:
+    def _key(self, module: str, a: Tensor, b: Tensor) -> bytes:
         """Name a part by method, seed, module and content: equal patches draw equal masks.
 
         Not by weights and rank: who stands beside a patch does not change its mask.
         """
-        named = f"hivelearn/chance/1|{self.op.name}|{self.recipe.seed}|{module}|{scale!r}|"
+        named = f"hivelearn/chance/1|{self.op.name}|{self.recipe.seed}|{module}|"
         digest = hashlib.sha256(named.encode())
         digest.update(octets(a))
         digest.update(octets(b))
@@ -167,20 +175,33 @@ def planned(
     for name, value in recipe.settings.items():
         if isinstance(value, tuple) and len(value) != count:
             raise MergeError(f"{len(value)} values of {name} for {count} adapters")
-    given = [1.0] * count if trust is None else list(trust)
-    if len(given) != count or not all(0.0 <= each <= 1.0 for each in given):
-        raise MergeError(f"trust {given} is not one number in [0, 1] for each of {count} adapters")
-    taking = [n for n in range(count) if given[n] and (not recipe.weights or recipe.weights[n])]
+    given = _trusted(trust, count)
+    weighty = [n for n in range(count) if not recipe.weights or recipe.weights[n]]
+    taking = [n for n in weighty if given[n]]
     if not taking:
         raise MergeError("nobody is trusted, so nothing would be merged")
-    if not op.rows_min <= count <= (op.rows_max or count):
+    if count < op.rows_min or len(weighty) > (op.rows_max or count):
         raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
     order = _ordered(sources, recipe, taking)
     chosen = tuple(sources[n] for n in order)
     modules = sorted({module for source in chosen for module in source.shapes})
     depths = depths_of(modules)
     kept = tuple(given[n] for n in order)
-    return Plan(recipe, op, chosen, tuple(order), kept, tuple(modules), depths)
+    withheld = tuple(n for n in weighty if not given[n])
+    return Plan(recipe, op, chosen, tuple(order), kept, withheld, tuple(modules), depths)
+
+
+def _trusted(trust: Sequence[float] | None, count: int) -> list[float]:
+    if trust is None:
+        return [1.0] * count
+    numbers = list(trust) if isinstance(trust, Sequence) and not isinstance(trust, str) else []
+    if len(numbers) != count or not all(
+        isinstance(each, int | float) and 0.0 <= each <= 1.0 for each in numbers
+    ):
+        raise MergeError(
+            f"trust {trust!r} is not one number in [0, 1] for each of {count} adapters"
+        )
+    return numbers
 
 
 def _ordered(sources: Sequence[Source], recipe: MergeRecipe, taking: list[int]) -> list[int]:

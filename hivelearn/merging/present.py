@@ -52,8 +52,9 @@ def _check(gram: Tensor, weights: Tensor, name: str) -> None:
     for place, weight in enumerate(weights.tolist()):
         if not 0.0 <= weight < float("inf"):  # NaN fails this too
             raise MergeError(
-                f"{name} cannot give adapter {place} the weight {weight:g}",
+                f"{name} cannot give delta {place} the weight {weight:g}",
                 remedy="Only linear, task_arithmetic and the entrywise methods can subtract.",
+                delta=place,
             )
     if not bool(weights.any()):
         raise MergeError("every weight is 0, so nothing would be merged")

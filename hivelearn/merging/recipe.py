@@ -62,13 +62,14 @@ class MergeRecipe:
 
     def __post_init__(self) -> None:
         """Check every number before a tensor is touched."""
-        if isinstance(self.weights, str) or not isinstance(self.weights, Sequence):
+        if isinstance(self.weights, str | bytes) or not isinstance(self.weights, Sequence):
             raise MergeError(f"weights {self.weights!r} are not a list of numbers")
         weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(self.weights))
         object.__setattr__(self, "weights", weights)
         self._check_weights()
         op = operator(self.method)
-        given: dict[str, Any] = dict(self.params)
+        given: dict[str, Any] = dict(self.params or ())
+        object.__setattr__(self, "allow_negative", bool(self.allow_negative))
         params = tuple((name, _setting(op.param(name), given[name])) for name in sorted(given))
         object.__setattr__(self, "params", params)
         self._weigh_by_t()
@@ -107,6 +108,13 @@ class MergeRecipe:
         whole = type(self.rank) is int and 1 <= self.rank <= RANK_MAX
         if not (self.rank is None or self.rank == "stack" or whole):
             raise MergeError(f"rank {self.rank!r} is not a whole number in 1 … {RANK_MAX}, 'stack'")
+        entrywise = operator(self.method).kind == "stream"
+        if entrywise and (self.rank == "stack" or self.energy is not None):
+            raise MergeError(
+                f"what {self.method!r} makes is not low-rank: no stack holds it, and no energy "
+                "is reached at a rank worth having",
+                remedy=f"Give a rank, use 'core_{self.method}', or merge into a model.",
+            )
         if self.energy is not None:
             energy = rounded_share(self.energy, "energy")
             if self.rank == "stack":

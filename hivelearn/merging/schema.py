@@ -52,6 +52,8 @@ class Operator:
             they send, in [0, .5); 0 promises nothing.
         normalizes: divides by the weights' sum, so that only their ratios count.
         gram: its coefficients depend on the deltas, not on the weights alone.
+        by_weight: a small weight moves the result little, whatever its delta's direction;
+            entrywise methods only with ``normalize=False``. What a node may merge with.
         clips: each source is clipped module by module before (`robust.module_clip`).
         draws: uses chance, keyed by the recipe and the patches' content.
     """
@@ -66,6 +68,7 @@ class Operator:
     tolerates: float = 0.0
     normalizes: bool = True
     gram: bool = True
+    by_weight: bool = True
     clips: bool = False
     draws: bool = False
     rows_min: int = 1

@@ -68,12 +68,13 @@ def common_a(parts: Sequence[Part]) -> Tensor:
         MergeError: one differs from the first by more than 1e-6 of its norm.
     """
     first = parts[0].a
-    others = [_name(parts, n) for n, part in enumerate(parts) if not _alike(part.a, first)]
+    others = [n for n, part in enumerate(parts) if not _alike(part.a, first)]
     if others:
         raise MergeError(
-            f"{_name(parts, 0)} does not share its A with {', '.join(others)}, and this method "
-            "merges the B of adapters with one A",
+            f"delta {others[0]} does not share its A with the others, and this method merges "
+            "the B of adapters with one A",
             remedy="Train them with freeze_a=True, or merge with ties or core_ties.",
+            delta=others[0],
         )
     return first.float()
 
@@ -83,11 +84,6 @@ def _alike(a: Tensor, first: Tensor) -> bool:
         return False
     far = torch.linalg.vector_norm(a.float() - first.float())
     return torch.equal(a, first) or bool(far <= _CLOSE * torch.linalg.vector_norm(first.float()))
-
-
-def _name(parts: Sequence[Part], index: int) -> str:
-    key = parts[index].key.hex()[:8]
-    return f"adapter {key}" if key else f"adapter {index}"
 
 
 def _on_b(function: Stream, parts: Sequence[Part], settings: Settings, size: Size) -> Factors:

@@ -20,6 +20,7 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.patch import peft_folder
 from hivelearn.patch.adapter import Adapter
 
+SOURCES_MAX: Final = 256  # as many as a patch may name parents
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
 _SAMPLED: Final = 8  # modules of it
 
@@ -114,11 +115,13 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     """
     if isinstance(given, str | os.PathLike | Adapter) or not isinstance(given, Sequence):
         raise MergeError(
-            "merge takes a list of adapters, and was given a single one",
+            f"merge takes a list of adapters, and was given a {type(given).__name__}",
             remedy="Write hl.merge([a, b]).",
         )
     if not given:
         raise MergeError("nothing to merge: no adapter was given")
+    if len(given) > SOURCES_MAX:
+        raise MergeError(f"{len(given)} adapters; a merge takes {SOURCES_MAX}")
     sources = [_open(one, f"source {place}") for place, one in enumerate(given)]
     bases = {source.base for source in sources if source.base is not None}
     if len(bases) > 1:

@@ -69,6 +69,7 @@ class Job:
                 raise MergeError(
                     f"density {density} of delta {n} is not in (0, 1]",
                     remedy="To leave a delta out, give it weight 0.",
+                    delta=n,
                 )
         return densities
 
@@ -111,7 +112,7 @@ def without_outliers(job: Job) -> Kept:
     densities, gammas = job.densities(), job.each("gamma")
     for n in job.present:
         if not 0.0 <= gammas[n] <= 1.0:
-            raise MergeError(f"gamma {gammas[n]} of delta {n} is not in [0, 1]")
+            raise MergeError(f"gamma {gammas[n]} of delta {n} is not in [0, 1]", delta=n)
         if densities[n] < 1.0:
             count = max(1, int(densities[n] * job.size))
             top = min(int(gammas[n] * job.size), job.size - count)
@@ -162,6 +163,7 @@ def ranked(job: Job) -> Kept:
                     f"density {densities[n]} ± epsilon {epsilons[n]} of delta {n} "
                     "leaves the range from 0 to 1",
                     remedy="Choose a smaller epsilon.",
+                    delta=n,
                 )
             rising[n] = (
                 torch.linspace(low, high, width) if width > 1 else torch.tensor([densities[n]])

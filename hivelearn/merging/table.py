@@ -4,10 +4,11 @@ Where a name is also mergekit's, the arithmetic on dense deltas is mergekit's to
 (0.1.5; the tests compare), but for what the function's docstring names.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.schema import Kind, Operator, Param
+from hivelearn.merging.schema import Operator, Param
 
 _TINY: Final = 1e-6  # the smallest number above 0 that a recipe can hold
 LAM: Final = Param("lam", 1.0, -1_000.0, 1_000.0)
@@ -34,16 +35,17 @@ _SHARED_A: Final = "hivelearn.merging.shared_a"
 _SPARSE: Final = "hivelearn.merging.sparse"
 
 
-def _sparse(
-    name: str, source: str, *params: Param, draws: bool = False, normalizes: bool = False
-) -> tuple[Operator, ...]:
+def _sparse(name: str, source: str, *params: Param, draws: bool = False) -> tuple[Operator, ...]:
     """Return the rows of an entrywise method: on whole deltas, and in their joint core."""
-    home = "hivelearn.merging.sce" if name == "sce" else _SPARSE
-    kinds: tuple[tuple[str, Kind], ...] = ((name, "stream"), (f"core_{name}", "core"))
-    return tuple(
-        Operator(row, kind, home, name, source, params, normalizes=normalizes, draws=draws)
-        for row, kind in kinds
-    )
+    stream = Operator(name, "stream", _SPARSE, name, source, params, normalizes=False, draws=draws)
+    # A stranger of any weight turns the joint basis, and with it every entry.
+    return stream, replace(stream, name=f"core_{name}", kind="core", by_weight=False)
+
+
+def _energies(name: str, source: str, *params: Param) -> tuple[Operator, ...]:
+    """Return the rows of SCE, whose shares are energies: a small weight may stand alone."""
+    return tuple(replace(row, home="hivelearn.merging.sce", normalizes=True, by_weight=False)
+                 for row in _sparse(name, source, *params))  # fmt: skip
 
 
 _ROWS: Final = (
@@ -56,18 +58,20 @@ _ROWS: Final = (
     Operator("nuslerp", "coefficients", _GEOMETRY, "nuslerp", "mergekit", rows_min=2, rows_max=2),
     Operator("multislerp", "coefficients", _GEOMETRY, "multislerp", "mergekit"),
     Operator("karcher", "coefficients", _GEOMETRY, "karcher", "arXiv:2603.04972", (ROUNDS,)),
-    Operator("model_stock", "coefficients", _GEOMETRY, "model_stock", "arXiv:2403.19522"),
+    Operator("model_stock", "coefficients", _GEOMETRY, "model_stock", "arXiv:2403.19522",
+             by_weight=False),
     # ... and by distrust: the whole adapter is one vector
     Operator("geometric_median", "coefficients", _MEDIAN, "geometric_median", "arXiv:1912.13445",
              (ROUNDS,), scope="adapter", tolerates=0.49),
     Operator("centred_clip", "coefficients", _ROBUST, "centred_clip", "arXiv:2012.10333",
              (RADIUS, ROUNDS), scope="adapter", tolerates=0.49),
-    Operator("krum", "coefficients", _KRUM, "krum", "NeurIPS 2017", (HOSTILE,), scope="adapter"),
+    Operator("krum", "coefficients", _KRUM, "krum", "NeurIPS 2017", (HOSTILE,), scope="adapter",
+             by_weight=False),
     Operator("multi_krum", "coefficients", _KRUM, "multi_krum", "NeurIPS 2017", (HOSTILE,),
-             scope="adapter"),
+             scope="adapter", by_weight=False),
     Operator("nnm", "coefficients", _ROBUST, "nnm", "arXiv:2302.01772", (PHI,), scope="adapter"),
     Operator("monna", "coefficients", _ROBUST, "monna", "arXiv:2210.00325", (PHI,),
-             scope="adapter"),
+             scope="adapter", by_weight=False),
     Operator("robust", "coefficients", _ROBUST, "robust", "ours", (PHI,), scope="adapter",
              clips=True, tolerates=0.45),
     # stream and core: entry by entry
@@ -79,11 +83,11 @@ _ROWS: Final = (
     *_sparse("breadcrumbs", "arXiv:2312.06795", HALF, GAMMA, LAM, SUM, UNSCALED),
     *_sparse("breadcrumbs_ties", "arXiv:2312.06795", HALF, GAMMA, LAM, SUM, UNSCALED),
     *_sparse("magnitude_prune", "PEFT 0.21", HALF, LAM, SUM, UNSCALED),
-    *_sparse("sce", "arXiv:2408.07990", TOPK, LAM, normalizes=True),
+    *_energies("sce", "arXiv:2408.07990", TOPK, LAM),
     Operator("iso_c", "core", "hivelearn.merging.isotropic", "iso_c", "arXiv:2502.04959", (LAM,),
-             normalizes=False),
+             normalizes=False, by_weight=False),
     Operator("tsv", "core", "hivelearn.merging.isotropic", "tsv", "arXiv:2412.00081", (LAM,),
-             normalizes=False),
+             normalizes=False, by_weight=False),
     # stack: the Bs of adapters that share one A
     Operator("shared_a", "stack", _SHARED_A, "shared_a", "arXiv:2403.12313"),
     Operator("shared_ties", "stack", _SHARED_A, "shared_ties", "arXiv:2306.01708",

@@ -49,6 +49,8 @@ def merge(
         WriterBusyError: another process writes to this home.
     """
     check_domain(domain)
+    if recipe is not None:
+        merging_in.bounded(recipe)  # said before anything is judged
     with bench.store.writing(f"merge {domain}"):
         if again:
             adopting.give_back(bench, domain)

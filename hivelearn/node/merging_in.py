@@ -13,6 +13,7 @@ from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way, combine
 from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.table import TABLE, operator
 from hivelearn.node import evidence, panel, people
 from hivelearn.node.reports import MergeReport
 from hivelearn.node.round import Round
@@ -85,6 +86,33 @@ def _shares(this: Round, patches: Sequence[Patch]) -> dict[bytes, float]:
     }
 
 
+def bounded(recipe: MergeRecipe) -> MergeRecipe:
+    """Return ``recipe`` as a node may use it: what trust has not given moves nothing.
+
+    Entry by entry, a mean over those that agree would give a stranger's twentieth all
+    of an entry where the specialist is silent; so here the sum is taken, of weights
+    that add up to one.
+
+    Raises:
+        MergeError: weights or settings by source, which are trust's to give; a method
+            in which a small weight may decide alone.
+    """
+    op = operator(recipe.method)
+    if recipe.weights or any(isinstance(v, tuple) for v in recipe.settings.values()):
+        raise MergeError(
+            "a node merges by trust, and cannot know beforehand whose patches pass",
+            remedy="Leave weights, t and settings by source out of the recipe.",
+        )
+    if not op.by_weight or op.rows_max is not None:
+        raise MergeError(
+            f"in {op.name!r} a small weight may decide alone, so trust would not bound it",
+            remedy=f"Use one of: {', '.join(n for n, row in TABLE.items() if row.by_weight)}.",
+        )
+    if any(param.name == "normalize" for param in op.params):
+        return replace(recipe, params={**recipe.settings, "normalize": False})
+    return recipe
+
+
 def _combined(
     incumbent: Adapter,
     patches: Sequence[Patch],
@@ -96,7 +124,7 @@ def _combined(
     given = [shares[patch.id] for patch in moving]
     weights = (1.0 - sum(given), *given)
     ranks = [incumbent.rank, *(patch.adapter.rank for patch in moving)]
-    wanted = recipe or MergeRecipe()
+    wanted = bounded(recipe or MergeRecipe())
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
     made = combine(parts, plan, Way(study=False, progress=False)).adapter

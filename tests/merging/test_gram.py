@@ -129,5 +129,5 @@ def test_factors_near_the_ends_of_their_range_neither_overflow_nor_vanish(size):
 def test_a_delta_that_is_not_finite_is_refused_by_its_place(bad, where):
     parts = parts_of([3, 3, 3])
     getattr(parts[1], where)[1, 2] = bad
-    with pytest.raises(MergeError, match="adapter 1 "):
+    with pytest.raises(MergeError, match="delta 1 "):
         gram(parts)

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.table import TABLE
 from hivelearn.patch.adapter import Adapter
@@ -213,6 +214,79 @@ def test_what_trust_withholds_stays_where_it_was(made, method):
     whole = merge(adapters, method=method, rank=FULL)
     half = merge(adapters, method=method, rank=FULL, trust=[0.5] * len(adapters))
     same(Adapter(half.factors, half.rank, 2 * half.alpha), whole)
+
+
+@pytest.mark.parametrize("method", sorted(set(TABLE) - PAIRS))
+def test_what_is_withheld_from_one_is_not_given_to_the_others(made, method):
+    adapters = sources(made, method)
+    alone = merge(adapters[1:], method=method, rank=FULL)
+    merged = merge(adapters, method=method, rank=FULL, trust=[0.0, 1.0, 1.0, 1.0])
+    normalizes = TABLE[method].normalizes or any(
+        param.name == "normalize" and param.default for param in TABLE[method].params
+    )
+    share = 0.75 if normalizes else 1.0
+    same(merged, Adapter(alone.factors, alone.rank, share * alone.alpha))
+
+
+@pytest.mark.parametrize("method", sorted(set(TABLE) - PAIRS))
+def test_who_has_no_trust_is_never_even_read(made, method):
+    adapters = sources(made, method)
+    a, b = adapters[0].factors[Q]
+    broken = Adapter({**adapters[0].factors, Q: (a * torch.nan, b)}, adapters[0].rank, 2.0)
+    merged = merge([broken, *adapters[1:]], method=method, trust=[0.0, 1.0, 1.0, 1.0])
+    assert all(bool(merged.delta(m).isfinite().all()) for m in merged.factors)
+
+
+ENTRYWISE = sorted(
+    name
+    for name, op in TABLE.items()
+    if any(p.name in ("normalize", "select_topk") for p in op.params)
+)
+
+
+@pytest.mark.parametrize("method", ENTRYWISE)
+def test_a_negative_weight_is_the_negated_delta_also_where_all_are_negative(made, method):
+    adapters = sources(made, method)
+    settings = {"rank": FULL, "allow_negative": True, **neutral(method)}
+    plus = merge(adapters, method=method, weights=[1, 2, 1, 1], **settings)
+    minus = merge(adapters, method=method, weights=[-1, -2, -1, -1], **settings)
+    same(minus, Adapter({m: (a, -b) for m, (a, b) in plus.factors.items()}, plus.rank, plus.alpha))
+
+
+@pytest.mark.parametrize("method", TABLE)
+@pytest.mark.parametrize("state", ["autocast", "float64", "bfloat16", "meta"])
+def test_what_the_caller_has_done_to_torch_changes_nothing(made, method, state):
+    adapters = sources(made, method)
+    plain = merge(adapters, method=method)
+    before = torch.get_default_dtype()
+    theirs = {"float64": torch.float64, "bfloat16": torch.bfloat16}.get(state, before)
+    try:
+        torch.set_default_dtype(theirs)
+        device = torch.device("meta" if state == "meta" else "cpu")
+        with device, torch.autocast("cpu", torch.bfloat16, enabled=state == "autocast"):
+            merged = merge(adapters, method=method)
+        assert torch.get_default_dtype() == theirs
+    finally:
+        torch.set_default_dtype(before)
+    assert merged.to_bytes() == plain.to_bytes()
+
+
+def test_an_error_names_the_source_as_the_caller_counts(made):
+    adapters = [made(n) for n in range(5)]
+    for guilty in range(5):
+        a, b = adapters[guilty].factors[Q]
+        huge = Adapter({Q: (a * 1e20, b * 1e20), UP: adapters[guilty].factors[UP]}, 4, 8.0)
+        given = [*adapters[:guilty], huge, *adapters[guilty + 1 :]]
+        with pytest.raises(MergeError, match=f"source {guilty} "):
+            merge(given, method="ties")
+        densities = [0.5] * 5
+        densities[guilty] = 0.95  # with epsilon .15 beyond 1
+        with pytest.raises(MergeError, match=f"source {guilty} "):
+            merge(adapters, method="della", density=densities)
+        weights = [1.0] * 5
+        weights[guilty] = -0.1
+        with pytest.raises(MergeError, match=f"source {guilty} "):
+            merge(adapters, method="karcher", weights=weights, allow_negative=True)
 
 
 @pytest.mark.parametrize("method", sorted(DRAWS))

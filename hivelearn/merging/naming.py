@@ -1,0 +1,25 @@
+"""Operators count deltas; people know sources. Here a place becomes a name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.plan import Plan
+
+
+@contextmanager
+def named(plan: Plan, module: str) -> Iterator[None]:
+    """Let errors inside the block say in which module, and whose delta is at fault.
+
+    Operators see only those with a weight, in the order of their content.
+    """
+    try:
+        yield
+    except MergeError as error:
+        what = error.what
+        if error.delta is not None:
+            weights = plan.weights(module).tolist()
+            present = [s.name for s, w in zip(plan.sources, weights, strict=True) if w != 0]
+            what = what.replace(f"delta {error.delta}", present[error.delta])
+        prefix = "" if module in what else f"{module}: "
+        raise MergeError(prefix + what, remedy=error.remedy) from error

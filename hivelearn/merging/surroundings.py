@@ -1,0 +1,22 @@
+"""A merge is the same whatever its caller has done to torch's defaults."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def plain_torch() -> Iterator[None]:
+    """Compute on the CPU, in float32 where nothing else is said, without autocast or gradients.
+
+    The default type belongs to the process: another thread that makes tensors
+    meanwhile sees float32, as it would by default.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"), torch.autocast("cpu", enabled=False), torch.no_grad():
+            yield
+    finally:
+        torch.set_default_dtype(before)
