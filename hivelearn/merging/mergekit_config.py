@@ -6,17 +6,28 @@ has no meaning for adapters, or would be ignored, is refused by name: a merge
 that silently leaves out a line of its configuration is a wrong merge.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.foreign import document, shown
 from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ANY, ByName, Gradient, Schedule, numbers, rounded
+from hivelearn.merging.schedule import (
+    ANY,
+    END,
+    TEXT_MAX,
+    ByName,
+    Gradient,
+    Schedule,
+    numbers,
+    rounded,
+)
+from hivelearn.merging.schema import Operator
 from hivelearn.merging.table import TABLE, operator
 
-CONFIG_MAX_BYTES: Final = 1 << 20
 _KNOWN: Final = frozenset(
     ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
 )
@@ -28,7 +39,7 @@ _THEIRS: Final = {"lam": "lambda", "rounds": "max_iter"}  # our word to theirs
 # What mergekit takes when the file says nothing, where our own default differs.
 _DEFAULTS: Final = {"density": 1.0, "rounds": 10.0}
 _L1: Final = frozenset(("dare_linear", "dare_ties", "della", "della_linear"))  # rescale by itself
-_RESCALE: Final = {True: "l1", False: "none"}
+_RESCALE: Final[Mapping[bool | str, str]] = {True: "l1", False: "none"}
 # Settings that mean what we do anyway at the value given, and nothing else here.
 _ONLY: Final[Mapping[str, bool]] = {
     "nuslerp_flatten": True,
@@ -37,6 +48,8 @@ _ONLY: Final[Mapping[str, bool]] = {
     "filter_wise": False,
 }
 _HARMLESS: Final = frozenset(("int8_mask", "tol", "eps"))  # how it is computed, not what
+_TENSOR: Final = ".weight"  # what mergekit's filters see behind a module's name
+_DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +67,7 @@ def read(path: Path) -> Config:
     Raises:
         MergeError: not there, not YAML, or it asks for what cannot be done here.
     """
-    import yaml
-
-    try:
-        text = path.read_bytes()[: CONFIG_MAX_BYTES + 1]
-        if len(text) > CONFIG_MAX_BYTES:
-            raise MergeError(f"{path} is larger than {CONFIG_MAX_BYTES} bytes")
-        return parsed(yaml.safe_load(text))
-    except OSError as error:
-        raise MergeError(
-            f"{path} cannot be read: {error.strerror}", remedy="Give the path of a YAML file."
-        ) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        first = str(error).splitlines()[0] if str(error) else "nested too deeply"
-        raise MergeError(f"{path} is not YAML: {first}", remedy="Mend the file.") from None
+    return parsed(document(path))
 
 
 def parsed(config: Any) -> Config:
@@ -78,14 +78,17 @@ def parsed(config: Any) -> Config:
     """
     if not isinstance(config, dict):
         raise _unfit("it is no mapping with merge_method and models")
-    for name in sorted(map(str, config.keys() - _KNOWN)):
-        raise _unfit(f"{name!r} says how to build a whole model, and an adapter has none of that")
+    for name in sorted(map(shown, config.keys() - _KNOWN)):
+        raise _unfit(f"{name} says how to build a whole model, and an adapter has none of that")
     method = config.get("merge_method")
     if not isinstance(method, str) or method not in (_MERGEKITS | TABLE.keys()):
-        raise _unfit(f"merge_method {method!r} has no meaning for adapters")
+        raise _unfit(f"merge_method {shown(method)} has no meaning for adapters")
     shared = _mapping(config.get("parameters"), "parameters")
-    models = _models(config)
-    recipe = _recipe(method, [own for _, own in models], shared)
+    base = config.get("base_model")
+    if base is not None and not _is_path(base):
+        raise _unfit(f"base_model {shown(base)} is no path")
+    models, zero = _without_base(method, _models(config), base, shared)
+    recipe = _recipe(method, [own for _, own in models], shared, zero)
     return Config(tuple(path for path, _ in models), recipe, _dtype(config))
 
 
@@ -104,69 +107,138 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
+
+
 def _models(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return paths with their own parameters; the base is left out: its delta is zero."""
+    """Return paths with their own parameters, in the order of the file."""
     rows = config.get("models")
     if not isinstance(rows, list) or not rows:
         raise _unfit("it lists no models")
-    base = config.get("base_model")
     models = []
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("model"), str):
-            raise _unfit(f"{row!r} names no folder under 'model'")
-        for name in sorted(map(str, row.keys() - {"model", "parameters"})):
-            raise _unfit(f"{name!r} of model {row['model']} is unknown")
+    for place, row in enumerate(rows):
+        if not isinstance(row, dict) or not _is_path(row.get("model")):
+            raise _unfit(f"row {place} of models names no folder under 'model'")
+        for name in sorted(map(shown, row.keys() - {"model", "parameters"})):
+            raise _unfit(f"{name} of model {shown(row['model'])} is unknown")
         models.append((row["model"], _mapping(row.get("parameters"), "a model's parameters")))
-    if config["merge_method"] == "slerp":
-        return sorted(models, key=lambda model: model[0] != base)  # t runs from the base model
-    return [model for model in models if model[0] != base]
+    return models
 
 
-def _recipe(method: str, own: list[dict[str, Any]], shared: dict[str, Any]) -> MergeRecipe:
+def _without_base(
+    method: str, models: list[tuple[str, dict[str, Any]]], base: str | None, shared: dict[str, Any]
+) -> tuple[list[tuple[str, dict[str, Any]]], Schedule]:
+    """Return the models that have a delta, and what the base's zero delta weighs beside them.
+
+    Most methods take the others' differences from the base, so that it has no say
+    of its own. To linear it is one model more, whether listed or not: a model
+    that is half base has half the delta.
+    """
+    if base is None:
+        return models, 0.0
+    own = next((own for path, own in models if path == base), None)
+    if method == "slerp":
+        if own is None:
+            raise _unfit("slerp runs from base_model, which is not among the models")
+        return sorted(models, key=lambda model: model[0] != base), 0.0
+    if method == "karcher":
+        raise _unfit("karcher takes base_model for one more point, and its delta has no direction")
+    known = _HARMLESS | {"weight"} if method == "linear" else _HARMLESS
+    for name in sorted((own or {}).keys() - known):
+        raise _unfit(f"{method} takes no {shown(name)} of base_model")
+    rest = [model for model in models if model[0] != base]
+    if not rest:
+        raise _unfit("it lists no models but base_model")
+    if method != "linear":
+        return rest, 0.0
+    weight = {**shared, **(own or {})}.get("weight")
+    if weight is None:
+        raise _unfit("linear counts base_model as one more model, and it has no weight")
+    zero = _number(weight, "weight")
+    return rest, zero if _flag(shared, "normalize", default=True) else 0.0
+
+
+def _recipe(
+    method: str, own: list[dict[str, Any]], shared: dict[str, Any], zero: Schedule
+) -> MergeRecipe:
     """Return the recipe of ``method`` with each model's and the shared parameters."""
     method, shared = _same_method(method, shared)
     op = operator(method)
     each = [{**shared, **parameters} for parameters in own]
-    seen = {name for one in each for name in one}
-    params: dict[str, Any] = {}
-    for param in op.params:
-        theirs = _THEIRS.get(param.name, param.name)
-        seen.discard(theirs)
-        if param.each:
-            default = _DEFAULTS.get(param.name, param.default)
-            params[param.name] = tuple(_number(one.get(theirs, default), theirs) for one in each)
-        elif param.name == "rescale":
-            wanted = shared.get(theirs, method.removeprefix("core_") in _L1)
-            params[param.name] = _RESCALE.get(wanted, wanted)
-        elif theirs in shared or param.name in _DEFAULTS:
-            value = shared.get(theirs, _DEFAULTS.get(param.name))
-            plain = isinstance(value, bool | str)
-            params[param.name] = value if plain else _number(value, theirs)
-    for name in sorted(seen - {"weight"} - _HARMLESS):
-        if name not in _ONLY or any(one.get(name, _ONLY[name]) != _ONLY[name] for one in each):
-            raise _unfit(f"{method} takes no {name} = {shared.get(name)!r} here")
     weights: tuple[Schedule, ...] = ()
     if any("weight" in one for one in each):
         weights = tuple(_number(one.get("weight"), "weight") for one in each)
+    _check_places(op, own, each)
+    if zero != 0.0:
+        method, weights = "task_arithmetic", _diluted(weights, zero)
     negative = any(number < 0 for weight in weights for number in numbers(weight))
-    return MergeRecipe(method, weights, params, allow_negative=negative)
+    return MergeRecipe(method, weights, _settings(op, shared, each), allow_negative=negative)
+
+
+def _check_places(op: Operator, own: list[dict[str, Any]], each: list[dict[str, Any]]) -> None:
+    """Refuse parameters that the method has not, or not for one model alone."""
+    theirs = {_THEIRS.get(param.name, param.name): param for param in op.params}
+    for name in sorted({name for one in own for name in one} & theirs.keys()):
+        if not theirs[name].each:
+            raise _unfit(f"{name} stands under a model, and is one for all: mergekit ignores it")
+    for name in sorted({name for one in each for name in one} - {"weight"} - _HARMLESS):
+        harmless = name in _ONLY and all(one.get(name, _ONLY[name]) is _ONLY[name] for one in each)
+        if name not in theirs and not harmless:
+            raise _unfit(f"{op.name} takes no {shown(name)} as it is given here")
+
+
+def _settings(op: Operator, shared: dict[str, Any], each: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the method's settings: the file's, or else mergekit's default."""
+    params: dict[str, Any] = {}
+    for param in op.params:
+        theirs = _THEIRS.get(param.name, param.name)
+        default = _DEFAULTS.get(param.name, param.default)
+        if param.each:
+            params[param.name] = tuple(_number(one.get(theirs, default), theirs) for one in each)
+        elif param.name == "rescale":
+            wanted = _word(shared.get(theirs, op.name.removeprefix("core_") in _L1), theirs)
+            params[param.name] = _RESCALE.get(wanted, wanted)
+        elif theirs in shared and (param.choices or isinstance(param.default, bool)):
+            params[param.name] = _word(shared[theirs], theirs)
+        elif theirs in shared or param.name in _DEFAULTS:
+            params[param.name] = _number(shared.get(theirs, default), theirs)
+    return params
+
+
+def _diluted(weights: tuple[Schedule, ...], zero: Schedule) -> tuple[float, ...]:
+    """Return the weights of a sum that is the mean in which a zero delta weighs ``zero``."""
+    plain = [weight for weight in (*weights, zero) if isinstance(weight, float)]
+    if not weights or len(plain) <= len(weights):
+        raise _unfit("linear counts base_model, and then every weight must be one plain number")
+    total = math.fsum(plain)
+    if not abs(total) > 1e-6 * math.fsum(map(abs, plain)):
+        raise _unfit("the weights cancel, so there is no mean to speak of")
+    return tuple(weight / total for weight in plain[:-1])
 
 
 def _same_method(method: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return our name for a method that ``normalize`` turns into another."""
+    if method not in ("linear", "task_arithmetic"):
+        return method, shared
     rest = {name: value for name, value in shared.items() if name != "normalize"}
-    if method == "linear":
-        return ("linear" if shared.get("normalize", True) else "task_arithmetic"), rest
-    if method == "task_arithmetic":
-        if not shared.get("normalize", False):
-            return method, rest
-        if rest.pop("lambda", 1) != 1:
-            raise _unfit("task_arithmetic with normalize and lambda is a scaled mean")
-        return "linear", rest
-    return method, shared
+    if not _flag(shared, "normalize", default=method == "linear"):
+        if method == "linear" and "lambda" in rest:
+            raise _unfit("linear takes no lambda: mergekit ignores it")
+        return "task_arithmetic", rest
+    if method == "task_arithmetic" and _number(rest.pop("lambda", 1.0), "lambda") != 1.0:
+        raise _unfit("task_arithmetic with normalize and lambda is a scaled mean")
+    return "linear", rest
 
 
-def _number(value: Any, what: str) -> Schedule:
+def _flag(shared: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = shared.get(name, default)
+    if not isinstance(value, bool):
+        raise _unfit(f"{name} {shown(value)} is neither true nor false")
+    return value
+
+
+def _number(value: Any, what: str, *, inner: bool = False) -> Schedule:
     """Return a number, a gradient, or a list of filters, as mergekit writes them."""
     if isinstance(value, Mapping):
         value = [value]
@@ -174,15 +246,38 @@ def _number(value: Any, what: str) -> Schedule:
         return _plain(value, what)
     if not any(isinstance(row, Mapping) for row in value):
         return Gradient(tuple(_plain(point, what) for point in value))
+    if inner:
+        raise _unfit(f"{what} has a filter inside a filter")
     rules: list[tuple[str, float | Gradient]] = []
     for row in value:
         if not isinstance(row, Mapping) or not {"value"} <= row.keys() <= {"value", "filter"}:
-            raise _unfit(f"{what} {row!r} is no filter with a value")
-        inner = _number(row["value"], what)
-        if isinstance(inner, ByName):
-            raise _unfit(f"{what} has a filter inside a filter")
-        rules.append((row.get("filter") or ANY, inner))
+            raise _unfit(f"{what} has {shown(row)} that is no filter with a value")
+        found = _number(row["value"], what, inner=True)
+        assert not isinstance(found, ByName)
+        rules.extend((text, found) for text in _texts(row.get("filter")))
     return ByName(tuple(rules))
+
+
+def _texts(text: Any) -> tuple[str, ...]:
+    """Return rules for just the modules whose tensor's name, in mergekit, has ``text`` in it.
+
+    That name is the module's and ``.weight``. A text may reach from one into the
+    other, as in ``q_proj.weight``: then what is before the last dot ends the module's.
+    """
+    if text is None or text == ANY:
+        return (ANY,)
+    if not isinstance(text, str) or len(text) > TEXT_MAX or END in text:
+        raise _unfit(f"filter {shown(text)} is no part of a tensor's name")
+    if text in _TENSOR:
+        return (ANY,)
+    stem, dot, tail = text.rpartition(".")
+    return (stem + END, text) if dot and _TENSOR.startswith(dot + tail) else (text,)
+
+
+def _word(value: Any, what: str) -> bool | str:
+    if not isinstance(value, bool | str) or len(str(value)) > TEXT_MAX:
+        raise _unfit(f"{what} {shown(value)} is not one of its words")
+    return value
 
 
 def _plain(value: Any, what: str) -> float:
@@ -190,12 +285,14 @@ def _plain(value: Any, what: str) -> float:
         try:
             value = float(value)
         except ValueError:
-            raise _unfit(f"{what} {value!r} is not a number") from None
+            raise _unfit(f"{what} {shown(value)} is not a number") from None
     return rounded(value, what)
 
 
 def _dtype(config: Mapping[str, Any]) -> str:
-    wanted = config.get("out_dtype") or config.get("dtype") or "float32"
-    if wanted not in ("float32", "bfloat16", "float16"):
-        raise _unfit(f"dtype {wanted!r} is not one of float32, bfloat16, float16")
-    return str(wanted)
+    """Return the type of the result: mergekit computes in ``dtype`` and may write another."""
+    given = [config[name] for name in ("out_dtype", "dtype") if config.get(name) is not None]
+    for value in given:
+        if value not in _DTYPES:
+            raise _unfit(f"dtype {shown(value)} is not one of {', '.join(_DTYPES)}")
+    return str(given[0]) if given else "float32"

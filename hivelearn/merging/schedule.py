@@ -11,9 +11,11 @@ from typing import Final, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.foreign import shown
 from hivelearn.patch.peft_config import layer_of
 
 ANY: Final = "*"
+END: Final = "$"  # of a module's name, which has letters, digits, _ and . alone
 POINTS_MAX: Final = 1_024
 RULES_MAX: Final = 256
 TEXT_MAX: Final = 200
@@ -26,11 +28,11 @@ def rounded(value: object, what: str) -> float:
         MergeError: it is no finite number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MergeError(f"{what} {value!r} is not a number")
+        raise MergeError(f"{what} {shown(value)} is not a number")
     try:
         return codec.real(codec.fixed(float(value)))
     except (codec.CodecError, OverflowError):
-        raise MergeError(f"{what} {value} is not a finite number within ±1e12") from None
+        raise MergeError(f"{what} {shown(value)} is not a finite number within ±1e12") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,10 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """The value of the first rule whose text stands in the module's name; ``"*"`` takes any."""
+    """The value of the first rule whose text stands in the module's name.
+
+    ``"*"`` takes any module; a text that ends in ``$`` stands at the name's end.
+    """
 
     rules: tuple[tuple[str, "float | Gradient"], ...]
 
@@ -68,14 +73,15 @@ class ByName:
         kept: list[tuple[str, float | Gradient]] = []
         for text, value in self.rules:
             if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX:
-                raise MergeError(f"{text!r} is no part of a module's name")
+                raise MergeError(f"{shown(text)} is no part of a module's name")
             number = value if isinstance(value, Gradient) else rounded(value, f"value of {text!r}")
             kept.append((text, number))
         object.__setattr__(self, "rules", tuple(kept))
 
     def of(self, module: str) -> "float | Gradient | None":
         """Return the value for ``module``, or None if no rule speaks of it."""
-        return next((v for text, v in self.rules if text == ANY or text in module), None)
+        name = module + END
+        return next((v for text, v in self.rules if text == ANY or text in name), None)
 
 
 Schedule: TypeAlias = float | Gradient | ByName

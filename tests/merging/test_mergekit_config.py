@@ -1,6 +1,7 @@
 """mergekit's files mean here what they mean there, or they are refused by name."""
 
 import pytest
+import torch
 import yaml
 
 from hivelearn.merging.errors import MergeError
@@ -71,6 +72,62 @@ def test_normalize_decides_between_mean_and_sum(theirs, rest, ours, params):
     assert recipe == MergeRecipe(ours, (1.0, 3.0), params)
 
 
+def halves(base):
+    """A linear merge of m0 and m1 at a quarter each, where ``base`` says what the base has."""
+    rows = "{model: m0, parameters: {weight: .25}}, {model: m1, parameters: {weight: .25}}"
+    return f"merge_method: linear\nbase_model: b\nmodels: [{base}{rows}]\n"
+
+
+LISTED = halves("{model: b, parameters: {weight: .5}}, ")
+
+
+def test_linear_counts_its_base_as_a_model_without_a_delta():
+    methods = pytest.importorskip("mergekit.merge_methods")
+    one, two = torch.randn(5, 3), torch.randn(5, 3)
+    weights = {"weight": [0.5, 0.25, 0.25]}
+    theirs = methods.merge_tensors([torch.zeros(5, 3), one, two], "linear", parameters=weights)
+    config = of(LISTED)
+    assert config.sources == ("m0", "m1")
+    assert config.recipe.method == "task_arithmetic"
+    first, second = config.recipe.weights
+    torch.testing.assert_close(first * one + second * two, theirs)
+
+
+def test_a_base_that_is_not_listed_counts_with_the_weight_of_all():
+    text = "merge_method: linear\nbase_model: b\nmodels: [{model: m0}, {model: m1}]\n"
+    recipe = of(text + "parameters: {weight: 2}").recipe
+    assert recipe == MergeRecipe("task_arithmetic", (1 / 3, 1 / 3))
+
+
+def test_a_base_without_weight_or_in_a_plain_sum_changes_nothing():
+    nothing = LISTED.replace("weight: .5}", "weight: 0}").replace(": .25", ": [0, .25]", 1)
+    assert of(nothing).recipe == MergeRecipe("linear", (Gradient((0, 0.25)), 0.25))
+    plain = of(LISTED + "parameters: {normalize: false}").recipe
+    assert plain == MergeRecipe("task_arithmetic", (0.25, 0.25))
+
+
+MODULES = (
+    "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.q_proj_norm", "q_proj.x",
+    "lm_head", "model.layers.1.mlp.w1", "model.layers.1.mlp", "weight.x", "a.weight",
+)  # fmt: skip
+FILTERS = (
+    "q_proj.weight", "q_proj", "q_proj.", "q_proj.w", "mlp.w", "mlp.weight", "weight", ".weight",
+    ".w", "e", "", "*", "layers.1", "x.weights", "lm_head.weight", "a.weight.weight", "layers.1.",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_a_filter_takes_the_tensors_that_it_takes_in_mergekit(text):
+    config = pytest.importorskip("mergekit.config")
+    setting = [config.ConditionalParameter(value=1.0, filter=text)]
+    value = [{"filter": text, "value": 1}, {"value": 0}]
+    one = {"model": "a", "parameters": {"weight": value}}
+    (weight,) = parsed({"merge_method": "linear", "models": [one]}).recipe.weights
+    for module in MODULES:
+        theirs = config.evaluate_setting(f"{module}.weight", setting, validate=float)
+        assert weight.of(module) == (theirs or 0.0), module
+
+
 def test_slerp_runs_from_the_base_model_whatever_the_order():
     text = "merge_method: slerp\nbase_model: b\nmodels: [{model: a}, {model: b}]\n"
     config = of(text + "parameters: {t: [{filter: mlp, value: 0.3}, {value: 0.6}]}")
@@ -125,6 +182,52 @@ REFUSED = {
         ONE.replace("linear", "task_arithmetic") + "parameters: {normalize: true, lambda: 2}",
         "scaled mean",
     ),
+    "a shared setting under a model": (
+        "merge_method: ties\nmodels: [{model: a, parameters: {lambda: 2}}]", "lambda stands under"
+    ),
+    "agreement under a model": (
+        "merge_method: ties\nmodels: [{model: a, parameters: {normalize: false}}]", "normalize stan"
+    ),
+    "a mean under a model": (
+        "merge_method: linear\nmodels: [{model: a, parameters: {normalize: false}}]", "no 'normali"
+    ),
+    "rescale under a model": (
+        "merge_method: della\nmodels: [{model: a, parameters: {rescale: false}}]", "rescale stands"
+    ),
+    "top k under a model": (
+        "merge_method: sce\nmodels: [{model: a, parameters: {select_topk: .1}}]", "select_topk stan"
+    ),
+    "t under a model": (
+        "merge_method: slerp\nmodels: [{model: a, parameters: {t: .1}}, {model: b}]", "t stands"
+    ),
+    "rescale in a list": (
+        "merge_method: della\nmodels: [{model: a}]\nparameters: {rescale: [true]}", "rescale a list"
+    ),
+    "a mean in words": (ONE + "parameters: {normalize: 'no'}", "normalize 'no' is neither"),
+    "a mean with lambda": (ONE + "parameters: {normalize: false, lambda: 2}", "no lambda"),
+    "a filter that is no text": (
+        ONE + "parameters: {weight: [{filter: 0, value: 1}]}", "filter 0 is no part"
+    ),
+    "a filter as a pattern": (
+        ONE + "parameters: {weight: [{filter: q_proj$, value: 1}]}", "no part of a tensor"
+    ),
+    "a base without a weight": (halves("{model: b}, "), "it has no weight"),
+    "a base not listed": (halves(""), "it has no weight"),
+    "a base by filters": (
+        LISTED.replace("weight: .5", "weight: {filter: mlp, value: .5}"), "one plain number"
+    ),
+    "a gradient beside a base": (LISTED.replace(": .25", ": [0, .25]", 1), "one plain number"),
+    "a base that cancels": (LISTED.replace("weight: .5", "weight: -.5"), "cancel"),
+    "a base alone": ("merge_method: ties\nbase_model: a\nmodels: [{model: a}]", "but base_model"),
+    "a base as a list": (ONE + "base_model: [a]", "base_model a list"),
+    "karcher with a base": (ONE.replace("linear", "karcher") + "base_model: b", "karcher takes"),
+    "slerp from elsewhere": (
+        "merge_method: slerp\nbase_model: x\nmodels: [{model: a}, {model: b}]", "not among"
+    ),
+    "a base that ties would not see": (
+        "merge_method: ties\nbase_model: b\nmodels: [{model: b, parameters: {weight: 1}}]",
+        "no 'weight' of base_model",
+    ),
     "a strange dtype": (ONE + "dtype: int8", "int8"),
     "a density of 2": ("merge_method: ties\nmodels: [{model: a, parameters: {density: 2}}]", "2"),
 }  # fmt: skip
@@ -141,6 +244,12 @@ FILES = {
     "binary": b"\x00\xff\xfe",
     "too large": b"#" * ((1 << 20) + 1),
     "nested": b"[" * 5_000,
+    "no date": b"a: 2001-99-99",
+    "no boolean": b"!!bool x",
+    "no number": b"!!int ''",
+    "a number without end": b"a: " + b"9" * 5_000,
+    "a list in itself": b"models: &a [*a]",
+    "merged upon itself": b"&a {<<: *a}",
     "an object": b"!!python/object/apply:os.system [true]",
 }
 

@@ -1,0 +1,87 @@
+"""A file from a stranger: whatever stands in it, it is read or refused, soon and in few words."""
+
+import datetime as dt
+import tracemalloc
+
+import pytest
+
+from hivelearn.merging.errors import MergeError
+from hivelearn.merging.mergekit_config import parsed, read
+
+BOMB = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
+BOMB = "x0: &x0 [lol, lol]\n" + BOMB
+MERGED = "x0: &x0 {a: 1}\n" + "".join(
+    f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 10)}]}}\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGED])
+def test_a_file_that_aliases_blow_up_is_refused_at_once(tmp_path, text):
+    file = tmp_path / "merge.yml"
+    file.write_text(text + "merge_method: *x11\n")
+    tracemalloc.start()
+    with pytest.raises(MergeError, match="aliases"):
+        read(file)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_a_few_aliases_are_welcome(tmp_path):
+    file = tmp_path / "merge.yml"
+    file.write_text(
+        "merge_method: ties\nmodels:\n- {model: a, parameters: &p {weight: 2}}\n"
+        "- {model: b, parameters: *p}\n"
+    )
+    assert read(file).recipe.weights == (2.0, 2.0)
+
+
+def bomb():
+    value = ["lol"] * 10
+    for _ in range(12):
+        value = [value] * 10
+    return value
+
+
+ODD = (
+    None, True, "", "x", "\0", "x" * 5_000, [], [[]], [True], [None], {}, {"value": []}, {1: 2},
+    [{"value": {"value": 1}}], [{"filter": [], "value": 1}], [{"filter": {}, "value": 1}],
+    10**400, 1 << 80_000, -1, float("nan"), float("inf"), 1e300, dt.date(2001, 1, 1), b"x",
+    {"a"}, bomb(), {"value": bomb()}, [{"filter": bomb(), "value": 1}], {"x" * 5_000: bomb()},
+)  # fmt: skip
+METHODS = (
+    "linear", "task_arithmetic", "slerp", "nuslerp", "karcher", "ties", "della", "breadcrumbs",
+    "sce", "core_ties", "krum",
+)  # fmt: skip
+TOP = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "slices")
+PARAMETERS = (
+    "weight", "density", "lambda", "normalize", "rescale", "t", "select_topk", "epsilon", "gamma",
+    "max_iter", "int8_mask", "nuslerp_flatten", "normalize_weights", "eps", "hostile",
+)  # fmt: skip
+
+
+def odd_configs(method, odd):
+    """A good configuration with one odd value in it, at every place in turn."""
+    good = {"merge_method": method, "base_model": "b", "dtype": "float32"}
+    models = [{"model": "a", "parameters": {"weight": 1}}, {"model": "b"}]
+    for key in TOP:
+        yield {**good, "models": models, key: odd}
+    yield {**good, "models": models, "x" * 5_000: odd}
+    yield {**good, "models": [odd]}
+    for key in ("model", "parameters", "lora"):
+        yield {**good, "models": [{"model": "a", key: odd}, {"model": "b"}]}
+    for key in PARAMETERS:
+        yield {**good, "models": models, "parameters": {key: odd}}
+        for place in ("a", "b"):
+            own = [{**row, "parameters": {key: odd}} if row["model"] == place else row
+                   for row in models]  # fmt: skip
+            yield {**good, "models": own, "parameters": {"weight": 1}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whatever_stands_in_a_file_is_read_or_refused_in_few_words(method):
+    for odd in ODD:
+        for config in odd_configs(method, odd):
+            try:
+                parsed(config)
+            except MergeError as error:
+                assert len(str(error)) < 1_000  # noqa: PT017 - it may as well be read
