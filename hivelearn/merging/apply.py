@@ -6,10 +6,10 @@ by tensor, header and all; what a merged module names is changed on the way. One
 tensor is in memory at a time.
 """
 
-import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final
@@ -17,30 +17,37 @@ from typing import IO, Any, Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging import operate
+from hivelearn.merging import checkpoint, operate
+from hivelearn.merging.checkpoint import FLOATS, Change
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way
-from hivelearn.merging.parts import Rows
 from hivelearn.merging.plan import Plan, planned
 from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.merging.sink import unwritable
-from hivelearn.merging.sources import Mergeable, octets, open_all
+from hivelearn.merging.sources import Mergeable, open_all
 from hivelearn.merging.survey import surveyed
-from hivelearn.merging.weigh import adapter_wide, weighed, whole_coefficients
+from hivelearn.merging.weigh import Weighed, adapter_wide, weighed, whole_coefficients
 from hivelearn.patch import fingerprint
 from hivelearn.report.progress import Progress
 
-Change = Callable[[str, Tensor], None]  # (module, its weight as (d_out, d_in)), in place
+Weigher = Callable[[str], Weighed]  # a module's name to what the method gets of it
 
-_FLOATS: Final = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_COPY_BYTES: Final = 1 << 20
-_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_OPEN: Final = frozenset(FLOATS.values())
 
 
 def merge_into(
     base: Any, sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way | None = None
 ) -> Any:
     """Merge adapters and add the result to a model's weights.
+
+    A folder is compared with the fingerprint that any of the sources names. An open
+    model has none, so only names and shapes of its weights are compared: give the
+    folder if you are not sure that the adapters belong to it.
+
+    Everything that can be refused is refused before the first weight of an open model
+    changes. What remains: an interruption (Ctrl-C, memory that runs out, an operator
+    that finds no result) leaves the modules before it changed. There is no way back
+    from there, since subtracting rounds; open the model again.
 
     Args:
         base: folder of a model with safetensors weights, or an open transformers model.
@@ -52,61 +59,108 @@ def merge_into(
         The folder that was written, as a Path, or the open model.
 
     Raises:
-        MergeError: a module has no weight of its name and shape; the sources belong
-            to another model; the model is quantised; the folder cannot be written.
+        MergeError: a module has no weight of its name and shape, or shares it with
+            another; the sources belong to another model, or hold NaN; the model is
+            quantised, damaged or not loaded; the folder cannot be written.
     """
     way = way or Way()
     plan = planned(open_all(sources), recipe, way.trust)
+    weigh = _weigher(plan)
     with Progress(way.progress, f"merge {recipe.method}", len(plan.modules)) as shown:
         done = count(1)
-        deltas = _deltas(plan)
 
         def change(module: str, weight: Tensor) -> None:
             shown.at(next(done), module)
-            _add(weight, deltas(module), plan.shape(module), module)
+            _add(weight, plan, weigh(module))
 
         if isinstance(base, str | os.PathLike):
             return _folder(Path(base), plan, way, change)
-        return _model(base, plan, change)
+        return _model(base, plan, weigh, change)
 
 
-def _deltas(plan: Plan) -> Callable[[str], Rows | None]:
-    """Return the maker of a module's merged rows; None where nobody has a weight."""
+def _weigher(plan: Plan) -> Weigher:
     wide = adapter_wide(plan)
     survey = surveyed(plan, lambda _module: None) if wide else None
     whole = whole_coefficients(plan, survey) if survey is not None else None
-
-    def made(module: str) -> Rows | None:
-        found = weighed(plan, module, survey, whole)
-        return operate.rows(plan.op, found.parts, found.settings) if found.parts else None
-
-    return made
+    return lambda module: weighed(plan, module, survey, whole)
 
 
-def _add(weight: Tensor, rows: Rows | None, shape: tuple[int, int], module: str) -> None:
-    """Add the rows to ``weight``, (d_out, d_in) of any float type, rounding once."""
-    if tuple(weight.shape) != shape:
+def _add(weight: Tensor, plan: Plan, found: Weighed) -> None:
+    """Add the merged rows to ``weight``, (d_out, d_in) of any float type, rounding once."""
+    if not found.parts:  # nobody has a weight in this module
+        return
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    for place, block in operate.rows(plan.op, found.parts, found.settings)():
+        weight[place] = (weight[place].to(wide) + block.to(weight.device)).to(weight.dtype)
+
+
+def _refuse_misfit(module: str, found: Sequence[int], plan: Plan) -> None:
+    """Refuse a weight, ``found`` as (d_out, d_in), of another shape than the adapters'."""
+    if tuple(found) != plan.shape(module):
         raise MergeError(
-            f"{module} is {' x '.join(map(str, shape))} in the adapters and "
-            f"{' x '.join(map(str, weight.shape))} in the model",
+            f"{module} is {' x '.join(map(str, plan.shape(module)))} in the adapters and "
+            f"{' x '.join(map(str, found))} in the model",
             remedy="Merge into the model that the adapters were trained on.",
         )
-    for place, block in rows() if rows is not None else ():
-        weight[place] = (weight[place].float() + block.to(weight.device)).to(weight.dtype)
 
 
-def _model(model: Any, plan: Plan, change: Change) -> Any:
+def _refuse_shared(model: Any, plan: Plan) -> None:
+    """Refuse modules whose weight is another's too: what is added here would act there."""
+    weights = model.named_parameters(remove_duplicate=False)
+    names = {name: _place_of(weight) for name, weight in weights}
+    times = Counter(names.values())
+    for module in plan.modules:
+        place = names.get(f"{module}.weight")
+        if place is not None and times[place] > 1:
+            other = next(n for n, at in names.items() if at == place and n != f"{module}.weight")
+            raise MergeError(
+                f"{module} shares its weight with {other.removesuffix('.weight')}, which would "
+                "change with it",
+                remedy="Leave that module out of the adapters, or keep the merge as an adapter.",
+            )
+
+
+def _place_of(weight: Tensor) -> int:
+    # Two parameters may be tied by their numbers; on meta and in other libraries' classes
+    # there is nothing to point to.
+    plain = type(weight.data) is Tensor and not weight.is_meta
+    return weight.data_ptr() if plain else id(weight)
+
+
+def _model(model: Any, plan: Plan, weigh: Weigher, change: Change) -> Any:
+    if not isinstance(model, torch.nn.Module):
+        raise MergeError(
+            f"a {type(model).__name__} is no model",
+            remedy="Give the folder of a model, or an open transformers model.",
+        )
     places = dict(model.named_modules())
-    missing = [module for module in plan.modules if not hasattr(places.get(module), "weight")]
-    if missing:
-        raise _unknown(missing[0])
+    weights = {module: _open_weight(places.get(module), module) for module in plan.modules}
+    for module, weight in weights.items():
+        _refuse_misfit(module, weight.shape, plan)
+    _refuse_shared(model, plan)
+    for module in plan.modules:
+        weigh(module)  # reads all parts: NaN or weights that cancel are known before the first add
     with torch.no_grad():
-        for module in plan.modules:
-            weight = places[module].weight.data
-            if not weight.is_floating_point():
-                raise _quantised(module)
-            change(module, weight.T if _is_transposed(places[module]) else weight)
+        for module, weight in weights.items():
+            change(module, weight)
     return model
+
+
+def _open_weight(place: Any, module: str) -> Tensor:
+    """Return the module's weight as (d_out, d_in), a view that can be added to."""
+    held = getattr(place, "weight", None)
+    if not isinstance(held, Tensor):
+        raise _unknown(module)
+    weight: Tensor = held.data
+    if weight.is_meta:
+        raise MergeError(
+            f"the weight of {module} is not loaded (it is on the meta device)",
+            remedy="Open the whole model, with device_map='cpu', or give its folder.",
+        )
+    # Libraries that quantise show a float type on tensors of their own class.
+    if weight.dtype not in _OPEN or type(weight) is not Tensor:
+        raise _quantised(module)
+    return weight.mT if _is_transposed(place) else weight
 
 
 def _is_transposed(module: Any) -> bool:
@@ -131,90 +185,87 @@ def _folder(base: Path, plan: Plan, way: Way, change: Change) -> Path:
     if way.out is None:
         raise MergeError("nowhere to write the merged model", remedy="Give way=Way(out=folder).")
     out = Path(way.out)
-    if plan.base is not None and fingerprint.of_folder(base) != plan.base:
-        raise MergeError(f"the adapters belong to another model than {base}")
-    files = fingerprint.weight_files(base)
-    if not files or not (base / "config.json").exists():
-        raise MergeError(f"{base} holds no config.json with *.safetensors")
-    if out.exists() and any(out.iterdir()):
-        raise MergeError(f"{out} is not empty", remedy="Give a folder that is new or empty.")
-    tensors = _tensor_names(base, plan, {name for file in files for name in _header(file)[0]})
+    files = checkpoint.files_of(base)
+    _refuse_taken(out)
+    tensors = _tensor_names(base, plan, files)
+    _refuse_foreign(base, plan)
+    others = checkpoint.others_of(base)
+    made, written = not out.exists(), list[Path]()
     try:
         out.mkdir(parents=True, exist_ok=True)
         for file in files:
-            _copy(file, out / file.name, tensors, change)
-        for file in base.iterdir():
-            if file.is_file() and file.suffix not in _WEIGHTS:
-                shutil.copyfile(file, out / file.name)
+            with _new(out / file.name, written) as stream:
+                checkpoint.copy_weights(file, stream, tensors, change)
+        for file in others:
+            with _new(out / file.name, written) as stream:
+                checkpoint.copy_whole(file, stream)
     except BaseException as error:
-        shutil.rmtree(out, ignore_errors=True)  # half a model would load as a wrong one
+        _clear(out, written, folder_too=made)  # half a model would load as a wrong one
         if isinstance(error, OSError):
             raise unwritable(out, error) from None
         raise
     return out
 
 
-def _tensor_names(base: Path, plan: Plan, names: set[str]) -> dict[str, tuple[str, bool]]:
-    """Return checkpoint name to (module, transposed) for all that will change."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def _refuse_foreign(base: Path, plan: Plan) -> None:
+    """Refuse a base that is not the one that the sources name, as far as any names one."""
+    known = {source.base for source in plan.sources if source.base is not None}
+    if not known:
+        return
+    try:
+        found = fingerprint.of_folder(base)
+    except fingerprint.NoFingerprintError as error:
+        raise MergeError(error.what, remedy=error.remedy) from None
+    if known != {found}:
+        raise MergeError(
+            f"the adapters belong to another model than {base}",
+            remedy="Merge into the model that the adapters were trained on.",
+        )
 
-    with torch.device("meta"):  # shapes and types of modules, no numbers
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+
+def _refuse_taken(out: Path) -> None:
+    try:
+        taken = out.exists() and any(out.iterdir())
+    except OSError as error:  # a file, or a folder that may not be looked into
+        raise unwritable(out, error) from None
+    if taken:
+        raise MergeError(f"{out} is not empty", remedy="Give a folder that is new or empty.")
+
+
+def _new(path: Path, written: list[Path]) -> IO[bytes]:
+    """Make a file that nobody else has made, and note that it is ours."""
+    stream = path.open("xb")
+    written.append(path)
+    return stream
+
+
+def _clear(out: Path, written: Sequence[Path], *, folder_too: bool) -> None:
+    """Remove what was written, and nothing else: ``out`` may be a link, or shared."""
+    for path in written:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    if folder_too:
+        with suppress(OSError):
+            out.rmdir()
+
+
+def _tensor_names(base: Path, plan: Plan, files: Sequence[Path]) -> dict[str, tuple[str, bool]]:
+    """Return checkpoint name to (module, transposed) for all that will change."""
+    rows = {name: row for file in files for name, row in checkpoint.header(file)[0].items()}
+    model = checkpoint.skeleton(base)
+    _refuse_shared(model, plan)
     places = dict(model.named_modules())
     prefix = f"{model.base_model_prefix}."
     found = {}
     for module in plan.modules:
         # A checkpoint may be of the inner model: GPT-2's is.
         name = next((n for n in (f"{module}.weight", f"{module.removeprefix(prefix)}.weight")
-                     if n in names), None)  # fmt: skip
+                     if n in rows), None)  # fmt: skip
         if name is None or module not in places:
             raise _unknown(module)
-        found[name] = (module, _is_transposed(places[module]))
+        if rows[name]["dtype"] not in FLOATS:
+            raise _quantised(module)
+        transposed, shape = _is_transposed(places[module]), rows[name]["shape"]
+        _refuse_misfit(module, shape[::-1] if transposed else shape, plan)
+        found[name] = (module, transposed)
     return found
-
-
-def _header(file: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the table of a safetensors file and its head's bytes, length included."""
-    with file.open("rb") as stream:
-        size = stream.read(8)
-        raw = stream.read(int.from_bytes(size, "little"))
-    try:
-        table = json.loads(raw)
-        table.pop("__metadata__", None)
-        for row in table.values():
-            row["dtype"], row["shape"], row["data_offsets"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise MergeError(
-            f"{file} is damaged: its header is not that of a safetensors file",
-            remedy="Download or save the model again.",
-        ) from None
-    return table, size + raw
-
-
-def _copy(file: Path, to: Path, tensors: dict[str, tuple[str, bool]], change: Change) -> None:
-    table, head = _header(file)
-    with file.open("rb") as stream, to.open("wb") as out:
-        out.write(head)
-        stream.seek(len(head))
-        for name, row in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
-            start, end = row["data_offsets"]
-            if name not in tensors:
-                for block in _blocks(stream, end - start):
-                    out.write(block)
-                continue
-            module, transposed = tensors[name]
-            if row["dtype"] not in _FLOATS:
-                raise _quantised(module)
-            raw = torch.frombuffer(bytearray(stream.read(end - start)), dtype=torch.uint8)
-            weight = raw.view(_FLOATS[row["dtype"]]).view(row["shape"])
-            change(module, weight.T if transposed else weight)
-            out.write(octets(weight))
-
-
-def _blocks(stream: IO[bytes], left: int) -> Iterator[bytes]:
-    while left > 0:
-        block = stream.read(min(left, _COPY_BYTES))
-        if not block:
-            raise OSError("a safetensors file ends before its last tensor")
-        left -= len(block)
-        yield block

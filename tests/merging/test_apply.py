@@ -5,12 +5,14 @@ import shutil
 
 import pytest
 import torch
+from torch.nn import Parameter
 from transformers import AutoModelForCausalLM
 
 from hivelearn.merging.apply import merge_into
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way, merge
 from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.schedule import ByName
 from hivelearn.patch import fingerprint
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import small_model
@@ -157,7 +159,7 @@ def test_a_checkpoint_that_is_cut_is_refused_and_nothing_is_left(base, tmp_path)
     shutil.copytree(base, cut)
     file = cut / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(MergeError):
+    with pytest.raises(MergeError, match=r"cut/model.safetensors is damaged"):
         merge_into(cut, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
 
@@ -184,3 +186,92 @@ def test_a_quantised_weight_is_refused(base, tmp_path):
     file.write_bytes(raw[:8] + head[:size] + raw[8 + size :])
     with pytest.raises(MergeError, match="quantised"):
         merge_into(eight, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
+
+
+def last_of(adapter, change):
+    """Return the adapter with one factor pair changed: that of its last module."""
+    name = max(adapter.factors)
+    return Adapter({**adapter.factors, name: change(*adapter.factors[name])}, 2, 4.0)
+
+
+def cancelling(name):
+    weights = (1.0, ByName(((name, -1.0), ("*", 1.0))))
+    return MergeRecipe("linear", weights, allow_negative=True)
+
+
+LATE = {
+    "NaN": (lambda a, b: (a, b * float("nan")), lambda _: MergeRecipe("linear"), "NaN or inf"),
+    "NaN in ties": (lambda a, b: (a * float("nan"), b), lambda _: TIES, "NaN or inf"),
+    "a wrong shape": (lambda a, b: (a, torch.cat([b, b])), lambda _: TIES, "in the model"),
+    "weights that cancel": (lambda a, b: (a, b), cancelling, "cancel"),
+}
+
+
+@pytest.mark.parametrize(("change", "recipe", "says"), LATE.values(), ids=LATE.keys())
+def test_what_is_wrong_in_the_last_module_leaves_an_open_model_as_it_was(
+    base, change, recipe, says
+):
+    wrong = [last_of(adapter, change) for adapter in adapters_of(base, 2)]
+    model = opened(base)
+    with pytest.raises(MergeError, match=says):
+        merge_into(model, wrong, recipe(max(wrong[0].factors)))
+    for name, tensor in opened(base).state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_one_source_that_names_another_base_is_enough_to_refuse(base, tmp_path):
+    one, two = adapters_of(base, 2)
+    foreign = Adapter(one.factors, one.rank, one.alpha, b"x" * 32)
+    with pytest.raises(MergeError, match="another model"):
+        merge_into(base, [foreign, two], MergeRecipe(), Way(out=tmp_path / "merged"))
+    assert not (tmp_path / "merged").exists()
+
+
+def retyped(dtype):
+    def change(model, name):
+        model.get_submodule(name).weight = Parameter(
+            model.get_submodule(name).weight.to(dtype), requires_grad=False
+        )
+
+    return change
+
+
+def tied(model, name):
+    model.get_submodule(name).weight = model.get_submodule(name.replace("0", "1", 1)).weight
+
+
+OPEN = {
+    "float8": (retyped(torch.float8_e4m3fn), "quantised"),
+    "int8": (retyped(torch.int8), "quantised"),
+    "not loaded": (lambda model, name: model.get_submodule(name).to("meta"), "not loaded"),
+    "tied": (tied, "shares its weight with"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), OPEN.values(), ids=OPEN.keys())
+def test_a_weight_that_cannot_be_added_to_is_refused_by_name(base, change, says):
+    adapter, model = adapters_of(base, 1)[0], opened(base)
+    name = next(iter(adapter.factors))
+    change(model, name)
+    with pytest.raises(MergeError, match=says) as caught:
+        merge_into(model, [adapter], MergeRecipe())
+    assert name in caught.value.what
+
+
+def test_a_head_tied_to_the_embedding_is_refused(tmp_path):
+    folder = small_model(tmp_path / "base", "qwen3")
+    d_out, d_in = opened(folder).lm_head.weight.shape
+    head = Adapter({"lm_head": (torch.ones(1, d_in), torch.ones(d_out, 1))}, 1, 1.0)
+    for base in (folder, opened(folder)):
+        with pytest.raises(MergeError, match=r"lm_head shares its weight with model.embed_tokens"):
+            merge_into(base, [head], MergeRecipe(), Way(out=tmp_path / "merged"))
+
+
+def test_float64_loses_nothing(base):
+    adapter, model = adapters_of(base, 1)[0], opened(base).double()
+    name = next(iter(adapter.factors))
+    still = Adapter({n: (a, b * 0) for n, (a, b) in adapter.factors.items()}, 2, 4.0)
+    model.get_submodule(name).weight.data.add_(1e-12)
+    before = model.get_submodule(name).weight.clone()
+    merge_into(model, [still], MergeRecipe())
+    assert torch.equal(model.get_submodule(name).weight, before)
