@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,6 +11,8 @@ from hivelearn.errors import UsageError
 
 if TYPE_CHECKING:
     from hivelearn.merging.recipe import MergeRecipe
+
+_OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "plot", "rank")  # --base has none of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,9 @@ class Merging:
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder to write.", show_default=False)
     ] = None
-    method: Annotated[str, typer.Option(help="Such as ties; --list names all.")] = "linear"
+    method: Annotated[
+        str | None, typer.Option(help="Such as ties; --list names all. [default: linear]")
+    ] = None
     weight: Annotated[
         list[float] | None, typer.Option(help="One for each folder, in order.", show_default=False)
     ] = None
@@ -39,7 +43,9 @@ class Merging:
         float | None, typer.Option(help="Keep this share of the norm.", show_default=False)
     ] = None
     seed: Annotated[int, typer.Option(help="Of methods that draw by chance.")] = 0
-    allow_negative: Annotated[bool, typer.Option(help="Weights may subtract.")] = False
+    allow_negative: Annotated[
+        bool | None, typer.Option("--allow-negative", help="Weights may subtract.")
+    ] = None
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16. [default: float32]")
     ] = None
@@ -60,6 +66,7 @@ def merge(merging: Merging) -> int:
     if merging.list:
         print(methods())
         return DONE
+    _check_place(merging)
     folders, recipe, dtype = wanted(merging)
     if merging.out is None:
         raise UsageError("nowhere to write", remedy="Say where: hivelearn merge a/ b/ -o c/")
@@ -68,7 +75,7 @@ def merge(merging: Merging) -> int:
     if merging.base is not None:
         from hivelearn.merging.apply import merge_into
 
-        way = Way(out=merging.out, dtype=dtype)
+        way = Way(out=merging.out)
         print(f"written: {merge_into(merging.base, folders, recipe, way)}")
         return DONE
     study = merging.plot is not None or merging.json
@@ -79,6 +86,24 @@ def merge(merging: Merging) -> int:
         save(merging.plot, report)
     print(report.to_json() if merging.json else report)
     return DONE
+
+
+def _check_place(merging: Merging) -> None:
+    """Refuse before an hour of merging what could not be written after it."""
+    given = {name for name in _OF_AN_ADAPTER if getattr(merging, name) not in (None, False)}
+    if merging.base is not None and given:
+        raise UsageError(
+            f"--base writes a whole model, which takes no --{min(given)}",
+            remedy="A whole model keeps its own type and full rank, and has no report: leave "
+            "out --rank, --energy, --dtype, --plot and --json.",
+        )
+    plot = merging.plot
+    if plot is None:
+        return
+    ours = merging.out is not None and plot.parent.resolve() == merging.out.resolve()
+    if plot.is_dir() or not (ours or plot.parent.is_dir()):
+        what = "is a folder" if plot.is_dir() else "lies in no folder that is there"
+        raise UsageError(f"--plot {plot} {what}", remedy="Name a PNG file in a folder that is.")
 
 
 def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
@@ -99,13 +124,17 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
         if merging.density is not None:
             settings["density"] = merging.density
         weights = tuple(merging.weight or ())
-        negative = merging.allow_negative
-        recipe = MergeRecipe(merging.method, weights, settings, allow_negative=negative, **rest)
+        negative = bool(merging.allow_negative)
+        method = "linear" if merging.method is None else merging.method
+        recipe = MergeRecipe(method, weights, settings, allow_negative=negative, **rest)
         return list(merging.folders or ()), recipe, merging.dtype or "float32"
-    if merging.folders or merging.weight or merging.density or merging.setting:
+    said = (merging.method, merging.density, merging.allow_negative)  # 0 and False are said, too
+    lists = (merging.folders, merging.weight, merging.setting)  # typer leaves [] where none is said
+    if any(lists) or any(value is not None for value in said):
         raise UsageError(
             "a configuration file says itself what to merge and how",
-            remedy="Give --config without folders, --weight, --density and --set.",
+            remedy="Give --config without folders, --method, --weight, --density, --set and "
+            "--allow-negative.",
         )
     config = mergekit_config.read(merging.config)
     paths = [Path(source) for source in config.sources]

@@ -63,6 +63,51 @@ def test_a_mergekit_file_says_itself_what_to_merge(merge, folders, tmp_path):
     assert "a configuration file says itself" in mixed.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--method", "linear"], ["--density", "0"], ["--allow-negative"], ["--set", "lam=1"]],
+    ids=" ".join,
+)
+def test_what_the_file_says_is_not_said_beside_it(merge, folders, tmp_path, words):
+    config = tmp_path / "merge.yml"
+    config.write_text(f"merge_method: linear\nmodels: [{{model: {folders[0]}}}]\n")
+    done = merge("--config", config, "-o", tmp_path / "out", *words)
+    assert done.exit_code == 2
+    assert "a configuration file says itself" in done.stderr
+    assert words[0] in done.stderr
+    assert not (tmp_path / "out").exists()
+    rest = ["--seed", "1", "--rank", "3", "--dtype", "float16"]  # no file says these for adapters
+    assert merge("--config", config, "-o", tmp_path / "out", *rest).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--json"], ["--plot", "a.png"], ["--dtype", "float16"], ["--rank", "2"], ["--energy", "0.9"]],
+    ids=" ".join,
+)
+def test_a_whole_model_takes_no_option_of_an_adapter(merge, folders, tmp_path, words):
+    base = small_model(tmp_path / "base", "llama")
+    done = merge(*folders, "-o", tmp_path / "out", "--base", base, *words)
+    assert done.exit_code == 2
+    assert f"takes no {words[0]}" in done.stderr
+    assert "keeps its own type and full rank" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["nodir/x.png", "."])
+def test_a_picture_without_a_place_is_refused_before_the_merge(merge, folders, tmp_path, place):
+    done = merge(*folders, "-o", tmp_path / "out", "--plot", tmp_path / place)
+    assert done.exit_code == 2
+    assert "--plot" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_may_lie_in_the_folder_that_the_merge_makes(merge, folders, tmp_path):
+    picture = tmp_path / "out" / "merge.png"
+    assert merge(*folders, "-o", tmp_path / "out", "--plot", picture).exit_code == 0
+    assert picture.exists()
+
+
 def test_a_whole_model_is_written_when_a_base_is_given(merge, folders, tmp_path):
     base = small_model(tmp_path / "base", "llama")
     done = merge(*folders, "-o", tmp_path / "out", "--method", "ties", "--base", base)
