@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.table import TABLE
 from hivelearn.patch.adapter import Adapter
@@ -253,42 +252,6 @@ def test_a_negative_weight_is_the_negated_delta_also_where_all_are_negative(made
     same(minus, Adapter({m: (a, -b) for m, (a, b) in plus.factors.items()}, plus.rank, plus.alpha))
 
 
-@pytest.mark.parametrize("method", TABLE)
-@pytest.mark.parametrize("state", ["autocast", "float64", "bfloat16", "meta"])
-def test_what_the_caller_has_done_to_torch_changes_nothing(made, method, state):
-    adapters = sources(made, method)
-    plain = merge(adapters, method=method)
-    before = torch.get_default_dtype()
-    theirs = {"float64": torch.float64, "bfloat16": torch.bfloat16}.get(state, before)
-    try:
-        torch.set_default_dtype(theirs)
-        device = torch.device("meta" if state == "meta" else "cpu")
-        with device, torch.autocast("cpu", torch.bfloat16, enabled=state == "autocast"):
-            merged = merge(adapters, method=method)
-        assert torch.get_default_dtype() == theirs
-    finally:
-        torch.set_default_dtype(before)
-    assert merged.to_bytes() == plain.to_bytes()
-
-
-def test_an_error_names_the_source_as_the_caller_counts(made):
-    adapters = [made(n) for n in range(5)]
-    for guilty in range(5):
-        a, b = adapters[guilty].factors[Q]
-        huge = Adapter({Q: (a * 1e20, b * 1e20), UP: adapters[guilty].factors[UP]}, 4, 8.0)
-        given = [*adapters[:guilty], huge, *adapters[guilty + 1 :]]
-        with pytest.raises(MergeError, match=f"source {guilty} "):
-            merge(given, method="ties")
-        densities = [0.5] * 5
-        densities[guilty] = 0.95  # with epsilon .15 beyond 1
-        with pytest.raises(MergeError, match=f"source {guilty} "):
-            merge(adapters, method="della", density=densities)
-        weights = [1.0] * 5
-        weights[guilty] = -0.1
-        with pytest.raises(MergeError, match=f"source {guilty} "):
-            merge(adapters, method="karcher", weights=weights, allow_negative=True)
-
-
 @pytest.mark.parametrize("method", sorted(DRAWS))
 def test_chance_is_the_recipes_and_the_patches_own(made, method):
     adapters = sources(made, method)
@@ -297,19 +260,3 @@ def test_chance_is_the_recipes_and_the_patches_own(made, method):
     torch.manual_seed(2)
     assert merge(adapters, method=method, seed=5).to_bytes() == first.to_bytes()
     assert merge(adapters, method=method, seed=6).to_bytes() != first.to_bytes()
-
-
-@pytest.mark.parametrize("method", TABLE)
-def test_the_global_random_state_is_left_alone(made, method):
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    merge(sources(made, method), method=method)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("method", TABLE)
-def test_inputs_are_left_as_they_were(made, method):
-    adapters = sources(made, method)
-    before = [adapter.to_bytes() for adapter in adapters]
-    merge(adapters, method=method, weights=[0.3] * len(adapters))
-    assert [adapter.to_bytes() for adapter in adapters] == before
