@@ -21,10 +21,12 @@ from hivelearn.merging import checkpoint, operate
 from hivelearn.merging.checkpoint import FLOATS, Change
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way
+from hivelearn.merging.naming import named
 from hivelearn.merging.plan import Plan, planned
 from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.merging.sink import unwritable
 from hivelearn.merging.sources import Mergeable, open_all
+from hivelearn.merging.surroundings import plain_torch
 from hivelearn.merging.survey import surveyed
 from hivelearn.merging.weigh import Weighed, adapter_wide, weighed, whole_coefficients
 from hivelearn.patch import fingerprint
