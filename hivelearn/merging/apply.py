@@ -66,14 +66,19 @@ def merge_into(
             quantised, damaged or not loaded; the folder cannot be written.
     """
     way = way or Way()
-    plan = planned(open_all(sources), recipe, way.trust)
+    with plain_torch():
+        return _merge_into(base, planned(open_all(sources), recipe, way.trust), way)
+
+
+def _merge_into(base: Any, plan: Plan, way: Way) -> Any:
     weigh = _weigher(plan)
-    with Progress(way.progress, f"merge {recipe.method}", len(plan.modules)) as shown:
+    with Progress(way.progress, f"merge {plan.op.name}", len(plan.modules)) as shown:
         done = count(1)
 
         def change(module: str, weight: Tensor) -> None:
             shown.at(next(done), module)
-            _add(weight, plan, weigh(module))
+            with named(plan, module):
+                _add(weight, plan, weigh(module))
 
         if isinstance(base, str | os.PathLike):
             return _folder(Path(base), plan, way, change)
