@@ -78,6 +78,7 @@ def _merge_into(base: Any, plan: Plan, way: Way) -> Any:
         def change(module: str, weight: Tensor) -> None:
             shown.at(next(done), module)
             with named(plan, module):
+                plan.refuse_broken(module)  # rows are added as they come; nothing looks at them
                 _add(weight, plan, weigh(module))
 
         if isinstance(base, str | os.PathLike):
@@ -146,7 +147,8 @@ def _model(model: Any, plan: Plan, weigh: Weigher, change: Change) -> Any:
         _refuse_misfit(module, weight.shape, plan)
     _refuse_shared(model, plan)
     for module in plan.modules:
-        weigh(module)  # reads all parts: NaN or weights that cancel are known before the first add
+        plan.refuse_broken(module)
+        weigh(module)  # weights that cancel are known before the first add
     with torch.no_grad():
         for module, weight in weights.items():
             change(module, weight)

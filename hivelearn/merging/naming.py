@@ -16,6 +16,7 @@ def named(plan: Plan, module: str) -> Iterator[None]:
     try:
         yield
     except MergeError as error:
+        plan.refuse_broken(module)  # looked for only now: it costs as much as reading all
         what = error.what
         if error.delta is not None:
             weights = plan.weights(module).tolist()

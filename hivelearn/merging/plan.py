@@ -141,7 +141,15 @@ class Plan:
                 a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
             key = self._key(module, a, b) if self.op.draws else b""
             found.append(Part(a, b, scale, weight, key))
+        if self.op.kind != "coefficients":  # a NaN survives every product, and is found there
+            self.refuse_broken(module)
         return found
+
+    def refuse_broken(self, module: str) -> None:
+        """Raise MergeError if a source holds NaN or infinity in ``module``, naming it."""
+        for source in self.sources:
+            if module in source.shapes:
+                source.refuse_broken(module)
 
     def _key(self, module: str, a: Tensor, b: Tensor) -> bytes:
         """Name a part by method, seed, module and content: equal patches draw equal masks.

@@ -53,24 +53,20 @@ class Source:
     _from: Adapter | peft_folder.Folder
 
     def read(self, module: str) -> tuple[Tensor, Tensor, float]:
-        """Return (A, B, scale) of a module it has; finite, or refused.
+        """Return (A, B, scale) of a module it has, unchecked; see :meth:`refuse_broken`."""
+        if isinstance(self._from, Adapter):
+            return *self._from.factors[module], self._from.scale
+        return *self._from.read(module), self._from.scales[module]
 
-        Raises:
-            MergeError: NaN or infinity in a factor.
-        """
-        a, b, scale = self._raw(module)
+    def refuse_broken(self, module: str) -> None:
+        """Raise MergeError if a factor of ``module`` holds NaN or infinity, and say which."""
+        a, b, _ = self.read(module)
         for factor, tensor in (("A", a), ("B", b)):
             if not finite(tensor):
                 raise MergeError(
                     f"{self.name} holds NaN or infinity in {factor} of {module}",
                     remedy="Leave it out: one such number would spread over the whole merge.",
                 )
-        return a, b, scale
-
-    def _raw(self, module: str) -> tuple[Tensor, Tensor, float]:
-        if isinstance(self._from, Adapter):
-            return *self._from.factors[module], self._from.scale
-        return *self._from.read(module), self._from.scales[module]
 
     def key(self) -> bytes:
         """Return 32 bytes that follow from its content: shapes, and heads of a few tensors.
@@ -88,7 +84,7 @@ class Source:
     def _key(self, modules: Sequence[str], rows: int | None) -> bytes:
         digest = hashlib.sha256()
         for module in modules:
-            a, b, scale = self._raw(module)
+            a, b, scale = self.read(module)
             digest.update(f"{module}|{self.shapes[module]}|{a.dtype}|{scale!r}|".encode())
             digest.update(octets(a[:rows]))
             digest.update(octets(b[:rows]))

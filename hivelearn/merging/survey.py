@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.gram import gram, norms
+from hivelearn.merging.naming import named
 from hivelearn.merging.plan import Plan
 from hivelearn.merging.robust import module_clip
 
@@ -48,7 +49,8 @@ def surveyed(plan: Plan, tick: Tick) -> Survey:
     ones = [1.0] * len(plan.sources)
     grams = {}
     for module in plan.modules:
-        grams[module] = gram(plan.parts(module, ones))
+        with named(plan, module):
+            grams[module] = gram(plan.parts(module, ones))
         tick(module)
     sizes = torch.stack([norms(inner) for inner in grams.values()], dim=1)  # (n, modules)
     clips = torch.ones_like(sizes)
