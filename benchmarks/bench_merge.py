@@ -47,7 +47,7 @@ class Work:
 
 FULL = Work((4096, 4096), (14336, 4096), (4096, 4096), 16, 64, 7, 1)
 # Narrower layers would flatter nobody: a ratio falls with the width, so quick has fewer adapters.
-QUICK = Work((3072, 3072), (14336, 4096), (3072, 3072), 4, 64, 5, 1)
+QUICK = Work((4096, 4096), (14336, 4096), (3072, 3072), 4, 64, 5, 1)
 
 
 def adapters(shape: tuple[int, int], count: int, seed: int, *, one_a: bool = False) -> list[Pair]:
