@@ -11,6 +11,7 @@ import itertools
 import math
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
@@ -33,7 +34,7 @@ def places(shape: tuple[int, int]) -> list[slice]:
 def finite(block: Tensor) -> bool:
     """Return whether no entry is NaN or infinite."""
     # The sum shows it at a tenth of the cost; only it overflowing needs a closer look.
-    return math.isfinite(float(block.sum())) or bool(block.isfinite().all())
+    return math.isfinite(float(block.sum(dtype=torch.float32))) or bool(block.isfinite().all())
 
 
 def refuse_overflow(deltas: Deltas, indices: list[int], place: slice) -> None:

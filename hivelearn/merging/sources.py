@@ -6,7 +6,6 @@ memory is short, so that 1.3 GB of adapters merge in a few dozen megabytes.
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from typing import Any, Final, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from hivelearn.merging.blocks import finite
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.recipe import SOURCES_MAX
 from hivelearn.patch import peft_folder
 from hivelearn.patch.adapter import Adapter
 
-SOURCES_MAX: Final = 256  # as many as a patch may name parents
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
 _SAMPLED: Final = 8  # modules of it
 
@@ -89,12 +89,6 @@ class Source:
             digest.update(octets(a[:rows]))
             digest.update(octets(b[:rows]))
         return digest.digest()
-
-
-def finite(tensor: Tensor) -> bool:
-    """Return whether ``tensor`` holds neither NaN nor infinity."""
-    # A sum is finite only if all are; it may also overflow, and then each is looked at.
-    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
 
 
 def octets(tensor: Tensor) -> bytes:
