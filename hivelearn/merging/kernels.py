@@ -4,7 +4,7 @@ A CPU with bf16 instructions multiplies bf16 twice as fast as float32; one witho
 them is a hundred times slower at it, and torch tells the two apart only by private
 names. So the first merge of a process times one small product in both.
 
-The choice changes how fast a sketch is and how it is rounded, never whether a
+The choice changes how fast a cut to a rank is and how it is rounded, never whether a
 result is within its bounds. Who needs the same bits twice passes the type along.
 """
 
@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 
 
 @cache
-def sketch_dtype() -> torch.dtype:
+def product_dtype() -> torch.dtype:
     """Return bfloat16 where its products are clearly faster than float32's, else float32.
 
     Measures once in a process, a few milliseconds.

@@ -67,7 +67,7 @@ def dominant(start: Tensor, images: Images, dtype: torch.dtype) -> tuple[Tensor,
     """
     head = _orthonormal(start, dtype).to(dtype)
     first, back = images(head, True)  # noqa: FBT003 - see Images
-    tail = _orthonormal(_beside(back, head.float()), dtype).to(dtype)
+    tail = _beside(back, head.float(), dtype).to(dtype)
     second, _ = images(tail, False)  # noqa: FBT003
     return torch.cat([head, tail]).float(), torch.cat([first, second], dim=1)
 
@@ -82,6 +82,30 @@ def spectrum(gram: Tensor) -> tuple[Tensor, Tensor]:
         raise MergeError(TOO_LARGE)
     values, vectors = torch.linalg.eigh(gram)
     return values.flip(0).clamp_min(0.0), vectors.flip(1)
+
+
+def leading(apply: Callable[[Tensor], Tensor], side: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalues and vectors of a (side, side) float64 Gram matrix.
+
+    Args:
+        apply: multiplies it with (side, k).
+        side: of the matrix.
+        count: how many must be good.
+
+    Returns:
+        (k,) and (side, k), k at least ``count``, largest first: all of a small matrix, else
+        those of two Krylov blocks, orthonormal vectors and their Rayleigh quotients.
+
+    Raises:
+        MergeError: it holds NaN or infinity.
+    """
+    block = width(count)
+    if side <= 4 * block:
+        return spectrum(apply(torch.eye(side, dtype=torch.float64)))
+    first = torch.linalg.qr(apply(signs(side, block, "leading", torch.float64)))[0]
+    basis = torch.linalg.qr(torch.cat([first, apply(first)], dim=1))[0]
+    values, vectors = spectrum(basis.T @ apply(basis))
+    return values[:block], basis @ vectors[:, :block]
 
 
 def whitening(values: Tensor, vectors: Tensor, floor: float) -> Tensor:
@@ -101,11 +125,11 @@ def _orthonormal(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return (turn @ wide).float() if dtype == torch.float32 else turn.float() @ rows.float()
 
 
-def _beside(rows: Tensor, head: Tensor) -> Tensor:
-    """Return what of each row, at length 1, is not in the span of the orthonormal ``head``."""
+def _beside(rows: Tensor, head: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return orthonormal rows that span what of ``rows`` is not in the span of ``head``."""
     rows = rows.float()
     tiny = torch.finfo(torch.float32).tiny
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(tiny)
     for _ in range(2):  # of a direction that has converged, once leaves more error than rest
-        rows = rows - (rows @ head.T) @ head
+        rows = _orthonormal(rows - (rows @ head.T) @ head, dtype)
     return rows

@@ -1,12 +1,11 @@
 """The best factors of a matrix that is never formed.
 
 Two shapes of matrix occur: a stack of factors (B · A with many columns) and a
-matrix that only exists as blocks of rows, made anew whenever asked for. A small
-stack is solved exactly from two Gram matrices of its own side R in float64; a
-large one, and rows, through products with a few dozen directions
-(:mod:`hivelearn.merging.sketch`). In bf16 those products take half the time; how
-much that rounding can matter is measured along with them, and where it can, the
-work is done again in float32.
+matrix that only exists as blocks of rows, made anew whenever asked for. A low
+stack is solved from two Gram matrices (:mod:`hivelearn.merging.exact`); a high one,
+and rows, through products with a few dozen directions (:mod:`hivelearn.merging.sketch`).
+In bf16 those products take half the time; how much that rounding can matter is
+measured along with them, and where it can, the work is done again in float32.
 
 The bytes of a result differ between machines and thread counts (1e-6), which is
 why inputs and recipe are signed and merged weights never are.
@@ -18,6 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hivelearn.merging.exact import exact
 from hivelearn.merging.factors import (
     TOO_LARGE,
     Factors,
@@ -27,7 +27,7 @@ from hivelearn.merging.factors import (
     nothing,
     relative_error,
 )
-from hivelearn.merging.kernels import sketch_dtype
+from hivelearn.merging.kernels import product_dtype
 from hivelearn.merging.krylov import dominant, signs, spectrum, width
 from hivelearn.merging.parts import Rows
 from hivelearn.merging.sketch import Stack, explore, glance
@@ -35,6 +35,7 @@ from hivelearn.merging.sketch import Stack, explore, glance
 __all__ = ["TOO_LARGE", "Factors", "Rows", "Size", "relative_error", "truncate", "truncate_rows"]
 
 EXACT_MAX: Final = 128  # sum of ranks up to which two Gram matrices cost less than a sketch
+NARROW_MAX: Final = 256  # the same where factors are bf16 and this machine is fast at it
 
 
 def truncate(
@@ -55,29 +56,31 @@ def truncate(
         key: names the sketch.
         scales: (R,) weights times scales, so that ``b`` need not be multiplied with
             them in its own precision; default 1.
-        dtype: float32 or bfloat16, of the products with a sketch; default what this
-            machine is faster at.
+        dtype: float32 or bfloat16, of the long products; default what this machine is
+            faster at.
 
     Returns:
-        Factors of rank 1 … ``size.rank``. Their error is within 1 % of the optimum
-        (Eckart and Young), or below 1e-6. Up to R = :data:`EXACT_MAX`, or if an
-        energy is asked for, they are the optimum; beyond, ``total`` is an unbiased
-        estimate from 16 probes, and the error it gives good to 1 or 2 %.
+        Factors of rank 1 … ``size.rank``. Their error exceeds the optimum (Eckart and
+        Young) by 1 % at most, or by the 1e-6 that float32 factors are rounded by. Up to
+        R = :data:`EXACT_MAX`, or if an energy is asked for, ``total`` is exact; beyond, it
+        is an unbiased estimate from 16 probes, and the error it gives good to 1 or 2 %.
 
     Raises:
         MergeError: the product overflows float32.
     """
+    dtype = product_dtype() if dtype is None else dtype
     d_out, d_in, count = b.shape[0], a.shape[1], a.shape[0]
     scales = torch.ones(count) if scales is None else scales.float()
     if count <= size.rank and size.energy >= 1.0:
         return _stacked(a, b, scales)
-    block = width(size.rank)
-    if count <= max(EXACT_MAX, 3 * block) or 2 * block > min(d_out, d_in) or size.energy < 1.0:
-        return _exact(a, b, scales, size)
-    if d_out < d_in:  # directions lie on the shorter side, where turning them is cheap
+    if d_out < d_in:  # the shorter side comes first, where finer products cost less
         turned = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
         return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
-    dtype = sketch_dtype() if dtype is None else dtype
+    block = width(size.rank)
+    narrow = a.dtype == b.dtype == torch.bfloat16 and dtype == torch.bfloat16
+    few = count <= max(NARROW_MAX if narrow else EXACT_MAX, 3 * block)
+    if few or 2 * block > d_in or size.energy < 1.0:
+        return exact(a, b, scales, size, dtype)
     made: Factors | None = None
     if dtype != torch.float32:
         made = _sketched(Stack(a.to(dtype), b.to(dtype), scales, dtype), size, key)
@@ -140,38 +143,6 @@ def _stacked(a: Tensor, b: Tensor, scales: Tensor) -> Factors:
         images = (b @ (a @ probes.T)).double()
         norm = float(images.square().sum()) / probes.shape[0]
     return checked(Factors(a, b, max(norm, 0.0), max(norm, 0.0)))
-
-
-def _exact(a: Tensor, b: Tensor, scales: Tensor, size: Size) -> Factors:
-    """Solve in the R dimensions of the stack, where the matrix is two Gram matrices.
-
-    With ``A Aᵀ = L Lᵀ`` the squared singular values of ``B A`` are the eigenvalues of
-    ``Lᵀ (Bᵀ B) L``. In float64 a squared condition costs nothing that float32 has.
-    """
-    gram_a, gram_b = (x.double() @ x.double().T for x in (a, b.T))
-    # Each rank-1 term may hide a large factor behind a small one: share the norm evenly.
-    even = (gram_b.diagonal() / gram_a.diagonal()).pow(0.25)
-    even = torch.where(even.isfinite() & (even > 0), even, 1.0)  # a term that is zero
-    by_a, by_b = even * scales.double(), 1 / even
-    gram_b = gram_b * by_b * by_b[:, None]
-    values, vectors = spectrum(gram_a * by_a * by_a[:, None])
-    half = vectors * values.sqrt()  # L, (R, R)
-    squares, turn = spectrum(half.T @ gram_b @ half)
-    total = float(squares.sum())
-    rank = size.of(squares, total)
-    if rank == 0:
-        return nothing(b.shape[0], a.shape[1])
-    roots = squares[:rank].pow(0.25)
-    left = half @ turn[:, :rank]  # (R, r): b times it is the left vectors times their values
-    right = gram_b @ left / roots.pow(3)
-    return checked(
-        Factors(
-            (right * by_a[:, None]).T.float() @ a.float(),
-            b.float() @ (left / roots * by_b[:, None]).float(),
-            float(squares[:rank].sum()),
-            total,
-        )
-    )
 
 
 def _sketched(stack: Stack, size: Size, key: str) -> Factors | None:

@@ -122,5 +122,5 @@ def explore(seen: Glance) -> tuple[Tensor, Tensor, float]:
     stack = seen.stack
     directions, image = dominant(stack.back(seen.start), stack.images, stack.dtype)
     expected = (directions @ seen.probes.float().T).to(stack.dtype)  # (k, PROBES)
-    missed = (seen.probed - image @ expected).float()
+    missed = torch.addmm(seen.probed, image, expected, alpha=-1).float()
     return directions, image, float(missed.square().sum()) / PROBES

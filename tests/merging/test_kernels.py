@@ -28,17 +28,17 @@ def test_bf16_is_chosen_only_where_it_is_clearly_faster():
 
 
 def test_the_machine_is_measured_once(monkeypatch):
-    kernels.sketch_dtype.cache_clear()
+    kernels.product_dtype.cache_clear()
     monkeypatch.setattr(kernels, "faster", lambda clock: torch.float32)
-    assert kernels.sketch_dtype() is torch.float32
+    assert kernels.product_dtype() is torch.float32
     monkeypatch.setattr(kernels, "faster", None)
-    assert kernels.sketch_dtype() is torch.float32
-    kernels.sketch_dtype.cache_clear()
+    assert kernels.product_dtype() is torch.float32
+    kernels.product_dtype.cache_clear()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_the_measured_type_is_the_default(monkeypatch, dtype):
     chance = torch.Generator().manual_seed(1)
     a, b = torch.randn(256, 320, generator=chance), torch.randn(400, 256, generator=chance)
-    monkeypatch.setattr(lowrank, "sketch_dtype", lambda: dtype)
+    monkeypatch.setattr(lowrank, "product_dtype", lambda: dtype)
     assert torch.equal(truncate(a, b, Size(16)).a, truncate(a, b, Size(16), dtype=dtype).a)

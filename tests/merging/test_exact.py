@@ -1,0 +1,126 @@
+"""Solved between Gram matrices: how much their rounding may matter, and when it is too much."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hivelearn.merging import exact as room
+from hivelearn.merging.exact import exact
+from hivelearn.merging.lowrank import Size, truncate
+
+SOME = settings(max_examples=40, deadline=None, derandomize=True)
+BF16 = torch.bfloat16
+
+
+def draw(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def large(shared, count=160, seed=3):
+    """Return bf16 factors, too large to begin in float64, that have a share in common."""
+    a = shared * draw(seed, 1, 700) + (1 - shared) * draw(seed + 1, count, 700)
+    b = shared * draw(seed + 2, 800, 1) + (1 - shared) * draw(seed + 3, 800, count)
+    return a.to(BF16), b.to(BF16), torch.linspace(0.5, 1.5, count)
+
+
+def tried(monkeypatch, *given, **more):
+    """Return the factors, and how rightly each pair of Gram matrices was made."""
+    solved, seen = room._solved, []
+
+    def noted(grams, *rest):
+        seen.append((grams.rounded, grams.summed))
+        return solved(grams, *rest)
+
+    monkeypatch.setattr(room, "_solved", noted)
+    return exact(*given, **more), seen
+
+
+def dense(a, b, scales):
+    return (b.double() * scales.double()) @ a.double()
+
+
+def errors(made, whole, over=1.01):
+    """Return the error of factors of rank 16, and what it may be: so far over the best, or 1e-6."""
+    values = torch.linalg.svdvals(whole)
+    gap = float((made.b.double() @ made.a.double() - whole).norm() / whole.norm())
+    best = float(values[16:].norm() / values.norm())
+    return gap, max(over * best, best + 1e-6)
+
+
+@SOME
+@given(st.integers(0, 999), st.floats(0, 1), st.sampled_from([1e-25, 1.0, 1e12]), st.booleans())
+def test_rounding_moves_a_squared_norm_by_no_more_than_its_bound(seed, shared, unit, flip):
+    a, b, scales = large(shared, seed=seed)
+    scales = unit * (scales * (-1) ** torch.arange(160) if flip else scales)
+    true = float(dense(a, b, scales).square().sum())
+    bounds = []
+    for grams in room._finer(a, b, BF16):
+        weighed = grams.of_a * scales.double() * scales.double()[:, None]
+        off = abs(float((weighed * grams.of_b).sum()) - true)
+        assert off <= grams.moved(scales.double()) + 1e-12 * float(
+            (weighed * grams.of_b).abs().sum()
+        )
+        bounds.append(grams.moved(scales.double()))
+    assert bounds[0] > bounds[1] > bounds[2] == 0.0
+
+
+@pytest.mark.parametrize(("shared", "most"), [(0.0, 1), (0.4, 2), (0.999, 3)])
+def test_finer_products_are_made_where_rounding_could_matter(monkeypatch, shared, most):
+    a, b, scales = large(shared)
+    made, seen = tried(monkeypatch, a, b, scales, Size(16), BF16)
+    assert len(seen) == most
+    whole = dense(a, b, scales)
+    gap, allowed = errors(made, whole)
+    assert gap <= allowed
+    assert made.error == pytest.approx(gap, rel=5e-3, abs=1e-6)
+    assert made.total == pytest.approx(float(whole.square().sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, BF16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, BF16], ids=str)
+@pytest.mark.parametrize("apart", [1e-1, 1e-2, 1e-3])
+def test_many_copies_that_hardly_differ_are_cut_as_well(dtype, stored, apart):
+    # Directions that have converged leave nothing but rounding beside them.
+    a = (draw(1, 16, 400).repeat(3, 1) + apart * draw(2, 48, 400)).repeat(6, 1)[:256].to(stored)
+    b = (draw(3, 320, 16).repeat(1, 3) + apart * draw(4, 320, 48)).repeat(1, 6)[:, :256].to(stored)
+    made = truncate(a, b, Size(16), dtype=dtype)
+    gap, allowed = errors(made, dense(a, b, torch.ones(256)), over=1.0005)
+    assert gap <= allowed
+    assert made.error == pytest.approx(gap, rel=0.05, abs=1e-6)
+
+
+def test_float32_factors_are_never_rounded_to_bf16(monkeypatch):
+    a, b, scales = large(0.0)
+    _, seen = tried(monkeypatch, a.float(), b, scales, Size(16), BF16)
+    assert seen == [(0.0, room._SUMMED)]
+
+
+def test_few_and_short_rows_are_solved_in_float64_at_once(monkeypatch):
+    _, seen = tried(monkeypatch, draw(1, 8, 300), draw(2, 200, 8), torch.ones(8), Size(4), BF16)
+    assert seen == [(0.0, 0.0)]
+
+
+def test_a_term_that_float32_takes_for_zero_counts():
+    a, b, scales = large(0.3)
+    plain = exact(a, b, scales, Size(16), BF16)
+    a[5], b[:, 5] = a[5] * 1e-22, b[:, 5] * 1e22
+    other = exact(a, b, scales, Size(16), BF16)
+    assert other.total == pytest.approx(plain.total, rel=1e-2)
+    assert other.error == pytest.approx(plain.error, rel=1e-2)
+
+
+def test_a_term_that_is_zero_costs_no_finer_products(monkeypatch):
+    a, b, scales = large(0.0)
+    a[7] = 0
+    _, seen = tried(monkeypatch, a, b, scales, Size(16), BF16)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e-20, 1e25])
+def test_factors_whose_products_leave_float32_are_still_solved(unit):
+    # Squares of one factor overflow or vanish; the delta itself is ordinary.
+    a, b, scales = large(0.3)
+    plain = exact(a, b, scales, Size(16), BF16)
+    other = exact((a * unit).to(BF16), (b / unit).to(BF16), scales, Size(16), BF16)
+    assert other.error == pytest.approx(plain.error, rel=1e-2)
