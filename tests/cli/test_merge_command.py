@@ -49,6 +49,14 @@ def test_weights_stand_in_the_order_of_the_folders(merge, folders, tmp_path):
     )
 
 
+def test_a_switch_is_set_by_true_and_false(merge, folders, tmp_path):
+    base = [*folders[:2], "--method", "dare_linear", "--density", "1"]
+    for switch in ("true", "false"):
+        assert merge(*base, "-o", tmp_path / switch, "--set", f"normalize={switch}").exit_code == 0
+    mean, total = (Adapter.load(tmp_path / switch).delta(Q) for switch in ("true", "false"))
+    torch.testing.assert_close(2 * mean, total, atol=1e-4, rtol=1e-4)
+
+
 def test_a_mergekit_file_says_itself_what_to_merge(merge, folders, tmp_path):
     config = tmp_path / "merge.yml"
     config.write_text(
@@ -137,6 +145,10 @@ BAD = {
     "no such method": (["FOLDER", "-o", "OUT", "--method", "slurp"], "Use one of"),
     "no such setting": (["FOLDER", "-o", "OUT", "--set", "lam=1"], "takes no 'lam'"),
     "a setting without a value": (["FOLDER", "-o", "OUT", "--set", "lam"], "not name=value"),
+    "a word for a number": (
+        ["FOLDER", "-o", "OUT", "--method", "ties", "--set", "lam=much"],
+        "'much' is not a number",
+    ),
     "a rank in words": (["FOLDER", "-o", "OUT", "--rank", "tall"], "'tall' is not a number"),
     "a negative weight": (["FOLDER", "-o", "OUT", "--weight", "-1"], "allow_negative"),
     "a strange type": (["FOLDER", "-o", "OUT", "--dtype", "int8"], "int8"),

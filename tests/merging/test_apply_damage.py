@@ -12,6 +12,7 @@ from hivelearn.merging.apply import merge_into
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import Way
 from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.schedule import ByName
 from hivelearn.patch import fingerprint
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import small_model
@@ -118,6 +119,35 @@ def test_a_base_that_shrinks_while_it_is_copied_is_named(base, tmp_path, adapter
         merge_into(base, [adapter], MergeRecipe(), Way(out=tmp_path / "merged"))
     assert str(file) in caught.value.what
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_base_that_loses_its_config_while_it_is_judged_is_named(
+    base, tmp_path, adapter, monkeypatch
+):
+    known = Adapter(adapter.factors, adapter.rank, adapter.alpha, fingerprint.of_folder(base))
+    real = apply._tensor_names
+
+    def losing(*args):
+        found = real(*args)
+        (base / "config.json").unlink()
+        return found
+
+    monkeypatch.setattr(apply, "_tensor_names", losing)
+    with pytest.raises(MergeError, match=r"holds no config\.json"):
+        merge_into(base, [known], MergeRecipe(), Way(out=tmp_path / "merged"))
+    assert not (tmp_path / "merged").exists()
+
+
+def test_what_is_neither_model_nor_folder_is_refused(adapter):
+    with pytest.raises(MergeError, match="a int is no model"):
+        merge_into(3, [adapter], MergeRecipe())
+
+
+def test_a_module_in_which_nobody_has_a_weight_stays_bit_for_bit(base, tmp_path, adapter):
+    nobody = MergeRecipe(weights=[ByName((("q_proj", 0.0), ("*", 1.0)))])
+    merge_into(base, [adapter], nobody, Way(out=tmp_path / "m"))
+    new, old = (folder / "model.safetensors" for folder in (tmp_path / "m", base))
+    assert new.read_bytes() == old.read_bytes()
 
 
 def test_a_place_that_is_a_file_or_below_one_is_refused_and_kept(base, tmp_path, adapter):

@@ -184,6 +184,8 @@ def test_zero_deltas_merge_to_zero_and_beside_others_count_for_nothing():
         merged = in_core([nothing] * 3, rule, numbers, FULL)
         assert not dense(merged).any()
         assert (merged.a.shape, merged.b.shape) == ((1, 32), (40, 1))
+    zeros = DenseDeltas([torch.zeros(SHAPE)])
+    assert not any(block.any() for _, block in tsv(zeros, torch.ones(1), {}, [b""])())
     alone = in_core([part(2)], tsv, {}, FULL)
     assert gap(dense(in_core([part(2), nothing], tsv, {}, FULL)), dense(alone)) < 1e-6
 

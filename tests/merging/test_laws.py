@@ -260,3 +260,14 @@ def test_chance_is_the_recipes_and_the_patches_own(made, method):
     torch.manual_seed(2)
     assert merge(adapters, method=method, seed=5).to_bytes() == first.to_bytes()
     assert merge(adapters, method=method, seed=6).to_bytes() != first.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "method", ["linear", "task_arithmetic", "magnitude_prune", "core_magnitude_prune", "iso_c"]
+)
+def test_a_delta_and_its_negation_merge_to_nothing(made, method):
+    one = made(1)
+    against = Adapter({m: (a, -b) for m, (a, b) in one.factors.items()}, one.rank, one.alpha)
+    merged = merge([one, against], method=method)
+    for module in one.factors:
+        assert float(merged.delta(module).norm()) < 1e-6 * float(one.delta(module).norm())

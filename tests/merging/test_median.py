@@ -88,3 +88,14 @@ def test_the_weighted_median_has_half_the_weight_on_either_side():
     weights = torch.tensor([[1.0, 3.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]).double()
     assert weighted_median(values, weights).tolist() == [3.0, 1.0, 1.5]
     assert weighted_median(values, torch.zeros(3, 3).double()).tolist() == [0.0] * 3
+
+
+def test_one_round_moves_from_the_mean_towards_the_median():
+    flat = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [9.0, 9.0]], dtype=torch.float64)
+    weights = torch.full((4,), 0.25, dtype=torch.float64)
+    inner = flat @ flat.T
+    mean, once, settled = (
+        flat.mean(0) if rounds == 0 else geometric_median(inner, weights, rounds=rounds) @ flat
+        for rounds in (0, 1, 100)
+    )
+    assert float((once - settled).norm()) < float((mean - settled).norm())

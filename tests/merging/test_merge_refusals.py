@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import merge
+from hivelearn.merging.merge import combine, merge
+from hivelearn.merging.recipe import SOURCES_MAX
 from hivelearn.merging.table import TABLE
 from hivelearn.patch.adapter import Adapter
 
@@ -101,3 +102,20 @@ def test_factors_that_overflow_with_their_weight_are_refused(made):
     huge = Adapter({Q: (torch.ones(4, 24), torch.full((20, 4), 1e36))}, 4, 4e4)
     with pytest.raises(MergeError, match="overflows float32"):
         merge([huge, made(1)], rank=1, weights=[1000, 1])
+
+
+def test_more_sources_than_a_recipe_may_name_are_refused(made):
+    with pytest.raises(MergeError, match=f"{SOURCES_MAX + 1} adapters; a merge takes"):
+        merge([made(1)] * (SOURCES_MAX + 1))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_arc_between_two_takes_two(made, count):
+    with pytest.raises(MergeError, match=f"'slerp' takes 2 adapters, not {count}"):
+        merge([made(n) for n in range(count)], method="slerp")
+
+
+def test_what_is_no_recipe_is_refused_with_one_that_is(made):
+    with pytest.raises(MergeError, match="a str is no recipe") as caught:
+        combine([made(1)], "linear")
+    assert "hl.MergeRecipe('linear')" in str(caught.value)

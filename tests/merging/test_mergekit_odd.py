@@ -26,6 +26,21 @@ def test_a_file_that_aliases_blow_up_is_refused_at_once(tmp_path, text):
     tracemalloc.stop()
 
 
+def test_a_file_that_is_too_long_is_refused_unread(tmp_path):
+    file = tmp_path / "merge.yml"
+    file.write_text("#" * (1 << 20) + "\n")
+    with pytest.raises(MergeError, match="larger than 1048576 bytes"):
+        read(file)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_is_refused(tmp_path, text):
+    file = tmp_path / "merge.yml"
+    file.write_text(text)
+    with pytest.raises(MergeError, match="it is no mapping"):
+        read(file)
+
+
 def test_a_few_aliases_are_welcome(tmp_path):
     file = tmp_path / "merge.yml"
     file.write_text(

@@ -3,6 +3,7 @@
 import pytest
 
 from hivelearn.errors import UsageError
+from hivelearn.merging.outcome import Merged
 from hivelearn.report.merge_figure import draw, save
 from hivelearn.report.merge_report import MergeReport
 
@@ -81,3 +82,10 @@ def test_it_prints_and_shows_itself_in_a_notebook():
         "chosen because",
     ]
     assert "<table>" in report()._repr_html_()
+
+
+def test_a_report_and_what_carries_it_draw_and_show_the_same():
+    merged = Merged(None, report())
+    for plot in (merged.plot, merged.report.plot):
+        assert len(plot().figure.axes[0].texts) == 4
+    assert merged._repr_html_() == merged.report._repr_html_()
