@@ -1,4 +1,4 @@
-"""Models on a GPU merge as on the CPU: factors are fetched, deltas are brought to where weights are."""
+"""Models on a GPU merge as on the CPU: factors are fetched, deltas go to where the weights are."""
 
 import peft
 import pytest
