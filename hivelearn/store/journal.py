@@ -139,8 +139,8 @@ class Journal:
         self.drain()
         with self._db.transaction() as writer:
             deleted = writer.execute(
-                "DELETE FROM corrections WHERE domain = ?1 OR (domain, prompt) IN"
-                " (SELECT domain, prompt FROM corrections WHERE id = ?2)",
+                "DELETE FROM corrections WHERE domain = ? OR (domain, prompt) IN"
+                " (SELECT domain, prompt FROM corrections WHERE id = ?)",
                 (domain, correction),
             ).rowcount
             if deleted:

@@ -248,9 +248,9 @@ class Shelf:
             assert shelved is not None
             return int(
                 writer.execute(
-                    "INSERT INTO feeds VALUES (?1, ?2, ?3 + 1) ON CONFLICT DO UPDATE"
-                    " SET last = max(last, ?3) + 1 RETURNING last",
-                    (device, epoch, shelved[0]),
+                    "INSERT INTO feeds VALUES (:device, :epoch, :shelved + 1) ON CONFLICT DO"
+                    " UPDATE SET last = max(last, :shelved) + 1 RETURNING last",
+                    {"device": device, "epoch": epoch, "shelved": shelved[0]},
                 ).fetchone()[0]
             )
 
