@@ -96,16 +96,19 @@ def _finer(a: Tensor, b: Tensor, dtype: torch.dtype) -> Iterator[Grams]:
     """Yield Gram matrices, each righter than the one before, those of float64 last."""
     quick = a.shape[0] ** 2 * (a.shape[1] + b.shape[0]) <= _QUICK
     if not quick and dtype == a.dtype == b.dtype == torch.bfloat16:
-        of_a, coarse = a @ a.T, b.T @ b
-        of_a = of_a.double() + torch.addmm(of_a, a, a.T, beta=-1)
+        of_a, coarse = _with_rest(a @ a.T, a), b.T @ b  # b is the longer: once may be enough
         yield Grams(of_a, coarse.double(), _ONCE + _TWICE, _SUMMED)
-        of_b = coarse.double() + torch.addmm(coarse, b.T, b, beta=-1)
-        yield Grams(of_a, of_b, 2 * _TWICE, _SUMMED)
+        yield Grams(of_a, _with_rest(coarse, b.T), 2 * _TWICE, _SUMMED)
     elif not quick:
         rows, columns = a.float(), b.float()
         yield Grams((rows @ rows.T).double(), (columns.T @ columns).double(), 0.0, _SUMMED)
     rows, columns = a.double(), b.double()
     yield Grams(rows @ rows.T, columns.T @ columns)
+
+
+def _with_rest(product: Tensor, rows: Tensor) -> Tensor:
+    """Return ``rows @ rows.T`` of bf16 rows in float64, given what is left of it in bf16."""
+    return product.double() + torch.addmm(product, rows, rows.T, beta=-1)
 
 
 def _in_range(gram: Tensor, rows: Tensor) -> bool:
