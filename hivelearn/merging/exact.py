@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.factors import Factors, Size, checked, nothing
+from hivelearn.merging.kernels import product_dtype
 from hivelearn.merging.krylov import leading, spectrum
 
 _QUICK: Final = 1 << 24  # multiplications of a Gram matrix that float64 does in no time
@@ -65,7 +66,7 @@ class Solution:
 
 
 def exact(
-    a: Tensor, b: Tensor, scales: Tensor, size: Size, dtype: torch.dtype = torch.float32
+    a: Tensor, b: Tensor, scales: Tensor, size: Size, dtype: torch.dtype | None = None
 ) -> Factors:
     """Return the best factors of ``b @ diag(scales) @ a``.
 
@@ -74,8 +75,8 @@ def exact(
         b: (d_out, R).
         scales: (R,) float32.
         size: of the result.
-        dtype: what this machine multiplies fastest, float32 or bfloat16. That is used for
-            bf16 factors alone, whose products are exact in it.
+        dtype: what this machine multiplies fastest, float32 or bfloat16; by default that is
+            measured if it matters, for bf16 factors alone, whose products are exact in bf16.
 
     Raises:
         MergeError: the product overflows float32.
@@ -92,10 +93,11 @@ def exact(
     return nothing(b.shape[0], a.shape[1])  # float64 sees nothing in it either
 
 
-def _finer(a: Tensor, b: Tensor, dtype: torch.dtype) -> Iterator[Grams]:
+def _finer(a: Tensor, b: Tensor, dtype: torch.dtype | None) -> Iterator[Grams]:
     """Yield Gram matrices, each righter than the one before, those of float64 last."""
     quick = a.shape[0] ** 2 * (a.shape[1] + b.shape[0]) <= _QUICK
-    if not quick and dtype == a.dtype == b.dtype == torch.bfloat16:
+    narrow = not quick and a.dtype == b.dtype == torch.bfloat16
+    if narrow and (product_dtype() if dtype is None else dtype) == torch.bfloat16:
         of_a, coarse = _with_rest(a @ a.T, a), b.T @ b  # b is the longer: once may be enough
         yield Grams(of_a, coarse.double(), _ONCE + _TWICE, _SUMMED)
         yield Grams(of_a, _with_rest(coarse, b.T), 2 * _TWICE, _SUMMED)

@@ -61,14 +61,13 @@ def truncate(
 
     Returns:
         Factors of rank 1 … ``size.rank``. Their error exceeds the optimum (Eckart and
-        Young) by 1 % at most, or by the 1e-6 that float32 factors are rounded by. Up to
-        R = :data:`EXACT_MAX`, or if an energy is asked for, ``total`` is exact; beyond, it
-        is an unbiased estimate from 16 probes, and the error it gives good to 1 or 2 %.
+        Young) by 1 % at most, or by the 1e-6 that float32 factors are rounded by. Of what
+        :func:`exact` solves ``total`` is exact; of what is sketched it is an unbiased
+        estimate from 16 probes, and the error it gives good to 1 or 2 %.
 
     Raises:
         MergeError: the product overflows float32.
     """
-    dtype = product_dtype() if dtype is None else dtype
     d_out, d_in, count = b.shape[0], a.shape[1], a.shape[0]
     scales = torch.ones(count) if scales is None else scales.float()
     if count <= size.rank and size.energy >= 1.0:
@@ -77,9 +76,10 @@ def truncate(
         turned = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
         return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
     block = width(size.rank)
-    narrow = a.dtype == b.dtype == torch.bfloat16 and dtype == torch.bfloat16
-    few = count <= max(NARROW_MAX if narrow else EXACT_MAX, 3 * block)
-    if few or 2 * block > d_in or size.energy < 1.0:
+    if count <= max(EXACT_MAX, 3 * block) or 2 * block > d_in or size.energy < 1.0:
+        return exact(a, b, scales, size, dtype)
+    dtype = product_dtype() if dtype is None else dtype
+    if count <= NARROW_MAX and dtype == a.dtype == b.dtype == torch.bfloat16:
         return exact(a, b, scales, size, dtype)
     made: Factors | None = None
     if dtype != torch.float32:
