@@ -84,28 +84,51 @@ def spectrum(gram: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(0).clamp_min(0.0), vectors.flip(1)
 
 
-def leading(apply: Callable[[Tensor], Tensor], side: int, count: int) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalues and vectors of a (side, side) float64 Gram matrix.
+def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest squared singular values of ``B A`` and their left vectors.
 
     Args:
-        apply: multiplies it with (side, k).
-        side: of the matrix.
+        of_a: ``A Aᵀ``, (R, R) float64.
+        of_b: ``Bᵀ B``, (R, R) float64.
         count: how many must be good.
 
     Returns:
-        (k,) and (side, k), k at least ``count``, largest first: all of a small matrix, else
-        those of two Krylov blocks, orthonormal vectors and their Rayleigh quotients.
+        (k,) and (k, R), k at least ``count`` if the matrix has as many, largest first.
+        Rows times ``Bᵀ`` are left vectors times singular values, orthogonal. All of a small
+        matrix, else those of two Krylov blocks: Rayleigh quotients.
 
     Raises:
         MergeError: it holds NaN or infinity.
     """
-    block = width(count)
-    if side <= 4 * block:
-        return spectrum(apply(torch.eye(side, dtype=torch.float64)))
-    first = torch.linalg.qr(apply(signs(side, block, "leading", torch.float64)))[0]
-    basis = torch.linalg.qr(torch.cat([first, apply(first)], dim=1))[0]
-    values, vectors = spectrum(basis.T @ apply(basis))
-    return values[:block], basis @ vectors[:, :block]
+    # Rows y with y·A orthonormal; images x = y·A·Aᵀ, so that x·Bᵀ is Δ times them.
+    if len(of_a) <= 4 * width(count):
+        images = _root(of_a).T
+    else:
+        start = signs(width(count), len(of_a), "leading", torch.float64)
+        first = _plainly_orthonormal(start @ of_b)
+        rows = _plainly_orthonormal(torch.cat([first, first @ of_a @ of_b]))
+        images = rows @ of_a
+        turn = whitening(*spectrum(rows @ images.T), _FLOOR[torch.float32])
+        images = turn.T @ images
+    values, turn = spectrum(images @ of_b @ images.T)
+    strong = turn[:, : width(count)].T
+    return values[: len(strong)], strong @ images
+
+
+def _root(gram: Tensor) -> Tensor:
+    """Return L with ``L Lᵀ = gram``: Cholesky's, or from eigenvectors if rows are dependent."""
+    lower: Tensor
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    if not failed and bool(lower.sum().isfinite()):
+        return lower
+    values, vectors = spectrum(gram)
+    return vectors * values.sqrt()
+
+
+def _plainly_orthonormal(rows: Tensor) -> Tensor:
+    """Return rows with the same span by Householder's method: weak directions survive."""
+    columns: Tensor = torch.linalg.qr(rows.T)[0]
+    return columns.T
 
 
 def whitening(values: Tensor, vectors: Tensor, floor: float) -> Tensor:

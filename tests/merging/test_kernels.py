@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hivelearn.merging import exact, kernels, lowrank
+from hivelearn.merging import grams, kernels, lowrank
 from hivelearn.merging.krylov import signs
 from hivelearn.merging.lowrank import Size, truncate
 
@@ -46,7 +46,7 @@ def test_the_measured_type_is_the_default(monkeypatch, dtype):
 
 def test_nothing_is_measured_where_it_does_not_matter(monkeypatch):
     # On a CPU without bf16 instructions the measuring itself takes a tenth of a second.
-    for room in (lowrank, exact):
+    for room in (lowrank, grams):
         monkeypatch.setattr(room, "product_dtype", None)
     chance = torch.Generator().manual_seed(1)
     for count, dtype in ((4, torch.bfloat16), (32, torch.bfloat16), (128, torch.float32)):
