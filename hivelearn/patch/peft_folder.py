@@ -9,7 +9,6 @@ B carries the scale, zeros fill up the rank.
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterError
+from hivelearn.patch.alphas import Alphas
 from hivelearn.patch.header import key
 
 Factors = dict[str, tuple[Tensor, Tensor]]
@@ -96,8 +96,7 @@ def open_folder(folder: Path) -> Folder:
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{weights} is damaged: {error}") from None
     shapes = _pair(found)
-    scales = {module: _scale(config, module, rank) for module, (*_, rank) in shapes.items()}
-    return Folder(folder, shapes, scales, file)
+    return Folder(folder, shapes, _scales(config, shapes), file)
 
 
 def load(folder: Path) -> tuple[Factors, int, float]:
@@ -143,20 +142,17 @@ def _shape(module: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, in
     return b[0], a[1], a[0]
 
 
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """Return the factor before ``B · A`` as PEFT computes it.
-
-    ``alpha_pattern`` holds regular expressions; the first that matches the end
-    of the module's name, from a dot on, wins (PEFT 0.21, ``get_pattern_key``).
-    """
+def _scales(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, int, int]]
+) -> dict[str, float]:
+    """Return each module's factor before ``B · A`` as PEFT computes it."""
     try:
-        alpha = config.get("lora_alpha", 8)
-        for pattern, value in (config.get("alpha_pattern") or {}).items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                alpha = value
-                break
-        return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    except (AttributeError, OverflowError, TypeError, ValueError, re.error) as error:
+        alphas, by_root = Alphas(config), bool(config.get("use_rslora"))
+        return {
+            module: float(alphas.of(module)) / (math.sqrt(rank) if by_root else rank)
+            for module, (*_, rank) in shapes.items()
+        }
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
 
 

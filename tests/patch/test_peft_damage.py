@@ -70,6 +70,7 @@ DAMAGE = {
     "alpha is beyond all floats": _config(lora_alpha=10**400),
     "patterns are a list": _config(alpha_pattern=["q"]),
     "a pattern is no regular expression": _config(alpha_pattern={"(": 1}),
+    "a pattern is nested beyond all bounds": _config(alpha_pattern={"(" * 9_000 + ")" * 9_000: 1}),
     "a setting of a later PEFT": _config(use_something_new=True),
     "LoRA-GA": _config(init_lora_weights="lora_ga"),
     "LoftQ": _config(init_lora_weights="loftq"),
