@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError as MergeError  # noqa: PLC0414
+from hivelearn.merging.foreign import shown
 from hivelearn.merging.schedule import (
     ByName,
     Gradient,
@@ -63,7 +64,7 @@ class MergeRecipe:
     def __post_init__(self) -> None:
         """Check every number before a tensor is touched."""
         if isinstance(self.weights, str | bytes) or not isinstance(self.weights, Sequence):
-            raise MergeError(f"weights {self.weights!r} are not a list of numbers")
+            raise MergeError(f"weights {shown(self.weights)} are not a list of numbers")
         weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(self.weights))
         object.__setattr__(self, "weights", weights)
         self._check_weights()
@@ -107,7 +108,9 @@ class MergeRecipe:
     def _check_output(self) -> None:
         whole = type(self.rank) is int and 1 <= self.rank <= RANK_MAX
         if not (self.rank is None or self.rank == "stack" or whole):
-            raise MergeError(f"rank {self.rank!r} is not a whole number in 1 … {RANK_MAX}, 'stack'")
+            raise MergeError(
+                f"rank {shown(self.rank)} is not a whole number in 1 … {RANK_MAX}, 'stack'"
+            )
         entrywise = operator(self.method).kind == "stream"
         if entrywise and (self.rank == "stack" or self.energy is not None):
             raise MergeError(
@@ -121,7 +124,7 @@ class MergeRecipe:
                 raise MergeError("a stack keeps everything, so energy has nothing to choose")
             object.__setattr__(self, "energy", energy)
         if type(self.seed) is not int or not 0 <= self.seed < 1 << 63:
-            raise MergeError(f"seed {self.seed!r} is not a whole number in 0 … 2^63 - 1")
+            raise MergeError(f"seed {shown(self.seed)} is not a whole number in 0 … 2^63 - 1")
 
     def __getitem__(self, name: str) -> Setting | None:
         """Return the setting ``name`` as the recipe gives it, or the method's default."""
@@ -199,7 +202,9 @@ def _setting(param: Param, value: Any) -> Setting:
         for word in allowed:
             if type(value) is type(word) and value == word:
                 return word
-        raise MergeError(f"{param.name} {value!r} is not one of {', '.join(map(repr, allowed))}")
+        raise MergeError(
+            f"{param.name} {shown(value)} is not one of {', '.join(map(repr, allowed))}"
+        )
     if isinstance(value, list | tuple):
         if not param.each:
             raise MergeError(f"{param.name} is one number for all sources, not a list")
@@ -234,4 +239,4 @@ def _named(value: codec.Value) -> tuple[str, Setting]:
         case [str(name), inner]:
             return name, from_value(inner)
         case _:
-            raise MergeError(f"{value!r} is no setting of a recipe")
+            raise MergeError(f"{shown(value)} is no setting of a recipe")

@@ -171,7 +171,7 @@ def from_value(value: codec.Value) -> Schedule:
             return ByName(tuple(_rule(rule) for rule in rules))
         case _:
             pass
-    raise MergeError(f"{value!r} is no setting of a recipe")
+    raise MergeError(f"{shown(value)} is no setting of a recipe")
 
 
 def _rule(value: codec.Value) -> tuple[str, float | Gradient]:
@@ -182,4 +182,4 @@ def _rule(value: codec.Value) -> tuple[str, float | Gradient]:
                 return text, found
         case _:
             pass
-    raise MergeError(f"{value!r} is no rule of a setting by name")
+    raise MergeError(f"{shown(value)} is no rule of a setting by name")

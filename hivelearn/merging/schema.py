@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.foreign import shown
 
 Kind = Literal["coefficients", "stream", "core", "stack"]
 Scope = Literal["module", "adapter"]
@@ -90,5 +91,5 @@ class Operator:
                 return param
         has = ", ".join(param.name for param in self.params) or "no settings"
         raise MergeError(
-            f"method {self.name!r} takes no {name!r}", remedy=f"{self.name!r} takes: {has}."
+            f"method {self.name!r} takes no {shown(name)}", remedy=f"{self.name!r} takes: {has}."
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.foreign import shown
 from hivelearn.merging.schema import Operator, Param
 
 _TINY: Final = 1e-6  # the smallest number above 0 that a recipe can hold
@@ -110,6 +111,6 @@ def operator(name: str) -> Operator:
     found = TABLE.get(name) if isinstance(name, str) else None
     if found is None:
         raise MergeError(
-            f"no merge method is called {name!r}", remedy=f"Use one of: {', '.join(TABLE)}."
+            f"no merge method is called {shown(name)}", remedy=f"Use one of: {', '.join(TABLE)}."
         )
     return found

@@ -206,3 +206,16 @@ def test_a_row_of_the_table_is_found_by_name_loads_and_explains_itself(op):
         MergeRecipe(
             op.name, params={param.name: param.default} if param.default is not None else {}
         )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"method": "x" * 9_000}, {"weights": "y" * 9_000}, {"params": {"z" * 9_000: 1}},
+     {"rank": "r" * 9_000}, {"seed": [0] * 9_000},
+     {"method": "ties", "params": {"normalize": "n" * 9_000}}],
+    ids=["method", "weights", "setting", "rank", "seed", "value"],
+)  # fmt: skip
+def test_a_value_is_shown_short(wrong):
+    with pytest.raises(MergeError) as caught:
+        MergeRecipe(**wrong)
+    assert len(str(caught.value)) < 1_500

@@ -13,7 +13,8 @@ NAME = "model.layers.10.self_attn.q_proj"
 @pytest.mark.parametrize(
     "pattern",
     ["q_proj", r"layers\.\d+\.self_attn\..*", "k_proj|q_proj", "proj", "model.layers.10",
-     r"(\w|\.)+", "self_attn.q_proj", "", ".*", "[qk]_proj", r"(?i)Q_PROJ", r"layers\.(?!10)\d+\..*"],
+     r"(\w|\.)+", "self_attn.q_proj", "", ".*", "[qk]_proj", r"(?i)Q_PROJ",
+     r"layers\.(?!10)\d+\..*"],
 )  # fmt: skip
 def test_an_expression_means_what_python_s_own_makes_of_it(pattern):
     alphas = Alphas({"lora_alpha": 1, "alpha_pattern": {pattern: 2}})
