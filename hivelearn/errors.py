@@ -8,6 +8,8 @@ somebody would handle differently; callers read fields, not text.
 
 from typing import ClassVar, Literal
 
+from hivelearn.showing import message
+
 Fault = Literal["author", "relay", "nobody"]
 
 
@@ -23,7 +25,7 @@ class HivelearnError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, remedy: str | None = None) -> None:
-        super().__init__(what)
+        super().__init__(message(what))  # names in it may come from anybody's file
         if remedy is not None:
             self.remedy = remedy
 

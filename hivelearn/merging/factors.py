@@ -29,7 +29,7 @@ class Size:
 
     def of(self, squares: Tensor, total: float) -> int:
         """Return the rank for squared singular values, largest first, out of ``total``."""
-        enough = int((squares > squares[0] * FLOOR).sum())
+        enough = int((squares > squares[:1] * FLOOR).sum())
         if self.energy < 1.0:
             enough = min(enough, 1 + int((squares.cumsum(0) < self.energy * total).sum()))
         return min(self.rank, enough)

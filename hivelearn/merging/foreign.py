@@ -1,11 +1,10 @@
-"""Values that strangers wrote: a YAML document within bounds, and how an error shows one.
+"""A YAML document that a stranger wrote, read within bounds.
 
 A file of 300 bytes can name a list of lists of lists by aliases that, once
 printed or walked, fills the memory. So its size is reckoned with every alias
-written out, before it becomes values, and no list is ever shown as text.
+written out, before it becomes values.
 """
 
-import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,16 +15,6 @@ if TYPE_CHECKING:
 
 FILE_MAX_BYTES: Final = 1 << 20
 _EXPANDED_MAX: Final = 4 * FILE_MAX_BYTES  # a file without aliases stays below half of it
-
-
-def shown(value: object) -> str:
-    """Return ``value`` for a message: short, and without looking into what holds others."""
-    if isinstance(value, str | int | float | None):
-        try:
-            return reprlib.repr(value)
-        except ValueError:  # Python prints no whole number of more than 4300 digits
-            return "a huge number"
-    return f"a {type(value).__name__}"
 
 
 def document(path: Path) -> Any:

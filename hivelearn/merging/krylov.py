@@ -136,7 +136,7 @@ def whitening(values: Tensor, vectors: Tensor, floor: float) -> Tensor:
 
     The strongest come first; those whose square is below ``floor`` of it are left out.
     """
-    strong = values > values[0] * floor
+    strong = values > values[:1] * floor  # of no values, none
     return vectors[:, strong] / values[strong].sqrt()
 
 

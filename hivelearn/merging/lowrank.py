@@ -77,6 +77,8 @@ def truncate(
         return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
     block = width(size.rank)
     if count <= max(EXACT_MAX, 3 * block) or 2 * block > d_in or size.energy < 1.0:
+        if count > d_in:  # the matrix itself is smaller than its factors
+            return decompose((b.double() * scales.double()) @ a.double(), size)
         return exact(a, b, scales, size, dtype)
     dtype = product_dtype() if dtype is None else dtype
     if count <= NARROW_MAX and dtype == a.dtype == b.dtype == torch.bfloat16:

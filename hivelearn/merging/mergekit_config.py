@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.foreign import document, shown
+from hivelearn.merging.foreign import document
 from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.merging.schedule import (
     ANY,
@@ -27,6 +27,7 @@ from hivelearn.merging.schedule import (
 )
 from hivelearn.merging.schema import Operator
 from hivelearn.merging.table import TABLE, operator
+from hivelearn.showing import shown
 
 _KNOWN: Final = frozenset(
     ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")

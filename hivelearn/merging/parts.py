@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 # Blocks of rows with their place, made anew at every call: (slice, (rows, d_in) float32).
@@ -19,6 +20,19 @@ class Part:
     scale: float  # alpha / r_i
     weight: float  # as recipe and trust give it, may be negative
     key: bytes = b""  # 32 bytes naming the content; chance is drawn by it
+
+
+def narrowed(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return factors of the same product with no more ranks than the matrix can have.
+
+    A file of 80 KB may hold a column of 20,000 and a row, whose inner products are
+    20,000² numbers; the matrix between them is one.
+    """
+    d_out, d_in = b.shape[0], a.shape[1]
+    if a.shape[0] <= min(d_out, d_in):
+        return a, b
+    whole = (b.double() @ a.double()).float()
+    return (torch.eye(d_in), whole) if d_in <= d_out else (whole, torch.eye(d_out))
 
 
 class Deltas(Protocol):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.parts import Part
+from hivelearn.merging.parts import Part, narrowed
 from hivelearn.merging.recipe import MergeRecipe, Rank
 from hivelearn.merging.schedule import Schedule, depths_of, resolve
 from hivelearn.merging.schema import Operator
@@ -140,7 +140,7 @@ class Plan:
             else:
                 a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
             key = self._key(module, a, b) if self.op.draws else b""
-            found.append(Part(a, b, scale, weight, key))
+            found.append(Part(*narrowed(a, b), scale, weight, key))
         if self.op.kind != "coefficients":  # a NaN survives every product, and is found there
             self.refuse_broken(module)
         return found

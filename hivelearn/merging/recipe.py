@@ -13,7 +13,6 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError as MergeError  # noqa: PLC0414
-from hivelearn.merging.foreign import shown
 from hivelearn.merging.schedule import (
     ByName,
     Gradient,
@@ -26,6 +25,7 @@ from hivelearn.merging.schedule import (
 )
 from hivelearn.merging.schema import Param
 from hivelearn.merging.table import operator
+from hivelearn.showing import shown
 
 WEIGHT_MAX: Final = 1_000.0  # far above any sane weight, far below float32 overflow
 SOURCES_MAX: Final = 256  # as many as a patch may name parents

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.foreign import shown
 from hivelearn.patch.peft_config import layer_of
+from hivelearn.showing import shown
 
 ANY: Final = "*"
 END: Final = "$"  # of a module's name, which has letters, digits, _ and . alone

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.foreign import shown
+from hivelearn.showing import shown
 
 Kind = Literal["coefficients", "stream", "core", "stack"]
 Scope = Literal["module", "adapter"]

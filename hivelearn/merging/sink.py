@@ -144,7 +144,7 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
         rank: of the result; None if it is known at the end only.
 
     Raises:
-        MergeError: rank, number of modules or a name is beyond what an adapter may have.
+        MergeError: rank or number of modules is beyond what an adapter may have.
     """
     if rank is not None and rank > RANK_MAX:
         raise MergeError(
@@ -156,12 +156,6 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
             f"the adapters have {len(modules)} modules together, and one adapter has at most "
             f"{header.TENSORS_MAX // 2}",
             remedy="Merge into the model with merge_into, or train fewer modules.",
-        )
-    odd = next((module for module in modules if not header.allowed(module)), None)
-    if odd is not None:
-        raise MergeError(
-            f"{odd[:80]!r} cannot be the target of a LoRA",
-            remedy="Leave out the adapter that names it, or save it anew from its model.",
         )
 
 

@@ -96,12 +96,12 @@ def _sample(deltas: Deltas, index: int) -> Floats:
     d_out, d_in = deltas.shape
     step = min(ROW_STEP, max(1, d_out // blocks.ROWS_MIN))
     height = step * max(1, blocks.BLOCK_ELEMENTS // d_in)
-    some = [
-        deltas.block(index, slice(top, min(top + height, d_out), step)).abs_().flatten()
-        for top in range(step // 2, d_out, height)
-    ]
-    # Flat, so that other columns are seen in every row.
-    sample = np.concatenate([block[::SAMPLE_STEP].numpy() for block in some])
+    some = []
+    for top in range(step // 2, d_out, height):
+        block = deltas.block(index, slice(top, min(top + height, d_out), step)).abs_()
+        # Flat, so that other columns are seen in every row; a copy, or each holds its block.
+        some.append(block.flatten()[::SAMPLE_STEP].numpy().copy())
+    sample = np.concatenate(some)
     width = max(1, d_in // SAMPLE_STEP)
     return sample[: len(sample) // width * width].reshape(-1, width)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.errors import UsageError
+from hivelearn.showing import shown
 
 _TAG: Final = b"hivelearn/base/1\0"
 _BLOCK: Final = 1 << 20
@@ -88,6 +89,9 @@ def weight_files(folder: Path) -> list[Path]:
         return [whole]
     if index.exists():
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        for name in names:  # elsewhere it is another folder's, and its copy would not be found
+            if Path(name).name != name:
+                raise ValueError(f"the index names {shown(name)}, which is no file beside it")
         return [folder / name for name in sorted(set(names))]
     return sorted(folder.glob("*.safetensors"))
 

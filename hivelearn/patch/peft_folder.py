@@ -18,9 +18,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, AdapterError
+from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, UNIT_ALPHA, WEIGHTS_FILE, AdapterError
+from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.alphas import Alphas
-from hivelearn.patch.header import key
+from hivelearn.patch.header import DIM_MAX, allowed, key
+from hivelearn.showing import shown
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 
@@ -34,6 +36,8 @@ _HARMLESS: Final = frozenset(
     "peft_version qalora_group_size r rank_pattern revision runtime_config target_modules "
     "task_type use_rslora".split()
 )
+_FLOATS: Final = ("F32", "BF16", "F16", "F64")
+CONFIG_MAX_BYTES: Final = 4 << 20  # one of 10,000 modules, each with rank and alpha, is 1 MB
 _OFF: Final[tuple[object, ...]] = (None, False, "none", [], {}, set(), ())
 # Ways to begin that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA
 # subtract something from it, so their factors alone mean nothing.
@@ -48,12 +52,13 @@ def refuse_exotic(config: Mapping[str, Any]) -> None:
     init = config.get("init_lora_weights")
     if init not in _INITS:
         raise AdapterError(
-            f"init_lora_weights={init!r} changes the base model, so its factors alone mean nothing",
+            f"init_lora_weights={shown(init)} changes the base model, so its factors alone mean "
+            "nothing",
             remedy="Convert it with PEFT's `path_initial_model_for_weight_conversion` first.",
         )
     for name in sorted(config.keys() - _HARMLESS):
         if config[name] not in _OFF:
-            raise AdapterError(f"the adapter uses {name}={config[name]!r}")
+            raise AdapterError(f"the adapter uses {name[:80]}={shown(config[name])}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,17 +90,22 @@ def open_folder(folder: Path) -> Folder:
     config = _config(folder)
     refuse_exotic(config)
     weights = folder / WEIGHTS_FILE
-    if not weights.exists():
+    if not weights.is_file():  # a pipe that nobody writes to would be waited for
         raise AdapterError(
             f"{folder} holds no {WEIGHTS_FILE}",
             remedy="Save it with safe_serialization=True; pickled weights can run code.",
         )
     try:
         file = safe_open(weights, framework="pt").__enter__()  # type: ignore[no-untyped-call]
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        found = {name: tuple(one.get_shape()) for name, one in slices.items()}
+        types = {name: str(one.get_dtype()) for name, one in slices.items()}
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{weights} is damaged: {error}") from None
     shapes = _pair(found)
+    odd = next((name for name, kind in types.items() if kind not in _FLOATS), None)
+    if odd is not None:
+        raise AdapterError(f"{odd} is of type {types[odd]}; factors are {', '.join(_FLOATS)}")
     return Folder(folder, shapes, _scales(config, shapes), file)
 
 
@@ -108,7 +118,13 @@ def load(folder: Path) -> tuple[Factors, int, float]:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise OSError("a pipe or a device")  # noqa: TRY301 - as if it were not there
+        with path.open("rb") as file:
+            raw = file.read(CONFIG_MAX_BYTES + 1)
+        if len(raw) > CONFIG_MAX_BYTES:
+            raise ValueError(f"longer than {CONFIG_MAX_BYTES} bytes")  # noqa: TRY301
+        config = json.loads(raw.decode("utf-8"))
     except OSError:
         raise AdapterError(
             f"{folder} holds no {CONFIG_FILE} that can be read",
@@ -127,6 +143,11 @@ def _pair(found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int, int
         module = name.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         first, second = key(module, "A"), key(module, "B")
         if name == first and second in found:
+            if not allowed(module):
+                raise AdapterError(
+                    f"{module[:80]!r} cannot be the target of a LoRA",
+                    remedy="Leave out the adapter that names it, or save it anew from its model.",
+                )
             shapes[module] = _shape(module, found[first], found[second])
     foreign = set(found) - {key(module, factor) for module in shapes for factor in "AB"}
     if foreign or not shapes:
@@ -139,6 +160,10 @@ def _shape(module: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, in
     """Return (d_out, d_in, rank) of factors with these shapes."""
     if (len(a), len(b)) != (2, 2) or a[0] != b[1] or not a[0]:
         raise AdapterError(f"{module}: A {a} and B {b} are no factors of one rank")
+    if a[0] > RANK_MAX or not 0 < min(b[0], a[1]) <= max(b[0], a[1]) <= DIM_MAX:
+        raise AdapterError(
+            f"{module}: A {a} and B {b} have a rank over {RANK_MAX}, or a side not in 1 … {DIM_MAX}"
+        )
     return b[0], a[1], a[0]
 
 
@@ -148,12 +173,21 @@ def _scales(
     """Return each module's factor before ``B · A`` as PEFT computes it."""
     try:
         alphas, by_root = Alphas(config), bool(config.get("use_rslora"))
-        return {
+        scales = {
             module: float(alphas.of(module)) / (math.sqrt(rank) if by_root else rank)
             for module, (*_, rank) in shapes.items()
         }
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
+    for module, (*_, rank) in shapes.items():
+        alpha = scales[module] * rank  # as if it were no rsLoRA; 0 switches a module off
+        if alpha and not UNIT_ALPHA <= alpha <= ALPHA_MAX:  # NaN fails this too
+            raise AdapterError(
+                f"{module}: an alpha of {alpha:g} is not in {UNIT_ALPHA} … {ALPHA_MAX:g}"
+            )
+    if not any(scales.values()):
+        raise AdapterError("an alpha of 0 switches the adapter off")
+    return scales
 
 
 def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.report.canvas import new_figure, quiet
-from hivelearn.report.table import printable
+from hivelearn.showing import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

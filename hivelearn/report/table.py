@@ -14,11 +14,11 @@ from typing import Final
 
 from hivelearn.errors import UsageError
 from hivelearn.report.interval import UNMEASURED, number_text
+from hivelearn.showing import printable
 
 Cell = str | int | float | bool | None
 _GAP: Final = "  "
 _NUMBER: Final = re.compile(r"[<>+-]?\d[\d.]*( ([%A-Za-z]{1,4}))?")  # such as "95 %" or "4.2 s"
-_CONTROL: Final = ("Cc", "Cf")  # control and format characters could rewrite a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,6 @@ def _width(text: str) -> int:
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     joined = sum(unicodedata.combining(char) > 0 for char in text)
     return len(text) + wide - joined
-
-
-def printable(text: str) -> str:
-    """Show control characters instead of obeying them."""
-    return "".join(
-        f"\\x{ord(char):02x}" if unicodedata.category(char) in _CONTROL else char for char in text
-    )
 
 
 def _html(text: str) -> str:

@@ -1,12 +1,14 @@
 """A folder that is no plain LoRA, or no longer, is refused in a sentence; nothing is unpickled."""
 
 import json
+import os
 
 import pytest
 import safetensors.torch
 import torch
 
 from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, AdapterError
+from hivelearn.patch.peft_folder import CONFIG_MAX_BYTES, open_folder
 
 Q = "base_model.model.q.lora_"
 
@@ -47,6 +49,19 @@ def _write(name, data):
 
 def _pickled(folder):
     (folder / WEIGHTS_FILE).rename(folder / "adapter_model.bin")
+
+
+def _pipe(name):
+    def damage(folder):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return damage
+
+
+def _endless(folder):
+    (folder / CONFIG_FILE).unlink()
+    (folder / CONFIG_FILE).symlink_to("/dev/zero")
 
 
 A, B = torch.ones(2, 3), torch.ones(5, 2)
@@ -97,18 +112,51 @@ DAMAGE = {
     "a number": _factor_pair(torch.tensor(1.0), torch.tensor(1.0)),
     "a convolution": _factor_pair(torch.ones(2, 3, 1, 1), torch.ones(5, 2, 1, 1)),
     "two ranks in one module": _factor_pair(torch.ones(3, 3), B),
+    "a rank beyond all bounds": _factor_pair(torch.ones(4_097, 1), torch.ones(1, 4_097)),
+    "a side of nothing": _factor_pair(torch.ones(2, 0), torch.ones(5, 2)),
+    "a side beyond all bounds": _factor_pair(A, torch.empty((1 << 20) + 1, 2, dtype=torch.float32)),
+    "a rank that no data stands for": _factor_pair(torch.ones(20_000, 0), torch.ones(0, 20_000)),
+    "a layer in other digits": _factor_pair(A, B, "layers.\u00b2.q"),
+    "a name of control characters": _factor_pair(A, B, "a\x1b[2J"),
     "rank 0": _factor_pair(torch.ones(0, 3), torch.ones(5, 0)),
     "integers": _factor_pair(A.int(), B.int()),
-    "two types": _factor_pair(A, B.half()),
+    "complex numbers": _factor_pair(A.to(torch.complex64), B.to(torch.complex64)),
+    "eight bits": _factor_pair(A.to(torch.float8_e4m3fn), B.to(torch.float8_e4m3fn)),
+    "config is a pipe": _pipe(CONFIG_FILE),
+    "weights are a pipe": _pipe(WEIGHTS_FILE),
+    "config is a device that never ends": _endless,
+    "config is endless": _write(CONFIG_FILE, b" " * (CONFIG_MAX_BYTES + 1)),
+    "alpha is beyond any sane one": _config(lora_alpha=1e9),
+    "alpha is next to nothing": _config(lora_alpha=1e-300),
+    "alpha is 0": _config(lora_alpha=0),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_a_damaged_folder_is_refused_with_a_remedy(folder, damage):
-    damage(folder)
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("door", [Adapter.load, open_folder], ids=["whole", "unread"])
+def test_a_damaged_folder_is_refused_with_a_remedy(folder, damage, door):
+    DAMAGE[damage](folder)
     with pytest.raises(AdapterError) as caught:
-        Adapter.load(folder)
+        door(folder)
     assert len(caught.value.remedy) > 10
+
+
+def test_factors_of_two_types_are_no_adapter_though_each_may_be_merged(folder):
+    _factor_pair(A, B.half())(folder)
+    assert open_folder(folder).shapes == {"q": (5, 3, 2)}
+    with pytest.raises(AdapterError, match="float16"):
+        Adapter.load(folder)
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;title\x07", "x\u202ey", "a\nb", "\ud800"])
+def test_what_a_folder_says_reaches_no_terminal_as_it_is(folder, name):
+    _config(**{f"use_{name}": ["x" * 1000] * 1000})(folder)
+    with pytest.raises(AdapterError, match="the adapter uses use_") as caught:
+        Adapter.load(folder)
+    told = str(caught.value)
+    assert len(told) < 500
+    assert told.replace("\n", "", 1).isprintable()
+    told.encode()
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):

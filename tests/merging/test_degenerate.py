@@ -1,0 +1,120 @@
+"""Matrices of fewer ranks than are looked for: of one entry, one column, of nothing at all."""
+
+import weakref
+
+import pytest
+import torch
+
+from hivelearn.merging import blocks
+from hivelearn.merging.factors import Size
+from hivelearn.merging.lowrank import truncate
+from hivelearn.merging.merge import merge
+from hivelearn.merging.parts import narrowed
+from hivelearn.merging.threshold import kth_largest
+from hivelearn.patch.adapter import Adapter
+
+M = "model.layers.0.self_attn.q_proj"
+
+
+def adapter(a, b):
+    return Adapter({M: (a, b)}, a.shape[0], float(a.shape[0]))
+
+
+def drawn(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def one_column(seed):
+    a = torch.zeros(8, 256)
+    a[:, 5] = 1.0
+    return adapter(a, drawn(seed, 256, 8))
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "settings"),
+    [("ties", 1, {"density": 1e-6}), ("magnitude_prune", 1, {"density": 1e-6}),
+     ("sce", 2, {"select_topk": 1e-6})],
+)  # fmt: skip
+def test_a_merge_that_leaves_one_entry_holds_that_entry(method, count, settings):
+    sources = [adapter(drawn(n, 8, 256), drawn(9 + n, 256, 8)) for n in range(count)]
+    delta = merge(sources, method=method, **settings).delta(M)
+    assert int(delta.count_nonzero()) == 1
+    assert float(delta.abs().max()) > 1.0
+
+
+@pytest.mark.parametrize(("method", "count"), [("ties", 1), ("linear", 20), ("core_ties", 20)])
+def test_deltas_of_one_column_are_merged_whole(method, count):
+    sources = [one_column(n) for n in range(count)]
+    delta = merge(sources, method=method, **({} if method == "linear" else {"density": 1.0})).delta(
+        M
+    )
+    if method == "linear" or count == 1:
+        mean = torch.stack([source.delta(M) for source in sources]).mean(0)
+        assert float((delta - mean).norm() / mean.norm()) < 1e-6
+    assert set(delta.nonzero()[:, 1].tolist()) == {5}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_what_cancels_exactly_is_zero(dtype):
+    twin = adapter(drawn(1, 16, 512).to(dtype), drawn(2, 512, 16).to(dtype))
+    made = merge(
+        [twin] * 20, method="task_arithmetic", weights=[1.0, -1.0] * 10, allow_negative=True
+    )
+    assert float(made.delta(M).norm()) <= 1e-6 * float(twin.delta(M).norm())
+
+
+@pytest.mark.parametrize(("d_out", "d_in"), [(7, 3), (3, 7), (1, 1), (40, 1)])
+@pytest.mark.parametrize("method", ["linear", "karcher", "core_ties", "ties", "iso_c", "robust"])
+def test_ranks_beyond_those_of_the_matrix_cost_nothing(method, d_out, d_in):
+    # Their R x R inner products would be 64 MB here and 3 GB for a file of 80 KB.
+    wide = [adapter(drawn(n, 2_800, d_in), drawn(n + 9, d_out, 2_800)) for n in (1, 2, 3)]
+    plain = [adapter(*narrowed(*one.factors[M])) for one in wide]
+    assert all(max(one.factors[M][0].shape) <= 7 for one in plain)
+    made, expected = (merge(one, method=method, rank=2).delta(M) for one in (wide, plain))
+    assert float((made - expected).norm()) <= 1e-5 * float(expected.norm())
+
+
+def test_factors_are_narrowed_only_where_the_matrix_has_fewer_ranks():
+    a, b = drawn(1, 3, 7), drawn(2, 5, 3)
+    assert narrowed(a, b) == (a, b)
+    wide_a, wide_b = drawn(3, 9, 7).bfloat16(), drawn(4, 5, 9).bfloat16()
+    a, b = narrowed(wide_a, wide_b)
+    assert (a.shape, b.shape) == ((5, 7), (5, 5))
+    assert torch.allclose(b @ a, wide_b.float() @ wide_a.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_an_energy_of_more_ranks_than_the_matrix_has_is_found_in_the_matrix(monkeypatch):
+    monkeypatch.setattr("hivelearn.merging.lowrank.exact", None)  # R x R, R = 200
+    a, b = drawn(1, 200, 40), drawn(2, 60, 200)
+    made = truncate(a, b, Size(200, 0.9), scales=torch.full((200,), 0.5))
+    values = torch.linalg.svdvals(0.5 * b.double() @ a.double()).square()
+    rank = 1 + int((values.cumsum(0) < 0.9 * values.sum()).sum())
+    assert made.a.shape[0] == rank
+    assert made.kept == pytest.approx(float(values[:rank].sum()))
+
+
+class Counted:
+    """A delta that knows how many of its blocks are in memory at once."""
+
+    count, shape = 1, (40_000, 64)
+
+    def __init__(self):
+        self.alive = self.most = 0
+
+    def block(self, _, place):
+        rows = len(range(*place.indices(self.shape[0])))
+        made = drawn(place.start, rows, self.shape[1]).numpy()  # lives as long as its memory
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(made, self._gone)
+        return torch.from_numpy(made)
+
+    def _gone(self):
+        self.alive -= 1
+
+
+def test_the_sample_for_a_threshold_holds_no_block_of_the_delta(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1 << 12)  # 57 of them are sampled
+    seen = Counted()
+    kth_largest(seen, 0, [1_000])
+    assert seen.most <= 3
