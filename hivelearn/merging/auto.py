@@ -17,6 +17,7 @@ from hivelearn.merging.outcome import Merged
 from hivelearn.merging.recipe import MergeRecipe
 from hivelearn.merging.sources import Mergeable
 from hivelearn.patch.adapter import Adapter
+from hivelearn.showing import shown
 
 Score = Callable[[Adapter], float]
 
@@ -98,10 +99,14 @@ def choose(
 
 
 def _scored(validate: Score, adapter: Adapter) -> float:
-    score = float(validate(adapter))
+    said = validate(adapter)
+    try:
+        score = float(said)
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
     if not math.isfinite(score):
         raise MergeError(
-            f"validate returned {score}", remedy="Return a finite number, higher for better."
+            f"validate returned {shown(said)}", remedy="Return a finite number, higher for better."
         )
     return score
 

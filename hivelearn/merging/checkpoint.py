@@ -130,8 +130,10 @@ def _end_of(row: Mapping[str, Any], at: int) -> int:
     start, end = row["data_offsets"]
     numbers = math.prod(row["shape"])
     kind = FLOATS.get(row["dtype"])
-    if start != at or not isinstance(end, int) or end < start:
+    if start != at or type(end) is not int or end < start:
         raise ValueError("offsets")
+    if not all(type(side) is int for side in row["shape"]):
+        raise TypeError("shape")
     if kind is not None and numbers * kind.itemsize != end - start:
         raise ValueError("shape")
     return end

@@ -8,9 +8,12 @@ the same rule on the whole delta (cosine .48 for TIES), hence another name.
 
 The bases are singular vectors of all deltas side by side, so that they follow from
 the deltas alone: other factors of the same deltas, or another order, give the same
-core but for signs, to which every rule here is blind. A QR of the factors, as in the
-paper, would not. Neither bases nor deltas are ever formed: both are mixtures of the
-stacked factors, and everything happens between Gram matrices of their R columns.
+core. A QR of the factors, as in the paper, would not. Their signs, which no rule looks
+at until two deltas are opposite and an election is a tie, are those that a fixed
+direction sees as positive. Where singular values coincide, as in deltas of orthonormal
+factors, any rotation of their vectors is as good, and another one is another core.
+Neither bases nor deltas are ever formed: both are mixtures of the stacked factors, and
+everything happens between Gram matrices of their R columns.
 
 Source: Panariello et al. 2025, "Core Space", arXiv:2509.17786; Stoica et al. 2024,
 KnOTS, arXiv:2410.19735. Ours: the bases.
@@ -25,7 +28,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.factors import Factors, Size, decompose, nothing
-from hivelearn.merging.krylov import spectrum
+from hivelearn.merging.krylov import signs, spectrum
 from hivelearn.merging.parts import Deltas, LoraDeltas, Part, Rows
 
 Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
@@ -85,8 +88,8 @@ def joint_basis(parts: Sequence[Part]) -> Basis:
     gram_a, gram_b = (x.double() @ x.double().T for x in (a, b.T))
     ends = accumulate(part.a.shape[0] for part in parts)
     own = [(slice(end - part.a.shape[0], end), part) for end, part in zip(ends, parts, strict=True)]
-    mix_left = _principal(gram_b, gram_a, own)
-    mix_right = _principal(gram_a, gram_b, own)
+    mix_left = _upright(_principal(gram_b, gram_a, own), b.T)
+    mix_right = _upright(_principal(gram_a, gram_b, own), a)
     to_left, to_right = mix_left.T @ gram_b, gram_a @ mix_right  # (p, R), (R, q)
     rotated = tuple(
         replace(part, b=to_left[:, place].float(), a=to_right[place].float()) for place, part in own
@@ -137,3 +140,9 @@ def _principal(gram: Tensor, other: Tensor, own: Sequence[tuple[slice, Part]]) -
     values, vectors = spectrum(roots.T @ gram @ roots)
     strong = values > values[0] * _NULL
     return roots @ (vectors[:, strong] / values[strong].sqrt())
+
+
+def _upright(mixture: Tensor, rows: Tensor) -> Tensor:
+    """Return (R, p) mixtures of (R, d) rows, each with the sign that a fixed direction likes."""
+    seen = (rows.double() @ signs(1, rows.shape[1], "upright", torch.float64)[0]) @ mixture
+    return torch.where(seen < 0, -mixture, mixture)

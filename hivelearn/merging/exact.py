@@ -6,6 +6,7 @@ are those of the whole matrix, not estimates.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,8 +27,8 @@ _NARROW: Final = 2.0**-15 / 3  # of a squared norm: what its two factors lose in
 class Solution:
     """Which mixtures of the stack are the best factors."""
 
-    mix_a: Tensor  # (r, R) float32: times A it is the new A
-    mix_b: Tensor  # (r, R) float32: times Bᵀ it is the new Bᵀ
+    mix_a: Tensor  # (r, R) float64: times A it is the new A
+    mix_b: Tensor  # (r, R) float64: times Bᵀ it is the new Bᵀ
     kept: float  # squared norm of the new product
     total: float  # of the whole
     last: float  # smallest squared singular value that is kept
@@ -57,8 +58,7 @@ def exact(
     for grams in finer(a, b, scales.double(), dtype):
         found = _solved(grams, size)
         if found is not None and _right_enough(grams, found):
-            narrow = grams.rounded and _NARROW * found.kept <= _MIXED * found.lost
-            mixed = _mixed_narrow if narrow else _mixed
+            mixed = _mixing(grams, found)
             new_a, new_b = mixed(found.mix_a, a), mixed(found.mix_b, b.T).T
             return checked(Factors(new_a, new_b, found.kept, found.total))
     return nothing(b.shape[0], a.shape[1])  # float64 sees nothing in it either
@@ -77,8 +77,7 @@ def _solved(grams: Grams, size: Size) -> Solution | None:
     left = left[:rank] / roots  # times Bᵀ: the left vectors, times √ of their values
     right = left @ of_b / roots.square()  # the same product from the left, and from the right
     kept = float((right @ of_a * right * roots.square()).sum())
-    mix_a, mix_b = (right * grams.by_a).float(), (left * grams.by_b).float()
-    return Solution(mix_a, mix_b, kept, total, last, after)
+    return Solution(right * grams.by_a, left * grams.by_b, kept, total, last, after)
 
 
 def _right_enough(grams: Grams, found: Solution) -> bool:
@@ -97,13 +96,27 @@ def _right_enough(grams: Grams, found: Solution) -> bool:
     return worse <= _WORSE * found.lost and grams.moved() <= _BLURRED * found.lost
 
 
+def _mixing(grams: Grams, found: Solution) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the cheapest way to mix rows that is right enough."""
+    if not grams.summed:  # terms may cancel down to what float32 keeps of them
+        return _mixed_wide
+    narrow = grams.rounded and _NARROW * found.kept <= _MIXED * found.lost
+    return _mixed_narrow if narrow else _mixed
+
+
+def _mixed_wide(mixture: Tensor, rows: Tensor) -> Tensor:
+    """Return ``mixture @ rows`` in float32, summed in float64."""
+    return (mixture @ rows.double()).float()
+
+
 def _mixed(mixture: Tensor, rows: Tensor) -> Tensor:
-    """Return ``mixture @ rows`` in float32."""
-    return mixture @ rows.float()
+    """Return the same summed in float32."""
+    return mixture.float() @ rows.float()
 
 
 def _mixed_narrow(mixture: Tensor, rows: Tensor) -> Tensor:
     """Return the same of bf16 rows, its entries rounded to 8 bits; the mixture is not."""
+    mixture = mixture.float()
     head = mixture.to(rows.dtype)
     both = torch.cat([head, (mixture - head).to(rows.dtype)]) @ rows
     return both[: len(head)].float() + both[len(head) :]

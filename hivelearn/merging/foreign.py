@@ -13,8 +13,10 @@ from hivelearn.merging.errors import MergeError
 if TYPE_CHECKING:
     from yaml import Node
 
-FILE_MAX_BYTES: Final = 1 << 20
+FILE_MAX_BYTES: Final = 1 << 18  # a second of reading; real ones have a few KB
 _EXPANDED_MAX: Final = 4 * FILE_MAX_BYTES  # a file without aliases stays below half of it
+_SCALAR_MAX: Final = 4_096  # characters; a number such as 1:1:1:… of many takes a minute
+_PAIRS_MAX: Final = 4_096  # of one mapping; keys may be chosen to collide
 
 
 def document(path: Path) -> Any:
@@ -26,6 +28,8 @@ def document(path: Path) -> Any:
     import yaml
 
     try:
+        if path.exists() and not path.is_file():  # a pipe that nobody writes to
+            raise MergeError(f"{path} is no file", remedy="Give the path of a YAML file.")
         with path.open("rb") as file:
             text = file.read(FILE_MAX_BYTES + 1)
         if len(text) > FILE_MAX_BYTES:
@@ -46,7 +50,8 @@ def document(path: Path) -> Any:
         ) from None
     # PyYAML lets the plain errors through for a date such as 2001-99-99, `!!bool x`, `!!int ''`.
     except (
-        yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError, TypeError
+        yaml.YAMLError, RecursionError, ValueError, ArithmeticError, LookupError, AttributeError,
+        TypeError,
     ) as error:  # fmt: skip
         first = str(error).splitlines()[0][:200] if str(error) else "nested too deeply"
         raise MergeError(f"{path} is not YAML: {first}", remedy="Mend the file.") from None
@@ -60,8 +65,12 @@ def _expanded(node: "Node", sizes: dict[int, int]) -> int:
     sizes[id(node)] = _EXPANDED_MAX + 1  # met again before it is done: it holds itself
     if isinstance(node.value, str):
         size = 1 + len(node.value)
+        if size > _SCALAR_MAX:
+            raise ValueError(f"a word of {size - 1} characters")
     else:
         size = 1
+        if node.tag.endswith(":map") and len(node.value) > _PAIRS_MAX:
+            raise ValueError(f"a mapping of {len(node.value)} pairs")
         for item in node.value:  # a pair of nodes in a mapping
             for part in item if isinstance(item, tuple) else (item,):
                 size += _expanded(part, sizes)

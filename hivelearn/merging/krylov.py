@@ -23,6 +23,7 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import TOO_LARGE
 
 _FLOOR: Final = {torch.float32: 1e-13, torch.bfloat16: 1e-8}  # of squares: below is rounding
+_NULL: Final = 1e-15  # the same in float64
 
 # (directions (k, d_in), whether to come back) -> Δ times them (d_out, k), Δᵀ times that (k, d_in)
 Images = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
@@ -31,6 +32,15 @@ Images = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
 def width(rank: int) -> int:
     """Return how many directions a block needs to find ``rank`` of them."""
     return -(-max(2 * rank, rank + 16) // 16) * 16  # kernels like multiples of 16
+
+
+def named(*tensors: Tensor) -> str:
+    """Return a key that follows from all the bytes of these tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+        digest.update(tensor.contiguous().view(bits).numpy().data)
+    return digest.hexdigest()
 
 
 def signs(rows: int, columns: int, key: str, dtype: torch.dtype) -> Tensor:
@@ -108,7 +118,7 @@ def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
         first = _plainly_orthonormal(start @ of_b)
         rows = _plainly_orthonormal(torch.cat([first, first @ of_a @ of_b]))
         images = rows @ of_a
-        turn = whitening(*spectrum(rows @ images.T), _FLOOR[torch.float32])
+        turn = whitening(*spectrum(rows @ images.T), _NULL)
         images = turn.T @ images
     values, turn = spectrum(images @ of_b @ images.T)
     strong = turn[:, : width(count)].T

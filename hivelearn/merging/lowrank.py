@@ -27,14 +27,16 @@ from hivelearn.merging.factors import (
     nothing,
     relative_error,
 )
+from hivelearn.merging.grams import finer
 from hivelearn.merging.kernels import product_dtype
-from hivelearn.merging.krylov import dominant, signs, spectrum, width
+from hivelearn.merging.krylov import dominant, named, signs, spectrum, width
 from hivelearn.merging.parts import Rows
 from hivelearn.merging.sketch import Stack, explore, glance
 
 __all__ = ["TOO_LARGE", "Factors", "Rows", "Size", "relative_error", "truncate", "truncate_rows"]
 
 EXACT_MAX: Final = 128  # sum of ranks up to which two Gram matrices cost less than a sketch
+_BLURRED: Final = 0.01  # of a stack's squared norm, by which rounding may move it
 NARROW_MAX: Final = 256  # the same where factors are bf16 and this machine is fast at it
 
 
@@ -42,7 +44,7 @@ def truncate(
     a: Tensor,
     b: Tensor,
     size: Size,
-    key: str = "",
+    key: str | None = None,
     *,
     scales: Tensor | None = None,
     dtype: torch.dtype | None = None,
@@ -53,7 +55,8 @@ def truncate(
         a: (R, d_in) of any float type, stacked.
         b: (d_out, R), stacked.
         size: of the result. A stack within its rank is returned as it is, exactly.
-        key: names the sketch.
+        key: names the sketch; by default the content does, so that who knows everything but
+            his own factors cannot choose these to lie where the sketch looks least.
         scales: (R,) weights times scales, so that ``b`` need not be multiplied with
             them in its own precision; default 1.
         dtype: float32 or bfloat16, of the long products; default what this machine is
@@ -71,7 +74,7 @@ def truncate(
     d_out, d_in, count = b.shape[0], a.shape[1], a.shape[0]
     scales = torch.ones(count) if scales is None else scales.float()
     if count <= size.rank and size.energy >= 1.0:
-        return _stacked(a, b, scales)
+        return _stacked(a, b, scales, dtype)
     if d_out < d_in:  # the shorter side comes first, where finer products cost less
         turned = truncate(b.T, a.T, size, key, scales=scales, dtype=dtype)
         return replace(turned, a=turned.b.T.contiguous(), b=turned.a.T.contiguous())
@@ -83,13 +86,12 @@ def truncate(
     dtype = product_dtype() if dtype is None else dtype
     if count <= NARROW_MAX and dtype == a.dtype == b.dtype == torch.bfloat16:
         return exact(a, b, scales, size, dtype)
-    made: Factors | None = None
-    if dtype != torch.float32:
-        made = _sketched(Stack(a.to(dtype), b.to(dtype), scales, dtype), size, key)
-    if made is None:
-        made = _sketched(Stack(a.float(), b.float(), scales, torch.float32), size, key)
-    assert made is not None, "float32 is never too coarse"
-    return made
+    key = named(a) if key is None else key
+    for kind in dict.fromkeys((dtype, torch.float32)):
+        made = _sketched(Stack(a.to(kind), b.to(kind), scales, kind), size, key)
+        if made is not None:
+            return made
+    return exact(a, b, scales, size, torch.float32)
 
 
 def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "") -> Factors:
@@ -135,24 +137,21 @@ def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "")
     return _split(*dominant(start, images, torch.float32), size, rest=None, total=total)
 
 
-def _stacked(a: Tensor, b: Tensor, scales: Tensor) -> Factors:
-    """Return the stack itself, and its norm: exact if it is small, else by probes."""
-    a, b = a.float(), b.float() * scales
-    if a.shape[0] <= EXACT_MAX:
-        norm = float(((a.double() @ a.T.double()) * (b.T.double() @ b.double())).sum())
-    else:
-        probes = signs(2 * width(1), a.shape[1], "norm", torch.float32)
-        images = (b @ (a @ probes.T)).double()
-        norm = float(images.square().sum()) / probes.shape[0]
-    return checked(Factors(a, b, max(norm, 0.0), max(norm, 0.0)))
+def _stacked(a: Tensor, b: Tensor, scales: Tensor, dtype: torch.dtype | None) -> Factors:
+    """Return the stack itself and its squared norm, off by a hundredth of it at most."""
+    longer, shorter = (b.T, a) if b.shape[0] >= a.shape[1] else (a, b.T)
+    norm = 0.0
+    for grams in finer(shorter, longer.T, scales.double(), dtype):
+        norm = max(0.0, float((grams.of_a * grams.of_b).sum()))
+        if grams.moved() <= _BLURRED * norm:
+            break
+    return checked(Factors(a.float(), b.float() * scales, norm, norm))
 
 
 def _sketched(stack: Stack, size: Size, key: str) -> Factors | None:
     """Return factors by a sketch, or None if the rounding of its type could matter."""
     seen = glance(stack, size.rank, key)
-    if seen is None:
-        return nothing(stack.b.shape[0], stack.a.shape[1])
-    if seen.too_coarse:
+    if seen is None or seen.too_coarse:  # nothing to see, perhaps, in this type
         return None
     directions, image, missed = explore(seen)
     made = _split(directions, image, size, rest=missed, unit=seen.unit)

@@ -29,6 +29,7 @@ from hivelearn.merging.tally import Tally, reported
 from hivelearn.merging.weigh import adapter_wide, weighed, whole_coefficients
 from hivelearn.patch.adapter import Adapter
 from hivelearn.report.progress import Progress
+from hivelearn.showing import shown
 
 Score = Callable[[Adapter], float]
 AUTO: Final = "auto"
@@ -53,6 +54,15 @@ class Way:
     trust: Sequence[float] | None = None
     study: bool = True
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a place that no file system can have."""
+        name = "" if self.out is None else str(self.out)
+        if "\0" in name or not name.isprintable() or self.out == "":
+            raise MergeError(
+                f"{shown(name)} cannot be written: it is no name of a folder",
+                remedy="Give another place with out=...",
+            )
 
 
 def merge(

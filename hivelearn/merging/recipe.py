@@ -168,16 +168,19 @@ class MergeRecipe:
                 6: bool(negative),
                 7: int(seed),
                 **rest,
-            } if not rest and not isinstance(energy, bool):
-                return cls(
+            } if not rest and (energy is None or type(energy) is int):
+                recipe = cls(
                     method,
                     tuple(from_value(weight) for weight in weights),
                     tuple(_named(param) for param in params),
                     rank,  # type: ignore[arg-type]
-                    None if energy is None else codec.real(energy),  # type: ignore[arg-type]
+                    None if energy is None else codec.real(energy),
                     negative,
                     seed,
                 )
+                if recipe.to_bytes() != data:
+                    raise codec.CodecError("not the canonical bytes of a recipe")
+                return recipe
             case _:
                 raise MergeError("these bytes are no recipe")
 

@@ -25,6 +25,7 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_LOST: Final = 2.0**-8  # of a factor's norm
 _NAMES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 
 
@@ -178,6 +179,20 @@ def padded_to(rank: int, a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tens
         torch.nn.functional.pad(a, (0, 0, 0, missing)).to(dtype),
         torch.nn.functional.pad(b, (0, missing)).to(dtype),
     )
-    if dtype is torch.float16 and not all(bool(t.isfinite().all()) for t in wide):
-        raise MergeError("a merged factor overflows float16", remedy="Use dtype='bfloat16'.")
+    if dtype is torch.float16:
+        for full, half in zip((a, b), wide, strict=True):
+            _refuse_unfit(full, half)
     return wide
+
+
+def _refuse_unfit(full: Tensor, half: Tensor) -> None:
+    """Refuse a factor that float16 cannot hold: beyond 65,504, or largely below 6e-8."""
+    if not bool(half.isfinite().all()):
+        raise MergeError("a merged factor overflows float16", remedy="Use dtype='bfloat16'.")
+    padded = half[: full.shape[0], : full.shape[1]]
+    lost, whole = (float(torch.linalg.vector_norm(t)) for t in (padded.float() - full, full))
+    if lost > _LOST * whole:
+        raise MergeError(
+            "a merged factor is too small for float16: much of it would be zero",
+            remedy="Use dtype='bfloat16', or float32.",
+        )

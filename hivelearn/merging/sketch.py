@@ -22,7 +22,9 @@ from hivelearn.merging.krylov import dominant, signs, spectrum, whitening, width
 
 PROBES: Final = 16
 _FLOOR: Final = {torch.float32: 1e-13, torch.bfloat16: 1e-6}  # of squares: below is rounding
-_COARSE: Final = 4e-3  # twice what bf16 adds to a result, relative to what the result is made of
+# Twice what a type's rounding adds to a result, relative to what the result is made of.
+_COARSE: Final = {torch.float32: 5e-7, torch.bfloat16: 4e-3}
+_FAINT: Final = 1e-6  # of the norm: what float32 factors are rounded by in any case
 _HARMLESS: Final = 0.01  # share of the squared error that rounding may be: 1.005 x the error
 
 
@@ -68,14 +70,13 @@ class Glance:
 
     @property
     def too_coarse(self) -> bool:
-        """Whether a cut loses so little that bf16 is certain to matter."""
+        """Whether a cut loses so little that rounding is certain to matter."""
         return not self.harmless(2 * self.lost, self.whole)
 
     def harmless(self, lost: float, whole: float) -> bool:
         """Return whether rounding is small against squared norms lost and whole, / unit²."""
-        if self.stack.dtype == torch.float32:
-            return True
-        return _COARSE**2 * (whole + self.loose) <= _HARMLESS * lost
+        rounding = _COARSE[self.stack.dtype] ** 2 * (whole + self.loose)
+        return rounding <= max(_HARMLESS * lost, _FAINT**2 * whole)
 
 
 def glance(stack: Stack, rank: int, key: str) -> Glance | None:

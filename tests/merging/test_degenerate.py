@@ -63,6 +63,42 @@ def test_what_cancels_exactly_is_zero(dtype):
     assert float(made.delta(M).norm()) <= 1e-6 * float(twin.delta(M).norm())
 
 
+@pytest.mark.parametrize("count", [4, 40])
+def test_what_is_left_of_terms_that_nearly_cancel_is_right(count):
+    # Terms 1e5 times larger than their sum; mixed in float32 a hundredth of it was wrong.
+    a, b = drawn(1, 4, 60).bfloat16(), drawn(2, 40, 4).bfloat16()
+    near = (b.float() + 1e-5 * drawn(3, 40, 4)).float()
+    rows, columns = torch.cat([a] * count).float(), torch.cat([near, b.float()] * (count // 2), 1)
+    scales = torch.tensor([1.0, -1.0]).repeat_interleave(4).repeat(count // 2)
+    whole = (columns.double() * scales.double()) @ rows.double()
+    made = truncate(rows, columns, Size(4), scales=scales)
+    assert float((made.b.double() @ made.a.double() - whole).norm() / whole.norm()) < 1e-5
+
+
+def test_a_sketch_that_float32_would_blur_is_solved_in_float64():
+    x, y = drawn(1, 8, 256), drawn(2, 240, 8)
+    b = torch.cat([y + 1e-6 * drawn(n, 240, 8) for n in range(30)], 1)
+    scales = torch.tensor([1.0, -1.0]).repeat_interleave(8).repeat(15)
+    a = torch.cat([x + 1e-6 * drawn(99 + n, 8, 256) for n in range(30)])
+    whole = (b.double() * scales.double()) @ a.double()
+    values = torch.linalg.svdvals(whole)
+    made = truncate(a, b, Size(8), scales=scales)
+    gap = float((made.b.double() @ made.a.double() - whole).norm())
+    assert gap <= 1.01 * float(values[8:].norm())
+    assert made.error == pytest.approx(gap / float(values.norm()), rel=0.01)
+
+
+@pytest.mark.parametrize("ranks", [40, 200])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_factors_below_the_normal_range_still_count(dtype, ranks):
+    a, b = (1e-40 * drawn(1, ranks, 300).double()).to(dtype), (1e4 * drawn(2, 280, ranks)).to(dtype)
+    whole = b.double() @ a.double()
+    values = torch.linalg.svdvals(whole)
+    made = truncate(a, b, Size(16), dtype=dtype)
+    gap = float((made.b.double() @ made.a.double() - whole).norm())
+    assert gap <= 1.01 * float(values[16:].norm())
+
+
 @pytest.mark.parametrize(("d_out", "d_in"), [(7, 3), (3, 7), (1, 1), (40, 1)])
 @pytest.mark.parametrize("method", ["linear", "karcher", "core_ties", "ties", "iso_c", "robust"])
 def test_ranks_beyond_those_of_the_matrix_cost_nothing(method, d_out, d_in):

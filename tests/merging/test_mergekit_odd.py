@@ -29,7 +29,7 @@ def test_a_file_that_aliases_blow_up_is_refused_at_once(tmp_path, text):
 def test_a_file_that_is_too_long_is_refused_unread(tmp_path):
     file = tmp_path / "merge.yml"
     file.write_text("#" * (1 << 20) + "\n")
-    with pytest.raises(MergeError, match="larger than 1048576 bytes"):
+    with pytest.raises(MergeError, match="larger than 262144 bytes"):
         read(file)
 
 
