@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 import typer
 
 from hivelearn.errors import DeviceError, HivelearnError
+from hivelearn.showing import printable
 
 T = TypeVar("T")
 
@@ -100,7 +101,7 @@ def _failed(error: Exception, told: str, code: int) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return printable(" ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
 def _say(text: str) -> None:

@@ -106,6 +106,7 @@ def open_folder(folder: Path) -> Folder:
     odd = next((name for name, kind in types.items() if kind not in _FLOATS), None)
     if odd is not None:
         raise AdapterError(f"{odd} is of type {types[odd]}; factors are {', '.join(_FLOATS)}")
+    _refuse_other_rank(config, shapes)
     return Folder(folder, shapes, _scales(config, shapes), file)
 
 
@@ -165,6 +166,21 @@ def _shape(module: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, in
             f"{module}: A {a} and B {b} have a rank over {RANK_MAX}, or a side not in 1 … {DIM_MAX}"
         )
     return b[0], a[1], a[0]
+
+
+def _refuse_other_rank(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, int, int]]
+) -> None:
+    """Refuse weights that belong to another configuration: their scale would be guessed."""
+    told = config.get("r")
+    if told is None or config.get("rank_pattern"):
+        return
+    for module, (*_, rank) in shapes.items():
+        if rank != told:
+            raise AdapterError(
+                f"{module} has rank {rank}, and {CONFIG_FILE} says r={shown(told)}",
+                remedy="Save the adapter again, so that weights and configuration belong together.",
+            )
 
 
 def _scales(

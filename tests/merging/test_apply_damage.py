@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hivelearn.merging import apply
 from hivelearn.merging.apply import merge_into
@@ -63,6 +64,19 @@ def index(content):
     return change
 
 
+def elsewhere(name):
+    """Return a change that lets the index name a file that is there, but not in the folder."""
+
+    def change(base):
+        place = base / name
+        place.parent.mkdir(exist_ok=True)
+        (base / "model.safetensors").rename(place)
+        table = {"weight_map": dict.fromkeys(load_file(place), name)}
+        (base / "model.safetensors.index.json").write_text(json.dumps(table))
+
+    return change
+
+
 def rewritten(change):
     """Return a change of the weights' bytes."""
 
@@ -83,6 +97,8 @@ DAMAGED = {
     "index is not JSON": index('{"weight_map"'),
     "index without a map": index("{}"),
     "a shard is missing": index(SHARDS),
+    "a shard in another folder": elsewhere("../model-1.safetensors"),
+    "a shard in a folder within": elsewhere("shards/model-1.safetensors"),
     "absurd header length": rewritten(lambda raw: b"\xff" * 8 + raw[8:]),
     "header longer than the file": rewritten(lambda raw: (1 << 26).to_bytes(8, "little") + raw[8:]),
     "a few bytes": rewritten(lambda raw: raw[:5]),

@@ -42,6 +42,8 @@ LIES = {
     "a shape of other bytes": lambda table: table["a"].update(shape=[4, 7]),
     "an end before its start": lambda table: table["a"].update(data_offsets=[0, -96]),
     "an end that is a fraction": lambda table: table["c"].update(data_offsets=[108, 124.0]),
+    "a shape of fractions": lambda table: table["a"].update(shape=[4.0, 6.0]),
+    "a shape of truths": lambda table: table["b"].update(shape=[True, 3]),
     "a shape of words": lambda table: table["a"].update(shape=["four"]),
     "no offsets": lambda table: table["b"].pop("data_offsets"),
     "one tensor is left out": lambda table: table.pop("c"),

@@ -1,6 +1,7 @@
 """A file from a stranger: whatever stands in it, it is read or refused, soon and in few words."""
 
 import datetime as dt
+import os
 import tracemalloc
 
 import pytest
@@ -31,6 +32,28 @@ def test_a_file_that_is_too_long_is_refused_unread(tmp_path):
     file.write_text("#" * (1 << 20) + "\n")
     with pytest.raises(MergeError, match="larger than 262144 bytes"):
         read(file)
+
+
+DEAR = {
+    "a number of 60 base 60": "merge_method: ties\nweight: " + "1:" * 3_000 + "1.0\n",
+    "a number of too many digits": "x: " + "9" * 5_000 + "\n",
+    "more pairs than any merge has": "".join(f"{n}: 1\n" for n in range(5_000)),
+    "an infinity of base 60": "weight: " + "1:" * 200 + "1.0\n",
+}
+
+
+@pytest.mark.parametrize("text", DEAR.values(), ids=DEAR.keys())
+def test_a_file_that_takes_long_to_understand_is_refused(tmp_path, text):
+    file = tmp_path / "merge.yml"
+    file.write_text(text)
+    with pytest.raises(MergeError, match="is not YAML"):
+        read(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "merge.yml")
+    with pytest.raises(MergeError, match="is no file"):
+        read(tmp_path / "merge.yml")
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])

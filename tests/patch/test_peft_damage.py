@@ -128,6 +128,8 @@ DAMAGE = {
     "config is endless": _write(CONFIG_FILE, b" " * (CONFIG_MAX_BYTES + 1)),
     "alpha is beyond any sane one": _config(lora_alpha=1e9),
     "alpha is next to nothing": _config(lora_alpha=1e-300),
+    "another rank than that of the factors": _config(r=64, lora_alpha=64),
+    "a negative rank": _config(r=-2),
     "alpha is 0": _config(lora_alpha=0),
 }
 
