@@ -1,7 +1,6 @@
-"""What only real processes show: speed, a busy home, Ctrl-C, two nodes on loopback."""
+"""What only real processes show: what they load, a busy home, Ctrl-C, two nodes on loopback."""
 
 import json
-import os
 import re
 import time
 
@@ -14,7 +13,6 @@ from hivelearn.node.workbench import open_workbench
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
 
-INSTANT_S = 0.5
 LOOPBACK = ("--listen", "127.0.0.1:0", "--no-discover")
 
 
@@ -34,19 +32,14 @@ def taught(base, home, count=40):
     return bench
 
 
-def cpu_s(call):
-    """Return the CPU seconds that a child took; other load on the machine does not count."""
-    before = os.times()
-    assert call().returncode == 0
-    after = os.times()
-    return (after.children_user - before.children_user) + (
-        after.children_system - before.children_system
-    )
-
-
 @pytest.mark.parametrize("words", [("status",), ("--help",), ("train", "--help")])
-def test_status_and_help_are_instant(words, shell):
-    assert min(cpu_s(lambda: shell(*words)) for _ in range(3)) <= INSTANT_S
+def test_status_and_help_load_nothing_that_takes_seconds(words, shell):
+    # How long they take is measured in benchmarks/; what would make it long is known here.
+    told = shell(*words, PYTHONPROFILEIMPORTTIME="1")
+    assert told.returncode == 0
+    loaded = set(re.findall(r"\| +(\w+)$", told.stderr, re.MULTILINE))
+    assert {"hivelearn", "typer"} <= loaded
+    assert not loaded & {"torch", "transformers", "peft", "accelerate", "datasets", "matplotlib"}
 
 
 def test_a_busy_home_can_be_asked_and_corrected_but_not_trained(started, call, until, base, home):
