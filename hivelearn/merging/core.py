@@ -88,8 +88,8 @@ def joint_basis(parts: Sequence[Part]) -> Basis:
     gram_a, gram_b = (x.double() @ x.double().T for x in (a, b.T))
     ends = accumulate(part.a.shape[0] for part in parts)
     own = [(slice(end - part.a.shape[0], end), part) for end, part in zip(ends, parts, strict=True)]
-    mix_left = _upright(_principal(gram_b, gram_a, own), b.T)
-    mix_right = _upright(_principal(gram_a, gram_b, own), a)
+    mix_left = _principal(gram_b, gram_a, own, b.T)
+    mix_right = _principal(gram_a, gram_b, own, a)
     to_left, to_right = mix_left.T @ gram_b, gram_a @ mix_right  # (p, R), (R, q)
     rotated = tuple(
         replace(part, b=to_left[:, place].float(), a=to_right[place].float()) for place, part in own
@@ -127,8 +127,10 @@ def in_core(parts: Sequence[Part], function: Stream, settings: Settings, size: S
     return basis.lift(core, size)
 
 
-def _principal(gram: Tensor, other: Tensor, own: Sequence[tuple[slice, Part]]) -> Tensor:
-    """Return (R, p), what mixes stacked factors to singular vectors of all deltas.
+def _principal(
+    gram: Tensor, other: Tensor, own: Sequence[tuple[slice, Part]], rows: Tensor
+) -> Tensor:
+    """Return (R, p), what mixes stacked factors, (R, d) rows, to singular vectors of all deltas.
 
     Side by side the deltas are ``B · diag(s_i A_i)``. With ``s_i² A_i A_iᵀ = L_i L_iᵀ``
     that is, but for a rotation, ``B · diag(L_i)``: R columns with a known Gram matrix.
@@ -137,9 +139,15 @@ def _principal(gram: Tensor, other: Tensor, own: Sequence[tuple[slice, Part]]) -
     for place, part in own:
         values, vectors = spectrum(other[place, place])
         roots[place, place] = vectors * (values.sqrt() * part.scale)
-    values, vectors = spectrum(roots.T @ gram @ roots)
+    if len(gram) > rows.shape[1]:  # more columns than they have entries: the other side's Gram
+        columns = roots.T @ rows.double()
+        values, vectors = spectrum(columns.T @ columns)
+        vectors = columns @ vectors / values.clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    else:
+        values, vectors = spectrum(roots.T @ gram @ roots)
     strong = values > values[0] * _NULL
-    return roots @ (vectors[:, strong] / values[strong].sqrt())
+    mixtures: Tensor = roots @ (vectors[:, strong] / values[strong].sqrt())
+    return _upright(mixtures, rows)
 
 
 def _upright(mixture: Tensor, rows: Tensor) -> Tensor:

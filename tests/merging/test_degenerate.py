@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from hivelearn.merging import blocks
+from hivelearn.merging.core import joint_basis
 from hivelearn.merging.factors import Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.merge import merge
-from hivelearn.merging.parts import narrowed
+from hivelearn.merging.parts import Part, narrowed
 from hivelearn.merging.threshold import kth_largest
 from hivelearn.patch.adapter import Adapter
 
@@ -108,6 +109,22 @@ def test_ranks_beyond_those_of_the_matrix_cost_nothing(method, d_out, d_in):
     assert all(max(one.factors[M][0].shape) <= 7 for one in plain)
     made, expected = (merge(one, method=method, rank=2).delta(M) for one in (wide, plain))
     assert float((made - expected).norm()) <= 1e-5 * float(expected.norm())
+
+
+def test_a_basis_of_more_columns_than_entries_is_orthonormal_and_spans_the_deltas():
+    parts = [Part(drawn(n, 12, 20), drawn(n + 50, 30, 12), 0.5, 1.0) for n in range(9)]
+    basis = joint_basis(parts)
+    assert basis.shape == (30, 20)  # of 108 columns
+    for side in (basis.left, basis.right):
+        assert torch.allclose(side.T @ side, torch.eye(side.shape[1]), atol=1e-4)
+    for part, own in zip(parts, basis.parts, strict=True):
+        delta = 0.5 * part.b @ part.a
+        again = 0.5 * basis.left @ own.b @ own.a @ basis.right.T
+        assert float((again - delta).norm() / delta.norm()) < 1e-5
+    # As singular vectors of all deltas side by side they come largest first.
+    side_by_side = torch.cat([part.b @ part.a for part in parts], 1)
+    sizes = (basis.left.T @ side_by_side).norm(dim=1)
+    assert torch.allclose(sizes, torch.linalg.svdvals(side_by_side), rtol=1e-4)
 
 
 def test_factors_are_narrowed_only_where_the_matrix_has_fewer_ranks():
