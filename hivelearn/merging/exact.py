@@ -2,7 +2,7 @@
 
 The squared singular values of ``B A`` are the eigenvalues of ``(Bᵀ B)(A Aᵀ)``: two Gram
 matrices as long as the factors, and everything else is R x R in float64. Norm and error
-are those of the whole matrix, not estimates.
+are those of the whole matrix: they carry the rounding of its Gram matrices, no sampling.
 """
 
 import math

@@ -78,9 +78,9 @@ def test_what_is_left_of_terms_that_nearly_cancel_is_right(count):
 
 def test_a_sketch_that_float32_would_blur_is_solved_in_float64():
     x, y = drawn(1, 8, 256), drawn(2, 240, 8)
-    b = torch.cat([y + 1e-6 * drawn(n, 240, 8) for n in range(30)], 1)
-    scales = torch.tensor([1.0, -1.0]).repeat_interleave(8).repeat(15)
-    a = torch.cat([x + 1e-6 * drawn(99 + n, 8, 256) for n in range(30)])
+    b = torch.cat([y + 1e-6 * drawn(n, 240, 8) for n in range(40)], 1)
+    scales = torch.tensor([1.0, -1.0]).repeat_interleave(8).repeat(20)
+    a = torch.cat([x + 1e-6 * drawn(99 + n, 8, 256) for n in range(40)])
     whole = (b.double() * scales.double()) @ a.double()
     values = torch.linalg.svdvals(whole)
     made = truncate(a, b, Size(8), scales=scales)
@@ -89,7 +89,7 @@ def test_a_sketch_that_float32_would_blur_is_solved_in_float64():
     assert made.error == pytest.approx(gap / float(values.norm()), rel=0.01)
 
 
-@pytest.mark.parametrize("ranks", [40, 200])
+@pytest.mark.parametrize("ranks", [40, 200, 270])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_factors_below_the_normal_range_still_count(dtype, ranks):
     a, b = (1e-40 * drawn(1, ranks, 300).double()).to(dtype), (1e4 * drawn(2, 280, ranks)).to(dtype)
