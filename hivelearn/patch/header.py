@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from hivelearn.errors import PeerError
@@ -64,6 +65,7 @@ def key(module: str, factor: str) -> str:
     return f"base_model.model.{module}.lora_{factor}.weight"
 
 
+@lru_cache(maxsize=TENSORS_MAX)  # adapters of one model name the same modules
 def allowed(module: str) -> bool:
     """Return whether a LoRA may target a module of this name."""
     return (
