@@ -80,10 +80,12 @@ def common_a(parts: Sequence[Part]) -> Tensor:
 
 
 def _alike(a: Tensor, first: Tensor) -> bool:
+    if a is first or (a.dtype == first.dtype and torch.equal(a, first)):
+        return True
     if a.shape != first.shape:
         return False
     far = torch.linalg.vector_norm(a.float() - first.float())
-    return torch.equal(a, first) or bool(far <= _CLOSE * torch.linalg.vector_norm(first.float()))
+    return bool(far <= _CLOSE * torch.linalg.vector_norm(first.float()))
 
 
 def _on_b(function: Stream, parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
