@@ -21,7 +21,7 @@ from hivelearn.merging.naming import named
 from hivelearn.merging.outcome import Merged
 from hivelearn.merging.plan import Plan, planned
 from hivelearn.merging.recipe import MergeRecipe, Rank
-from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of, refuse_impossible
+from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of, refuse_impossible, refuse_place
 from hivelearn.merging.sources import Mergeable, open_all
 from hivelearn.merging.surroundings import plain_torch
 from hivelearn.merging.survey import Survey, surveyed
@@ -116,8 +116,22 @@ def merge(
     return combine(sources, recipe, way).adapter
 
 
-def combine(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way | None = None) -> Merged:
+def combine(
+    sources: Sequence[Mergeable],
+    recipe: MergeRecipe,
+    way: Way | None = None,
+    *,
+    validate: Score | None = None,
+) -> Merged:
     """Merge as ``recipe`` says; return the adapter with the report of its making.
+
+    Args:
+        sources: as for :func:`merge`.
+        recipe: method, weights, settings and size.
+        way: where to, in what type, with what trust.
+        validate: an adapter to its score on held-out data, higher is better. Given, the
+            method is found by trying a few, as ``merge(method="auto")`` does, and the
+            report says why; of the recipe only weights, rank, energy and seed count.
 
     Raises:
         MergeError, AdapterError: see :func:`merge`.
@@ -126,13 +140,20 @@ def combine(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way | None =
         raise MergeError(
             f"a {type(recipe).__name__} is no recipe", remedy="Give hl.MergeRecipe('linear')."
         )
+    if validate is not None:
+        from hivelearn.merging.auto import choose
+
+        return choose(sources, validate, recipe, way or Way())
     with plain_torch():
         return _combined(sources, recipe, way or Way())
 
 
 def _combined(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way) -> Merged:
     """Walk: look at all sources if it must, then merge module by module."""
-    plan = planned(open_all(sources), recipe, way.trust)
+    opened = open_all(sources)
+    if way.out is not None:
+        refuse_place(Path(way.out), opened)
+    plan = planned(opened, recipe, way.trust)
     wide, tally = adapter_wide(plan), Tally()
     passes = 1 + (wide or way.study)
     with (
@@ -144,7 +165,8 @@ def _combined(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way) -> Me
         if wide or way.study:
             survey = surveyed(plan, lambda module: shown.at(next(done), module))
         if wide and survey is not None:
-            whole = whole_coefficients(plan, survey)
+            with named(plan, None):
+                whole = whole_coefficients(plan, survey)
         for module in plan.modules:
             made = _merged(plan, module, survey, whole, tally)
             sink.put(module, *made)
@@ -176,6 +198,6 @@ def _sink(plan: Plan, way: Way) -> MemorySink | FolderSink:
     rank = plan.rank if plan.recipe.energy is None else None  # an energy's: known at the end only
     refuse_impossible(plan.modules, rank)
     if way.out is None or rank is None:
-        return MemorySink(plan.base, dtype, rank)
+        return MemorySink(plan.base, dtype, rank, plan.origin)
     shapes = {module: plan.shape(module) for module in plan.modules}
-    return FolderSink(Path(way.out), shapes, rank, dtype, plan.base)
+    return FolderSink(Path(way.out), shapes, rank, dtype, plan.base, plan.origin)

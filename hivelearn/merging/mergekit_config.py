@@ -7,24 +7,16 @@ that silently leaves out a line of its configuration is a wrong merge.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hivelearn.merging.errors import MergeError
 from hivelearn.merging.foreign import document
+from hivelearn.merging.mergekit_values import dtype, flag, number, unfit, word
 from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import (
-    ANY,
-    END,
-    TEXT_MAX,
-    ByName,
-    Gradient,
-    Schedule,
-    numbers,
-    rounded,
-)
+from hivelearn.merging.schedule import Schedule, numbers
 from hivelearn.merging.schema import Operator
 from hivelearn.merging.table import TABLE, operator
 from hivelearn.showing import shown
@@ -49,8 +41,6 @@ _ONLY: Final[Mapping[str, bool]] = {
     "filter_wise": False,
 }
 _HARMLESS: Final = frozenset(("int8_mask", "tol", "eps"))  # how it is computed, not what
-_TENSOR: Final = ".weight"  # what mergekit's filters see behind a module's name
-_DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,33 +68,26 @@ def parsed(config: Any) -> Config:
         MergeError: see :func:`read`.
     """
     if not isinstance(config, dict):
-        raise _unfit("it is no mapping with merge_method and models")
+        raise unfit("it is no mapping with merge_method and models")
     for name in sorted(map(shown, config.keys() - _KNOWN)):
-        raise _unfit(f"{name} says how to build a whole model, and an adapter has none of that")
+        raise unfit(f"{name} says how to build a whole model, and an adapter has none of that")
     method = config.get("merge_method")
     if not isinstance(method, str) or method not in (_MERGEKITS | TABLE.keys()):
-        raise _unfit(f"merge_method {shown(method)} has no meaning for adapters")
+        raise unfit(f"merge_method {shown(method)} has no meaning for adapters")
     shared = _mapping(config.get("parameters"), "parameters")
     base = config.get("base_model")
     if base is not None and not _is_path(base):
-        raise _unfit(f"base_model {shown(base)} is no path")
+        raise unfit(f"base_model {shown(base)} is no path")
     models, zero = _without_base(method, _models(config), base, shared)
     recipe = _recipe(method, [own for _, own in models], shared, zero)
-    return Config(tuple(path for path, _ in models), recipe, _dtype(config))
-
-
-def _unfit(what: str) -> MergeError:
-    return MergeError(
-        f"this mergekit configuration cannot merge adapters: {what}",
-        remedy="Take the line out, or merge whole models with mergekit itself.",
-    )
+    return Config(tuple(path for path, _ in models), recipe, dtype(config))
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise _unfit(f"{what} is no mapping")
+        raise unfit(f"{what} is no mapping")
     return value
 
 
@@ -116,15 +99,22 @@ def _models(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return paths with their own parameters, in the order of the file."""
     rows = config.get("models")
     if not isinstance(rows, list) or not rows:
-        raise _unfit("it lists no models")
+        raise unfit("it lists no models")
     models = []
     for place, row in enumerate(rows):
         if not isinstance(row, dict) or not _is_path(row.get("model")):
-            raise _unfit(f"row {place} of models names no folder under 'model'")
+            raise unfit(f"row {place} of models names no folder under 'model'")
         for name in sorted(map(shown, row.keys() - {"model", "parameters"})):
-            raise _unfit(f"{name} of model {shown(row['model'])} is unknown")
-        models.append((row["model"], _mapping(row.get("parameters"), "a model's parameters")))
+            raise unfit(f"{name} of model {shown(row['model'])} is unknown")
+        path = _adapter_of(row["model"])
+        models.append((path, _mapping(row.get("parameters"), "a model's parameters")))
     return models
+
+
+def _adapter_of(model: str) -> str:
+    """Return the adapter of mergekit's ``base+adapter``; a folder may have a + in its name."""
+    there = os.path.exists(model)  # noqa: PTH110 - a name too long is no error to it
+    return model if there else model.rpartition("+")[2] or model
 
 
 def _without_base(
@@ -141,23 +131,23 @@ def _without_base(
     own = next((own for path, own in models if path == base), None)
     if method == "slerp":
         if own is None:
-            raise _unfit("slerp runs from base_model, which is not among the models")
+            raise unfit("slerp runs from base_model, which is not among the models")
         return sorted(models, key=lambda model: model[0] != base), 0.0
     if method == "karcher":
-        raise _unfit("karcher takes base_model for one more point, and its delta has no direction")
+        raise unfit("karcher takes base_model for one more point, and its delta has no direction")
     known = _HARMLESS | {"weight"} if method == "linear" else _HARMLESS
     for name in sorted((own or {}).keys() - known):
-        raise _unfit(f"{method} takes no {shown(name)} of base_model")
+        raise unfit(f"{method} takes no {shown(name)} of base_model")
     rest = [model for model in models if model[0] != base]
     if not rest:
-        raise _unfit("it lists no models but base_model")
+        raise unfit("it lists no models but base_model")
     if method != "linear":
         return rest, 0.0
     weight = {**shared, **(own or {})}.get("weight")
     if weight is None:
-        raise _unfit("linear counts base_model as one more model, and it has no weight")
-    zero = _number(weight, "weight")
-    return rest, zero if _flag(shared, "normalize", default=True) else 0.0
+        raise unfit("linear counts base_model as one more model, and it has no weight")
+    zero = number(weight, "weight")
+    return rest, zero if flag(shared, "normalize", default=True) else 0.0
 
 
 def _recipe(
@@ -169,7 +159,10 @@ def _recipe(
     each = [{**shared, **parameters} for parameters in own]
     weights: tuple[Schedule, ...] = ()
     if any("weight" in one for one in each):
-        weights = tuple(_number(one.get("weight"), "weight") for one in each)
+        silent = next((n for n, one in enumerate(each) if "weight" not in one), None)
+        if silent is not None:
+            raise unfit(f"row {silent} of models has no weight, and others have one")
+        weights = tuple(number(one["weight"], "weight") for one in each)
     _check_places(op, own, each)
     if zero != 0.0:
         method, weights = "task_arithmetic", _diluted(weights, zero)
@@ -182,11 +175,11 @@ def _check_places(op: Operator, own: list[dict[str, Any]], each: list[dict[str, 
     theirs = {_THEIRS.get(param.name, param.name): param for param in op.params}
     for name in sorted({name for one in own for name in one} & theirs.keys()):
         if not theirs[name].each:
-            raise _unfit(f"{name} stands under a model, and is one for all: mergekit ignores it")
+            raise unfit(f"{name} stands under a model, and is one for all: mergekit ignores it")
     for name in sorted({name for one in each for name in one} - {"weight"} - _HARMLESS):
         harmless = name in _ONLY and all(one.get(name, _ONLY[name]) is _ONLY[name] for one in each)
         if name not in theirs and not harmless:
-            raise _unfit(f"{op.name} takes no {shown(name)} as it is given here")
+            raise unfit(f"{op.name} takes no {shown(name)} as it is given here")
 
 
 def _settings(op: Operator, shared: dict[str, Any], each: list[dict[str, Any]]) -> dict[str, Any]:
@@ -196,14 +189,14 @@ def _settings(op: Operator, shared: dict[str, Any], each: list[dict[str, Any]]) 
         theirs = _THEIRS.get(param.name, param.name)
         default = _DEFAULTS.get(param.name, param.default)
         if param.each:
-            params[param.name] = tuple(_number(one.get(theirs, default), theirs) for one in each)
+            params[param.name] = tuple(number(one.get(theirs, default), theirs) for one in each)
         elif param.name == "rescale":
-            wanted = _word(shared.get(theirs, op.name.removeprefix("core_") in _L1), theirs)
+            wanted = word(shared.get(theirs, op.name.removeprefix("core_") in _L1), theirs)
             params[param.name] = _RESCALE.get(wanted, wanted)
         elif theirs in shared and (param.choices or isinstance(param.default, bool)):
-            params[param.name] = _word(shared[theirs], theirs)
+            params[param.name] = word(shared[theirs], theirs)
         elif theirs in shared or param.name in _DEFAULTS:
-            params[param.name] = _number(shared.get(theirs, default), theirs)
+            params[param.name] = number(shared.get(theirs, default), theirs)
     return params
 
 
@@ -211,10 +204,10 @@ def _diluted(weights: tuple[Schedule, ...], zero: Schedule) -> tuple[float, ...]
     """Return the weights of a sum that is the mean in which a zero delta weighs ``zero``."""
     plain = [weight for weight in (*weights, zero) if isinstance(weight, float)]
     if not weights or len(plain) <= len(weights):
-        raise _unfit("linear counts base_model, and then every weight must be one plain number")
+        raise unfit("linear counts base_model, and then every weight must be one plain number")
     total = math.fsum(plain)
     if not abs(total) > 1e-6 * math.fsum(map(abs, plain)):
-        raise _unfit("the weights cancel, so there is no mean to speak of")
+        raise unfit("the weights cancel, so there is no mean to speak of")
     return tuple(weight / total for weight in plain[:-1])
 
 
@@ -223,77 +216,10 @@ def _same_method(method: str, shared: dict[str, Any]) -> tuple[str, dict[str, An
     if method not in ("linear", "task_arithmetic"):
         return method, shared
     rest = {name: value for name, value in shared.items() if name != "normalize"}
-    if not _flag(shared, "normalize", default=method == "linear"):
+    if not flag(shared, "normalize", default=method == "linear"):
         if method == "linear" and "lambda" in rest:
-            raise _unfit("linear takes no lambda: mergekit ignores it")
+            raise unfit("linear takes no lambda: mergekit ignores it")
         return "task_arithmetic", rest
-    if method == "task_arithmetic" and _number(rest.pop("lambda", 1.0), "lambda") != 1.0:
-        raise _unfit("task_arithmetic with normalize and lambda is a scaled mean")
+    if method == "task_arithmetic" and number(rest.pop("lambda", 1.0), "lambda") != 1.0:
+        raise unfit("task_arithmetic with normalize and lambda is a scaled mean")
     return "linear", rest
-
-
-def _flag(shared: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    value = shared.get(name, default)
-    if not isinstance(value, bool):
-        raise _unfit(f"{name} {shown(value)} is neither true nor false")
-    return value
-
-
-def _number(value: Any, what: str, *, inner: bool = False) -> Schedule:
-    """Return a number, a gradient, or a list of filters, as mergekit writes them."""
-    if isinstance(value, Mapping):
-        value = [value]
-    if not isinstance(value, list):
-        return _plain(value, what)
-    if not any(isinstance(row, Mapping) for row in value):
-        return Gradient(tuple(_plain(point, what) for point in value))
-    if inner:
-        raise _unfit(f"{what} has a filter inside a filter")
-    rules: list[tuple[str, float | Gradient]] = []
-    for row in value:
-        if not isinstance(row, Mapping) or not {"value"} <= row.keys() <= {"value", "filter"}:
-            raise _unfit(f"{what} has {shown(row)} that is no filter with a value")
-        found = _number(row["value"], what, inner=True)
-        assert not isinstance(found, ByName)
-        rules.extend((text, found) for text in _texts(row.get("filter")))
-    return ByName(tuple(rules))
-
-
-def _texts(text: Any) -> tuple[str, ...]:
-    """Return rules for just the modules whose tensor's name, in mergekit, has ``text`` in it.
-
-    That name is the module's and ``.weight``. A text may reach from one into the
-    other, as in ``q_proj.weight``: then what is before the last dot ends the module's.
-    """
-    if text is None or text == ANY:
-        return (ANY,)
-    if not isinstance(text, str) or len(text) > TEXT_MAX or END in text:
-        raise _unfit(f"filter {shown(text)} is no part of a tensor's name")
-    if text in _TENSOR:
-        return (ANY,)
-    stem, dot, tail = text.rpartition(".")
-    return (stem + END, text) if dot and _TENSOR.startswith(dot + tail) else (text,)
-
-
-def _word(value: Any, what: str) -> bool | str:
-    if not isinstance(value, bool | str) or len(str(value)) > TEXT_MAX:
-        raise _unfit(f"{what} {shown(value)} is not one of its words")
-    return value
-
-
-def _plain(value: Any, what: str) -> float:
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a word
-        try:
-            value = float(value)
-        except ValueError:
-            raise _unfit(f"{what} {shown(value)} is not a number") from None
-    return rounded(value, what)
-
-
-def _dtype(config: Mapping[str, Any]) -> str:
-    """Return the type of the result: mergekit computes in ``dtype`` and may write another."""
-    given = [config[name] for name in ("out_dtype", "dtype") if config.get(name) is not None]
-    for value in given:
-        if value not in _DTYPES:
-            raise _unfit(f"dtype {shown(value)} is not one of {', '.join(_DTYPES)}")
-    return str(given[0]) if given else "float32"

@@ -8,19 +8,20 @@ from hivelearn.merging.plan import Plan
 
 
 @contextmanager
-def named(plan: Plan, module: str) -> Iterator[None]:
-    """Let errors inside the block say in which module, and whose delta is at fault.
+def named(plan: Plan, module: str | None) -> Iterator[None]:
+    """Let errors inside the block say in which module, if in one, and whose delta is at fault.
 
     Operators see only those with a weight, in the order of their content.
     """
     try:
         yield
     except MergeError as error:
-        plan.refuse_broken(module)  # looked for only now: it costs as much as reading all
+        if module is not None:
+            plan.refuse_broken(module)  # looked for only now: it costs as much as reading all
         what = error.what
         if error.delta is not None:
-            weights = plan.weights(module).tolist()
+            weights = plan.weights(module or plan.modules[0]).tolist()
             present = [s.name for s, w in zip(plan.sources, weights, strict=True) if w != 0]
             what = what.replace(f"delta {error.delta}", present[error.delta])
-        prefix = "" if module in what else f"{module}: "
+        prefix = "" if module is None or module in what else f"{module}: "
         raise MergeError(prefix + what, remedy=error.remedy) from error

@@ -22,6 +22,7 @@ from hivelearn.merging.schedule import Schedule, depths_of, resolve
 from hivelearn.merging.schema import Operator
 from hivelearn.merging.sources import Source, octets
 from hivelearn.merging.table import operator
+from hivelearn.patch.origin import Origin
 
 _CANCEL: Final = 0.05  # weights whose sum is below this share of their sizes cancel
 
@@ -61,6 +62,11 @@ class Plan:
         """The model's fingerprint, if every source names it."""
         bases = {source.base for source in self.sources}
         return bases.pop() if len(bases) == 1 else None
+
+    @property
+    def origin(self) -> Origin:
+        """The task and the model that every source names."""
+        return Origin.common(source.origin for source in self.sources)
 
     def shape(self, module: str) -> tuple[int, int]:
         """Return (d_out, d_in) of a module."""
@@ -179,7 +185,10 @@ def planned(
     op = operator(recipe.method)
     count = len(sources)
     if recipe.weights and len(recipe.weights) != count:
-        raise MergeError(f"{len(recipe.weights)} weights for {count} adapters")
+        raise MergeError(
+            f"{len(recipe.weights)} weights for {count} adapters",
+            remedy="Give one weight for each adapter, in their order, or none at all.",
+        )
     for name, value in recipe.settings.items():
         if isinstance(value, tuple) and len(value) != count:
             raise MergeError(f"{len(value)} values of {name} for {count} adapters")

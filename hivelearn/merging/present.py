@@ -51,9 +51,10 @@ def _check(gram: Tensor, weights: Tensor, name: str) -> None:
         raise MergeError("the inner products of the deltas hold NaN or infinity")
     for place, weight in enumerate(weights.tolist()):
         if not 0.0 <= weight < float("inf"):  # NaN fails this too
+            what = "a negative share" if weight < 0 else f"{weight:g}"
             raise MergeError(
-                f"{name} cannot give delta {place} the weight {weight:g}",
-                remedy="Only linear, task_arithmetic and the entrywise methods can subtract.",
+                f"{name} cannot give delta {place} {what} of the weight",
+                remedy="linear, task_arithmetic, iso_c, tsv and the entrywise methods can.",
                 delta=place,
             )
     if not bool(weights.any()):

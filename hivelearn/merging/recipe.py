@@ -63,13 +63,12 @@ class MergeRecipe:
 
     def __post_init__(self) -> None:
         """Check every number before a tensor is touched."""
-        if isinstance(self.weights, str | bytes) or not isinstance(self.weights, Sequence):
-            raise MergeError(f"weights {shown(self.weights)} are not a list of numbers")
-        weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(self.weights))
+        given_weights = _listed(self.weights)
+        weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(given_weights))
         object.__setattr__(self, "weights", weights)
         self._check_weights()
         op = operator(self.method)
-        given: dict[str, Any] = dict(self.params or ())
+        given = _pairs(self.params)
         object.__setattr__(self, "allow_negative", bool(self.allow_negative))
         params = tuple((name, _setting(op.param(name), given[name])) for name in sorted(given))
         object.__setattr__(self, "params", params)
@@ -88,7 +87,8 @@ class MergeRecipe:
                 if number < 0 and not self.allow_negative:
                     raise MergeError(
                         f"weight {number} of source {place} is negative",
-                        remedy="Pass allow_negative=True if you mean to subtract what it learnt.",
+                        remedy="Pass allow_negative=True (--allow-negative) if you mean to "
+                        "subtract what it learnt.",
                     )
         if self.weights and not any(any(numbers(weight)) for weight in self.weights):
             raise MergeError("every weight is 0, so nothing would be merged")
@@ -109,7 +109,8 @@ class MergeRecipe:
         whole = type(self.rank) is int and 1 <= self.rank <= RANK_MAX
         if not (self.rank is None or self.rank == "stack" or whole):
             raise MergeError(
-                f"rank {shown(self.rank)} is not a whole number in 1 … {RANK_MAX}, 'stack'"
+                f"rank {shown(self.rank)} is not a whole number in 1 … {RANK_MAX}, 'stack'",
+                remedy="Write rank=16, rank='stack', or none for the largest of the sources.",
             )
         entrywise = operator(self.method).kind == "stream"
         if entrywise and (self.rank == "stack" or self.energy is not None):
@@ -194,8 +195,32 @@ def rounded_share(value: float, what: str) -> float:
     """Return ``value`` in steps of 1e-6; raise MergeError unless it is in (0, 1]."""
     share = schedule(value, what)
     if not isinstance(share, float) or not 0.0 < share <= 1.0:
-        raise MergeError(f"{what} {value} is not in (0, 1]")
+        raise MergeError(
+            f"{what} {shown(value)} is not in (0, 1]", remedy=f"Write {what}=0.95 for 95 %."
+        )
     return share
+
+
+def _listed(weights: Any) -> Sequence[Any]:
+    """Return weights as a list; an array of numpy or torch is one, too."""
+    if hasattr(weights, "tolist"):
+        weights = weights.tolist()
+    if isinstance(weights, str | bytes) or not isinstance(weights, Sequence):
+        raise MergeError(
+            f"weights {shown(weights)} are not a list of numbers",
+            remedy="Write weights=[2, 1], one for each adapter.",
+        )
+    return weights
+
+
+def _pairs(params: Any) -> dict[str, Any]:
+    try:
+        return dict(params or ())
+    except (TypeError, ValueError):
+        raise MergeError(
+            f"params {shown(params)} are no settings by name",
+            remedy="Write params={'density': 0.3}.",
+        ) from None
 
 
 def _setting(param: Param, value: Any) -> Setting:

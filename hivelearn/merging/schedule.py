@@ -59,7 +59,7 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """The value of the first rule whose text stands in the module's name.
+    """The value of the first rule whose text stands in the module's name; a dict is as good.
 
     ``"*"`` takes any module; a text that ends in ``$`` stands at the name's end.
     """
@@ -68,10 +68,15 @@ class ByName:
 
     def __post_init__(self) -> None:
         """Round the numbers; refuse rules that nobody can read."""
+        if isinstance(self.rules, Mapping):
+            object.__setattr__(self, "rules", tuple(self.rules.items()))
         if not 0 < len(self.rules) <= RULES_MAX:
             raise MergeError(f"a setting by name has 1 … {RULES_MAX} rules, not {len(self.rules)}")
         kept: list[tuple[str, float | Gradient]] = []
-        for text, value in self.rules:
+        for rule in self.rules:
+            if not isinstance(rule, tuple | list) or len(rule) != 2:  # noqa: PLR2004 - a pair
+                raise MergeError(f"{shown(rule)} is no rule (text, value) of a setting by name")
+            text, value = rule
             if not isinstance(text, str) or not 0 < len(text) <= TEXT_MAX:
                 raise MergeError(f"{shown(text)} is no part of a module's name")
             number = value if isinstance(value, Gradient) else rounded(value, f"value of {text!r}")

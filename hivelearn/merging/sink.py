@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.sources import octets
+from hivelearn.merging.sources import Source, octets
 from hivelearn.patch import header, peft_config
 from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
 from hivelearn.patch.folder import Replacement, replace_all
+from hivelearn.patch.origin import Origin
+from hivelearn.showing import shown
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -35,16 +37,26 @@ def dtype_of(name: str) -> torch.dtype:
     Raises:
         MergeError: it is none of float32, bfloat16, float16.
     """
-    if not isinstance(name, str) or name not in DTYPES:
-        raise MergeError(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    name = str(name).removeprefix("torch.")  # torch.bfloat16 is meant as it is said
+    if name not in DTYPES:
+        raise MergeError(
+            f"dtype {shown(name)} is not one of {', '.join(DTYPES)}",
+            remedy="Write dtype='bfloat16', for example.",
+        )
     return DTYPES[name]
 
 
 class MemorySink:
     """Keeps the factors of each module; pads them to one rank at the end."""
 
-    def __init__(self, base: bytes | None, dtype: torch.dtype, rank: int | None) -> None:
-        self._base, self._dtype, self._rank = base, dtype, rank
+    def __init__(
+        self,
+        base: bytes | None,
+        dtype: torch.dtype,
+        rank: int | None,
+        origin: Origin,
+    ) -> None:
+        self._base, self._dtype, self._rank, self._origin = base, dtype, rank, origin
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __enter__(self) -> Self:
@@ -62,7 +74,7 @@ class MemorySink:
         """Return the adapter; its rank is the wanted one, or the largest that came."""
         rank = self._rank or max(a.shape[0] for a, _ in self._factors.values())
         padded = {m: padded_to(rank, a, b, self._dtype) for m, (a, b) in self._factors.items()}
-        return Adapter(padded, rank, float(rank), self._base)
+        return Adapter(padded, rank, float(rank), self._base, self._origin)
 
 
 class FolderSink:
@@ -75,6 +87,7 @@ class FolderSink:
         rank: int,
         dtype: torch.dtype,
         base: bytes | None = None,
+        origin: Origin | None = None,
     ) -> None:
         """Reserve the file.
 
@@ -84,11 +97,13 @@ class FolderSink:
             rank: of every module.
             dtype: of every tensor.
             base: the model's fingerprint; a PEFT folder has no place for it, the adapter has.
+            origin: task and model that the folder names.
 
         Raises:
             MergeError: nothing can be written there.
         """
         self._folder, self._rank, self._dtype, self._base = folder, rank, dtype, base
+        self._origin = origin
         tensors = {}
         for module, (d_out, d_in) in shapes.items():
             tensors[header.key(module, "A")] = (rank, d_in)
@@ -127,7 +142,7 @@ class FolderSink:
 
     def close(self) -> Adapter:
         """Name the file what it is called and return the folder's adapter."""
-        config = peft_config.config(self._modules, self._rank, float(self._rank))
+        config = peft_config.config(self._modules, self._rank, float(self._rank), self._origin)
         try:
             with Replacement(self._folder / CONFIG_FILE) as told:
                 told.file.write(peft_config.text(config).encode())
@@ -157,6 +172,27 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
             f"the adapters have {len(modules)} modules together, and one adapter has at most "
             f"{header.TENSORS_MAX // 2}",
             remedy="Merge into the model with merge_into, or train fewer modules.",
+        )
+
+
+def refuse_place(out: Path, sources: Sequence[Source]) -> None:
+    """Refuse a folder in which the result would replace or change what is there.
+
+    Raises:
+        MergeError: it is the folder of a source, or of a model: transformers would load
+            the model with the adapter in it from then on.
+    """
+    taken = next((s for s in sources if s.folder and s.folder.resolve() == out.resolve()), None)
+    if taken is not None:
+        raise MergeError(
+            f"{out} is the folder of {taken.name}, which the result would replace",
+            remedy="Give another place with out=... (-o).",
+        )
+    if (out / "config.json").exists():
+        raise MergeError(
+            f"{out} is the folder of a model, and an adapter in it would change what it loads",
+            remedy="Give another place with out=... (-o); to merge into the model: merge_into, "
+            "or --base.",
         )
 
 

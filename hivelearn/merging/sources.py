@@ -7,6 +7,7 @@ memory is short, so that 1.3 GB of adapters merge in a few dozen megabytes.
 
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ from hivelearn.merging.blocks import finite
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe import SOURCES_MAX
 from hivelearn.patch import peft_folder
-from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.adapter import Adapter, AdapterError
+from hivelearn.patch.origin import Origin
+from hivelearn.showing import printable
 
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
 _SAMPLED: Final = 8  # modules of it
@@ -45,12 +48,19 @@ class Source:
         name: what messages call it.
         base: fingerprint of its model, or None if unknown.
         shapes: module to (d_out, d_in, rank).
+        origin: the task and model that it names.
     """
 
     name: str
     base: bytes | None
     shapes: Mapping[str, tuple[int, int, int]]
+    origin: Origin
     _from: Adapter | peft_folder.Folder
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies, or None if it is in memory."""
+        return None if isinstance(self._from, Adapter) else self._from.path
 
     def read(self, module: str) -> tuple[Tensor, Tensor, float]:
         """Return (A, B, scale) of a module it has, unchecked; see :meth:`refuse_broken`."""
@@ -117,6 +127,12 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     if len(bases) > 1:
         names = ", ".join(sorted(base.hex()[:8] for base in bases))
         raise MergeError(f"the adapters belong to different base models: {names}")
+    named = sorted({source.origin.model for source in sources if source.origin.model is not None})
+    if len(named) > 1:  # perhaps two places of one model: only the caller can know
+        warnings.warn(
+            f"the adapters name different base models: {', '.join(map(printable, named))}",
+            stacklevel=2,
+        )
     seen: dict[str, tuple[int, int]] = {}
     for source in sources:
         for module, (d_out, d_in, _) in source.shapes.items():
@@ -130,8 +146,12 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
 
 def _open(one: Mergeable, place: str) -> Source:
     if isinstance(one, str | os.PathLike):
-        folder = peft_folder.open_folder(Path(one))
-        return Source(f"{place} ({folder.path.name})", None, folder.shapes, folder)
+        name = f"{place} ({Path(one).name})"
+        try:
+            folder = peft_folder.open_folder(Path(one))
+        except AdapterError as error:  # of many, which?
+            raise AdapterError(f"{name}: {error.what}", remedy=error.remedy) from error
+        return Source(name, None, folder.shapes, folder.origin, folder)
     adapter = getattr(one, "adapter", one)
     if not isinstance(adapter, Adapter):
         if not hasattr(one, "peft_config"):
@@ -145,4 +165,4 @@ def _open(one: Mergeable, place: str) -> Source:
     }
     named = getattr(one, "id", None)  # a patch has one
     name = f"{place} (patch {named.hex()[:8]})" if isinstance(named, bytes) else place
-    return Source(name, adapter.base, shapes, adapter)
+    return Source(name, adapter.base, shapes, adapter.origin, adapter)

@@ -20,6 +20,7 @@ from hivelearn.errors import UsageError
 from hivelearn.patch import chunks, header, peft_config
 from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.folder import Replacement, replace_all, written
+from hivelearn.patch.origin import Origin
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -53,12 +54,14 @@ class Adapter:
         alpha: > 0, rounded to 1e-6, the unit in which it is signed: sealing an
             adapter changes nothing in it. The delta is ``(alpha / rank) · B @ A``.
         base: 32-byte fingerprint of the model it belongs to, or None if unknown.
+        origin: the task and model that its folder named; never signed, never sent.
     """
 
     factors: Mapping[str, tuple[Tensor, Tensor]]
     rank: int
     alpha: float
     base: bytes | None = field(default=None)
+    origin: Origin = field(default=Origin())
 
     def __post_init__(self) -> None:
         """Sort the modules and refuse what cannot be an adapter."""
@@ -163,7 +166,7 @@ class Adapter:
 
     def config(self) -> dict[str, object]:
         """Return PEFT's ``adapter_config.json``, always made anew, never a peer's."""
-        return peft_config.config(list(self.factors), self.rank, self.alpha)
+        return peft_config.config(list(self.factors), self.rank, self.alpha, self.origin)
 
     def save(self, folder: str | Path) -> Path:
         """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it.
@@ -193,13 +196,13 @@ class Adapter:
         """Read a PEFT folder. See :func:`hivelearn.patch.peft_folder.load`."""
         from hivelearn.patch import peft_folder
 
-        factors, rank, alpha = peft_folder.load(Path(folder))
-        return cls(factors, rank, alpha)
+        factors, rank, alpha, origin = peft_folder.load(Path(folder))
+        return cls(factors, rank, alpha, origin=origin)
 
     @classmethod
     def from_model(cls, model: "Module | Any", name: str | None = None) -> Self:
         """Take the LoRA out of an open PEFT model. See :mod:`hivelearn.patch.peft_folder`."""
         from hivelearn.patch import peft_folder
 
-        factors, rank, alpha = peft_folder.from_model(model, name)
-        return cls(factors, rank, alpha)
+        factors, rank, alpha, origin = peft_folder.from_model(model, name)
+        return cls(factors, rank, alpha, origin=origin)

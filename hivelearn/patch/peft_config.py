@@ -3,13 +3,18 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from hivelearn.patch.origin import Origin
 
-def config(modules: Sequence[str], rank: int, alpha: float) -> dict[str, object]:
+
+def config(
+    modules: Sequence[str], rank: int, alpha: float, origin: Origin | None = None
+) -> dict[str, object]:
     """Return the configuration under which PEFT computes ``(alpha / rank) · B @ A`` there."""
+    origin = origin or Origin()
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None,
+        "task_type": origin.task,
+        "base_model_name_or_path": origin.model,
         "r": rank,
         "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
         "lora_dropout": 0.0,
@@ -52,8 +57,9 @@ def _targeting(modules: Sequence[str]) -> dict[str, object]:
         after = next((i + 1 for i, part in enumerate(parts) if part.isdigit()), 0)
         inside.setdefault(".".join(parts[:after]), set()).add(".".join(parts[after:]))
     alike = {frozenset(names) for names in inside.values()}
-    # PEFT finds a layer's number behind two names or more ("model.layers.0.").
-    countable = all(prefix.count(".") > 1 for prefix in inside)
+    # PEFT finds a layer's number behind two names or more ("model.layers.0."). An encoder has
+    # the same numbers and names as the decoder beside it, whether it was trained or not.
+    countable = all(prefix.count(".") > 1 and "coder." not in prefix for prefix in inside)
     numbers = layers(modules)
     if len(alike) == 1 and countable and len(inside) == len(numbers):
         return {"target_modules": sorted(next(iter(alike))), "layers_to_transform": list(numbers)}

@@ -22,6 +22,7 @@ from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, UNIT_ALPHA, WEIGHTS_F
 from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.alphas import Alphas
 from hivelearn.patch.header import DIM_MAX, allowed, key
+from hivelearn.patch.origin import Origin
 from hivelearn.showing import shown
 
 Factors = dict[str, tuple[Tensor, Tensor]]
@@ -69,11 +70,13 @@ class Folder:
         path: the folder.
         shapes: module to (d_out, d_in, rank), sorted; ranks may differ.
         scales: module to the factor before ``B · A``, as PEFT computes it.
+        origin: task and model, as its configuration names them.
     """
 
     path: Path
     shapes: Mapping[str, tuple[int, int, int]]
     scales: Mapping[str, float]
+    origin: Origin
     _file: Any  # safetensors' handle: tensors are views of the mapped file
 
     def read(self, module: str) -> tuple[Tensor, Tensor]:
@@ -107,13 +110,14 @@ def open_folder(folder: Path) -> Folder:
     if odd is not None:
         raise AdapterError(f"{odd} is of type {types[odd]}; factors are {', '.join(_FLOATS)}")
     _refuse_other_rank(config, shapes)
-    return Folder(folder, shapes, _scales(config, shapes), file)
+    return Folder(folder, shapes, _scales(config, shapes), Origin.of(config), file)
 
 
-def load(folder: Path) -> tuple[Factors, int, float]:
-    """Return (factors, rank, alpha) of a PEFT folder. Raises as :func:`open_folder`."""
+def load(folder: Path) -> tuple[Factors, int, float, Origin]:
+    """Return (factors, rank, alpha, origin) of a PEFT folder. Raises as :func:`open_folder`."""
     opened = open_folder(folder)
-    return _fold({module: opened.read(module) for module in opened.shapes}, opened.scales)
+    factors = {module: opened.read(module) for module in opened.shapes}
+    return *_fold(factors, opened.scales), opened.origin
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -152,6 +156,13 @@ def _pair(found: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, int, int
             shapes[module] = _shape(module, found[first], found[second])
     foreign = set(found) - {key(module, factor) for module in shapes for factor in "AB"}
     if foreign or not shapes:
+        copied = next((one for one in foreign if one.endswith(".base_layer.weight")), None)
+        if copied is not None or any("lora_embedding_" in one for one in foreign):
+            raise AdapterError(
+                f"the weights hold {copied or min(foreign)!r}, of an embedding or an output layer",
+                remedy="Save it with save_embedding_layers=False; a LoRA on the embedding itself "
+                "has no place in a merge of linear layers.",
+            )
         name = min(foreign, default="no LoRA factor at all")
         raise AdapterError(f"the weights hold {name!r}, which is no LoRA factor with its partner")
     return shapes
@@ -206,8 +217,8 @@ def _scales(
     return scales
 
 
-def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:
-    """Return (factors, rank, alpha) of a PEFT model's adapter (the active one by default).
+def from_model(model: Any, name: str | None) -> tuple[Factors, int, float, Origin]:
+    """Return (factors, rank, alpha, origin) of a PEFT model's adapter (the active one by default).
 
     The factors are copies: training on does not change them.
 
@@ -223,7 +234,8 @@ def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:
     chosen = _active(model) if name is None else name
     if chosen not in configs:
         raise AdapterError(f"the model has no adapter {chosen!r}, only {sorted(configs)}")
-    refuse_exotic(configs[chosen].to_dict())
+    told = configs[chosen].to_dict()
+    refuse_exotic(told)
     factors, scales = {}, {}
     for path, module in model.named_modules():
         if chosen in getattr(module, "lora_embedding_A", ()):
@@ -236,7 +248,7 @@ def from_model(model: Any, name: str | None) -> tuple[Factors, int, float]:
             scales[short] = float(module.scaling[chosen])
     if not factors:
         raise AdapterError(f"adapter {chosen!r} touches no linear layer")
-    return _fold(factors, scales)
+    return *_fold(factors, scales), Origin.of(told)
 
 
 def _active(model: Any) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COLOURS: Final = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #767676".split()
 _MERGED: Final = "#000000"
 _NUMBERS_MAX: Final = 8  # sources up to which the cosines stand in the cells
+_NAMED_MAX: Final = 12  # curves up to which a legend names them
 _DARK: Final = 0.6  # cosine from which a cell is dark and its number white
 
 
@@ -52,7 +53,7 @@ def save(path: Path, report: "MergeReport") -> Path:
 
 
 def _names(report: "MergeReport") -> list[str]:
-    return [printable(name)[:24] for name in report.sources]
+    return [printable(name)[:18] for name in report.sources]
 
 
 def _cosines(ax: "Axes", report: "MergeReport") -> None:
@@ -62,9 +63,9 @@ def _cosines(ax: "Axes", report: "MergeReport") -> None:
         for column, cosine in enumerate(cosines):
             colour = "white" if abs(cosine) > _DARK else "black"
             ax.text(column, row, f"{cosine:.2f}", ha="center", va="center", color=colour)
-    names = _names(report)
-    ax.set_xticks(range(count), names, rotation=30, ha="right", fontsize=8)
-    ax.set_yticks(range(count), names, fontsize=8)
+    names, places = _names(report), _some(range(count), 2 * _NUMBERS_MAX)
+    ax.set_xticks(places, [names[n] for n in places], rotation=30, ha="right", fontsize=8)
+    ax.set_yticks(places, [names[n] for n in places], fontsize=8)
     for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
         text.set_parse_math(False)
     ax.tick_params(length=0)
@@ -74,8 +75,9 @@ def _cosines(ax: "Axes", report: "MergeReport") -> None:
 def _norms(ax: "Axes", report: "MergeReport") -> None:
     layers: dict[int, list[str]] = {}
     for module in report.norms:
-        number = next((int(part) for part in module.split(".") if part.isdigit()), 0)
-        layers.setdefault(number, []).append(module)
+        number = next((int(part) for part in module.split(".") if part.isdigit()), None)
+        if number is not None:  # an output layer stands in none
+            layers.setdefault(number, []).append(module)
     places = sorted(layers)
     for n, name in enumerate(_names(report)):
         heights = [_length([report.norms[m][n] for m in layers[place]]) for place in places]
@@ -85,11 +87,20 @@ def _norms(ax: "Axes", report: "MergeReport") -> None:
     ax.plot(places, merged, marker="s", markersize=4, color=_MERGED, linewidth=2, label="merged")
     ax.set_ylim(bottom=0)
     ax.set_xlabel("layer")
-    ax.set_xticks(places if len(places) <= 2 * _NUMBERS_MAX else places[:: len(places) // 8])
+    few = len(places) <= 2 * _NUMBERS_MAX
+    ax.set_xticks(places if few else _some(places, _NUMBERS_MAX))
     quiet(ax, along="y")
     ax.set_title("norm of the delta by layer", loc="left", fontsize=10)
-    for text in ax.legend(frameon=False, fontsize=7).get_texts():
+    handles, labels = ax.get_legend_handles_labels()
+    if len(labels) > _NAMED_MAX:  # the rest would hide the curves: all have their names beside
+        handles, labels = handles[-1:], labels[-1:]
+    for text in ax.legend(handles, labels, frameon=False, fontsize=7).get_texts():
         text.set_parse_math(False)
+
+
+def _some(places: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of these places, at even steps."""
+    return list(places[:: -(-len(places) // most) or 1])
 
 
 def _length(norms: Sequence[float]) -> float:
@@ -108,7 +119,8 @@ def _coefficients(ax: "Axes", report: "MergeReport") -> None:
         whiskers = [[max(0.0, mean - min(column))], [max(0.0, max(column) - mean)]]
         colour = _COLOURS[n % len(_COLOURS)]
         ax.bar(n, mean, color=colour, yerr=whiskers, ecolor="#444444", capsize=3)
-    ax.set_xticks(range(len(columns)), _names(report), rotation=30, ha="right", fontsize=8)
+    names, places = _names(report), _some(range(len(columns)), 2 * _NUMBERS_MAX)
+    ax.set_xticks(places, [names[n] for n in places], rotation=30, ha="right", fontsize=8)
     for text in ax.get_xticklabels():
         text.set_parse_math(False)
     ax.axhline(0, color="#444444", linewidth=0.8)

@@ -140,15 +140,31 @@ def test_a_full_disk_leaves_the_adapter_that_was_there(folders, tmp_path, monkey
 
 
 @pytest.mark.parametrize("energy", [None, 0.7])
-def test_the_folder_of_a_source_may_be_the_folder_of_the_result(folders, tmp_path, energy):
-    expected = merge(folders, energy=energy)
+def test_a_source_is_never_replaced_by_the_result(folders, tmp_path, energy):
+    link = tmp_path / "link"
+    link.symlink_to(folders[0])
+    before = contents(folders[0])
+    for out in (folders[0], link, folders[0] / "."):
+        with pytest.raises(MergeError, match="the folder of source 0"):
+            merge(folders, energy=energy, out=out)
+    assert contents(folders[0]) == before
+
+
+@pytest.mark.parametrize("energy", [None, 0.7])
+def test_a_file_that_the_cache_holds_is_not_written_through_its_link(folders, tmp_path, energy):
     blob, out = tmp_path / "blob", shutil.copytree(folders[2], tmp_path / "out")
     (out / WEIGHTS_FILE).rename(blob)  # as the Hugging Face cache keeps it
     (out / WEIGHTS_FILE).symlink_to(blob)
     cached = blob.read_bytes()
-    written = merge([*folders[:2], out], energy=energy, out=out)
-    assert written.to_bytes() == expected.to_bytes()
+    merge(folders, energy=energy, out=out)
     assert blob.read_bytes() == cached
+
+
+def test_a_model_is_not_changed_by_an_adapter_in_its_folder(folders, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(MergeError, match="the folder of a model"):
+        merge(folders, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["config.json"]
 
 
 def test_of_two_merges_into_one_folder_at_once_one_stays_whole(tmp_path):

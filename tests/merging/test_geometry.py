@@ -264,7 +264,7 @@ def test_a_weight_that_vanishes_beside_another_is_no_division_by_zero():
 
 REFUSED = {
     "three for an arc": (geometry.slerp, torch.eye(3), [1.0, 1.0, 1.0], "between two"),
-    "negative": (geometry.karcher, torch.eye(2), [1.0, -1.0], "delta 1 the weight -1"),
+    "negative": (geometry.karcher, torch.eye(2), [1.0, -1.0], "delta 1 a negative share"),
     "NaN weight": (geometry.karcher, torch.eye(2), [float("nan"), 1.0], "delta 0"),
     "no weight": (geometry.karcher, torch.eye(2), [0.0, 0.0], "every weight is 0"),
     "NaN": (geometry.multislerp, torch.full((2, 2), float("nan")), [1.0, 1.0], "NaN"),

@@ -164,7 +164,7 @@ REFUSED = {
     ),
     "half of the weights": (
         "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1}}, {model: b}]",
-        "weight None",
+        "row 1 of models has no weight",
     ),
     "a filter in a filter": (
         "merge_method: ties\nmodels: [{model: a, parameters: {weight: [{value: [{value: 1}]}]}}]",
