@@ -122,7 +122,15 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
     if merging.config is None:
         settings = dict(_set(each) for each in merging.setting or ())
         if merging.density is not None:
+            if "density" in settings:
+                raise UsageError("--density and --set density", remedy="Give one of them.")
             settings["density"] = merging.density
+        if merging.method == "auto":
+            raise UsageError(
+                "auto needs to know what is better, and no option can say that",
+                remedy="In Python: hl.merge(folders, method='auto', validate=...), a score on "
+                "held-out data.",
+            )
         weights = tuple(merging.weight or ())
         negative = bool(merging.allow_negative)
         method = "linear" if merging.method is None else merging.method

@@ -141,6 +141,12 @@ def _model(model: Any, plan: Plan, weigh: Weigher, change: Change) -> Any:
             f"a {type(model).__name__} is no model",
             remedy="Give the folder of a model, or an open transformers model.",
         )
+    if hasattr(model, "peft_config") and hasattr(model, "get_base_model"):
+        raise MergeError(
+            "the model is wrapped by PEFT, with an adapter of its own in it",
+            remedy="Give model.unload(), the model without it; or merge the adapter with the "
+            "others: hl.merge([model, ...]).",
+        )
     places = dict(model.named_modules())
     weights = {module: _open_weight(places.get(module), module) for module in plan.modules}
     for module, weight in weights.items():

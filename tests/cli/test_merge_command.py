@@ -151,6 +151,12 @@ BAD = {
     ),
     "a rank in words": (["FOLDER", "-o", "OUT", "--rank", "tall"], "'tall' is not a number"),
     "a negative weight": (["FOLDER", "-o", "OUT", "--weight", "-1"], "allow_negative"),
+    "auto": (["FOLDER", "-o", "OUT", "--method", "auto"], "validate="),
+    "two densities": (
+        ["FOLDER", "-o", "OUT", "--method", "ties", "--density", ".3", "--set", "density=.5"],
+        "Give one of them",
+    ),
+    "the folder of a source": (["FOLDER", "-o", "FOLDER"], "the folder of source 0"),
     "a strange type": (["FOLDER", "-o", "OUT", "--dtype", "int8"], "int8"),
     "no such file": (["--config", "OUT", "-o", "OUT"], "cannot be read"),
 }
