@@ -20,7 +20,7 @@ from hivelearn.merging.krylov import leading
 _WORSE: Final = 0.01  # share of the squared error that rounding Gram matrices may add: a bound
 _MIXED: Final = 0.005  # share of it that rounding the new factors may add: what is expected
 _BLURRED: Final = 0.1  # share of it by which rounding may move what the report says
-_NARROW: Final = 2.0**-15 / 3  # of a squared norm: what its two factors lose in 8 bits each
+_NARROW: Final = 2.0**-16 / 3  # of a squared norm: what numbers lose in 8 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Solution:
     total: float  # of the whole
     last: float  # smallest squared singular value that is kept
     next: float  # largest that is not
+    loose: float  # twice what is kept, if no more than that cancels in a mixture
 
     @property
     def lost(self) -> float:
@@ -77,7 +78,10 @@ def _solved(grams: Grams, size: Size) -> Solution | None:
     left = left[:rank] / roots  # times Bᵀ: the left vectors, times √ of their values
     right = left @ of_b / roots.square()  # the same product from the left, and from the right
     kept = float((right @ of_a * right * roots.square()).sum())
-    return Solution(right * grams.by_a, left * grams.by_b, kept, total, last, after)
+    size_a, size_b = right.square() @ of_a.diagonal(), left.square() @ of_b.diagonal()
+    each = roots[:, 0].square()  # of a row of the new A, as of a column of the new B
+    loose = float((each * (size_a.maximum(each) + size_b.maximum(each))).sum())
+    return Solution(right * grams.by_a, left * grams.by_b, kept, total, last, after, loose)
 
 
 def _right_enough(grams: Grams, found: Solution) -> bool:
@@ -88,20 +92,26 @@ def _right_enough(grams: Grams, found: Solution) -> bool:
     projections: √2r, and √2 E over the gap in the spectrum (Davis and Kahan 1970, sin Θ).
     That their images are not quite orthogonal adds E² over the last value.
     """
-    off, gap = grams.off(), found.last - found.next
-    turned = math.sqrt(2 * len(found.mix_a))
+    if grams.moved() > _BLURRED * found.lost:
+        return False
+    return any(_harmless(found, off) for off in grams.off())
+
+
+def _harmless(found: Solution, off: float) -> bool:
+    gap, turned = found.last - found.next, math.sqrt(2 * len(found.mix_a))
     if gap > off:
         turned = min(turned, math.sqrt(2) * off / (gap - off))
-    worse = off * turned + off**2 / found.last
-    return worse <= _WORSE * found.lost and grams.moved() <= _BLURRED * found.lost
+    return off * turned + off**2 / found.last <= _WORSE * found.lost
 
 
 def _mixing(grams: Grams, found: Solution) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the cheapest way to mix rows that is right enough."""
     if not grams.summed:  # terms may cancel down to what float32 keeps of them
         return _mixed_wide
-    narrow = grams.rounded and _NARROW * found.kept <= _MIXED * found.lost
-    return _mixed_narrow if narrow else _mixed
+    if not grams.rounded or 2 * _NARROW * found.kept > _MIXED * found.lost:
+        return _mixed
+    rounded = _NARROW * (2 * found.kept + found.loose)
+    return _mixed_roughly if rounded <= _MIXED * found.lost else _mixed_narrow
 
 
 def _mixed_wide(mixture: Tensor, rows: Tensor) -> Tensor:
@@ -120,3 +130,8 @@ def _mixed_narrow(mixture: Tensor, rows: Tensor) -> Tensor:
     head = mixture.to(rows.dtype)
     both = torch.cat([head, (mixture - head).to(rows.dtype)]) @ rows
     return both[: len(head)].float() + both[len(head) :]
+
+
+def _mixed_roughly(mixture: Tensor, rows: Tensor) -> Tensor:
+    """Return the same, the mixture rounded to 8 bits as well: half the work."""
+    return (mixture.to(rows.dtype) @ rows).float()

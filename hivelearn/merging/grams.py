@@ -46,21 +46,27 @@ class Grams:
         apart = long_b @ a @ long_b + long_a @ b @ long_a
         return self.rounded * float((a * b).sum()) + self.summed * float(apart)
 
-    def off(self) -> float:
-        """Return by how much rounding can have moved ``Lᵀ Bᵀ B L``: a Frobenius norm.
+    def off(self) -> Iterator[float]:
+        """Yield by how much rounding can have moved ``Lᵀ Bᵀ B L``, in the Frobenius norm.
 
         For an error E of BᵀB its square is the trace of ``(A Aᵀ E)²``, no larger than that
-        of the same with every entry's absolute value; and likewise for an error of A Aᵀ.
+        of absolute values; and likewise for an error of A Aᵀ. First a cheap bound on that,
+        the largest sum of a row of the one times the norm of the other, then itself.
         """
         if not self.summed:
-            return 0.0
+            yield 0.0
+            return
         top_a, top_b = self.of_a.abs().max(), self.of_b.abs().max()
         a, b = (self.of_a / top_a).float().abs_(), (self.of_b / top_b).float().abs_()
         long_a, long_b = a.diagonal().sqrt(), b.diagonal().sqrt()
+        to_b, to_a = a @ long_b, b @ long_a
+        most = torch.minimum(a.sum(1).max() * b.norm(), b.sum(1).max() * a.norm())
+        apart = torch.dot(long_b, to_b) + torch.dot(long_a, to_a)
+        yield float((self.rounded * most + self.summed * apart).double() * top_a * top_b)
         both = self.rounded * (a @ b)
-        both.addr_(a @ long_b, long_b, alpha=self.summed)
-        both.addr_(long_a, b @ long_a, alpha=self.summed)
-        return float((both * both.T).sum().double().sqrt() * top_a * top_b)
+        both.addr_(to_b, long_b, alpha=self.summed)
+        both.addr_(long_a, to_a, alpha=self.summed)
+        yield float((both * both.T).sum().double().sqrt() * top_a * top_b)
 
 
 def finer(

@@ -118,8 +118,7 @@ def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
         first = _plainly_orthonormal(start @ of_b)
         rows = _plainly_orthonormal(torch.cat([first, first @ of_a @ of_b]))
         images = rows @ of_a
-        turn = whitening(*spectrum(rows @ images.T), _NULL)
-        images = turn.T @ images
+        images = _whitened(rows @ images.T, images)
     values, turn = spectrum(images @ of_b @ images.T)
     strong = turn[:, : width(count)].T
     return values[: len(strong)], strong @ images
@@ -133,6 +132,16 @@ def _root(gram: Tensor) -> Tensor:
         return lower
     values, vectors = spectrum(gram)
     return vectors * values.sqrt()
+
+
+def _whitened(gram: Tensor, images: Tensor) -> Tensor:
+    """Return the images of the mixtures of rows that are orthonormal, given the rows' Gram."""
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    ends = lower.diagonal()
+    if not failed and bool(ends.min() > _NULL**0.5 * ends.max()):
+        solved: Tensor = torch.linalg.solve_triangular(lower, images, upper=False)
+        return solved
+    return whitening(*spectrum(gram), _NULL).T @ images  # rows that depend on each other
 
 
 def _plainly_orthonormal(rows: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def test_rounding_moves_the_whole_spectrum_by_no_more_than_its_bound(seed, share
     a, b, scales = large(shared, seed=seed)
     scales = unit * (scales * (-1) ** torch.arange(160) if flip else scales)
     *coarser, right = grams.finer(a, b, scales.double(), BF16)
-    assert right.off() == 0.0
+    assert list(right.off()) == [0.0]
     # ‖Lᵀ E L‖, with L of the coarse A Aᵀ for an error of BᵀB and the reverse for one of A Aᵀ.
     for made in coarser:
         assert torch.allclose(made.by_a, right.by_a, rtol=1e-2)  # so that entries compare
@@ -78,7 +78,8 @@ def test_rounding_moves_the_whole_spectrum_by_no_more_than_its_bound(seed, share
         of_b = right.of_b * torch.outer(made.by_b / right.by_b, made.by_b / right.by_b)
         first, second = made.of_a @ (made.of_b - of_b), (made.of_a - of_a) @ of_b
         moved = sum(float((x * x.T).sum().clamp_min(0.0)) ** 0.5 for x in (first, second))
-        assert 0.0 < moved <= made.off()
+        rough, close = made.off()
+        assert 0.0 < moved <= close <= 1.001 * rough
 
 
 @pytest.mark.parametrize(("shared", "most"), [(0.0, 1), (0.4, 2), (0.999, 3)])
