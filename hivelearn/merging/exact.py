@@ -57,6 +57,8 @@ def exact(
         MergeError: the product overflows float32.
     """
     for grams in finer(a, b, scales.double(), dtype):
+        if grams.both_coarse and not _promising(grams, size.rank):
+            continue  # before a solve is spent on them
         found = _solved(grams, size)
         if found is not None and _right_enough(grams, found):
             mixed = _mixing(grams, found)
@@ -84,6 +86,11 @@ def _solved(grams: Grams, size: Size) -> Solution | None:
     return Solution(right * grams.by_a, left * grams.by_b, kept, total, last, after, loose)
 
 
+def _promising(grams: Grams, rank: int) -> bool:
+    """Return whether the cut loses so much that even coarse products may do."""
+    return grams.moved <= _BLURRED * grams.lost_at_least(rank)
+
+
 def _right_enough(grams: Grams, found: Solution) -> bool:
     """Return whether rounding matters neither to the factors nor to what is said of them.
 
@@ -92,7 +99,7 @@ def _right_enough(grams: Grams, found: Solution) -> bool:
     projections: √2r, and √2 E over the gap in the spectrum (Davis and Kahan 1970, sin Θ).
     That their images are not quite orthogonal adds E² over the last value.
     """
-    if grams.moved() > _BLURRED * found.lost:
+    if grams.moved > _BLURRED * found.lost:
         return False
     return any(_harmless(found, off) for off in grams.off())
 

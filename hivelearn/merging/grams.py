@@ -10,6 +10,7 @@ by the same Gram matrices, entry by entry.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -23,50 +24,119 @@ _ONCE: Final = 2.0**-8  # of an entry: what one rounding to 8 bits is off
 _TWICE: Final = 2.0**-17  # what it is off together with the rest, rounded too
 _SUMMED: Final = 2e-6  # of two rows' lengths, a sum in float32; 1e-6 seen at 14336 columns
 _SHORT: Final = 1e-26  # squared length of a row some of whose squares float32 takes for zero
+_SOLVED: Final = 2e-6  # of both norms: what a solve in float32 adds, for which 8 bits are enough
+_SAFE: Final = 1e12  # squared lengths up to this and its inverse multiply safely in float32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grams:
-    """Gram matrices of the two factors, (R, R) float64, and how right they are.
+    """Gram matrices of the two factors, (R, R), and how right they are.
 
     Rows of A are multiplied by ``by_a``, their scales among it, columns of B by ``by_b``.
+    In float64, and in float32 if entries are right to 8 bits: a cut is taken from those
+    only if it loses a 25th of the squared norm or more, of which float32 sees enough.
     """
 
     of_a: Tensor  # A Aᵀ = L Lᵀ
     of_b: Tensor  # Bᵀ B
-    by_a: Tensor  # (R,)
-    by_b: Tensor  # (R,)
+    by_a: Tensor  # (R,) float64
+    by_b: Tensor  # (R,) float64
     rounded: float  # relative error of an entry of both together
     summed: float  # error relative to the lengths of the two rows
 
+    @property
+    def both_coarse(self) -> bool:
+        """Whether both are right to 8 bits, no more."""
+        return self.rounded > _ONCE + _TWICE
+
+    @cached_property
     def moved(self) -> float:
-        """Return by how much rounding can have moved the squared norm of ``B A``."""
-        a, b = self.of_a.abs(), self.of_b.abs()
-        long_a, long_b = a.diagonal().sqrt(), b.diagonal().sqrt()
-        apart = long_b @ a @ long_b + long_a @ b @ long_a
-        return self.rounded * float((a * b).sum()) + self.summed * float(apart)
+        """By how much rounding can have moved the squared norm of ``B A``, or of its cut."""
+        if not self.summed:
+            return 0.0
+        a, b = self._sizes
+        entries = float(torch.dot(a.flatten(), b.flatten()))
+        return self._unit * (self.rounded * entries + self.summed * self._apart) + self._solved
 
     def off(self) -> Iterator[float]:
         """Yield by how much rounding can have moved ``Lᵀ Bᵀ B L``, in the Frobenius norm.
 
         For an error E of BᵀB its square is the trace of ``(A Aᵀ E)²``, no larger than that
         of absolute values; and likewise for an error of A Aᵀ. First a cheap bound on that,
-        the largest sum of a row of the one times the norm of the other, then itself.
+        then itself.
         """
         if not self.summed:
             yield 0.0
             return
-        top_a, top_b = self.of_a.abs().max(), self.of_b.abs().max()
-        a, b = (self.of_a / top_a).float().abs_(), (self.of_b / top_b).float().abs_()
-        long_a, long_b = a.diagonal().sqrt(), b.diagonal().sqrt()
-        to_b, to_a = a @ long_b, b @ long_a
-        most = torch.minimum(a.sum(1).max() * b.norm(), b.sum(1).max() * a.norm())
-        apart = torch.dot(long_b, to_b) + torch.dot(long_a, to_a)
-        yield float((self.rounded * most + self.summed * apart).double() * top_a * top_b)
+        a, b = self._sizes
+        rough = self.rounded * _product_at_most(a, b) + self.summed * self._apart
+        yield self._unit * rough + self._solved
+        (long_a, to_a), (long_b, to_b) = self._lengths
         both = self.rounded * (a @ b)
         both.addr_(to_b, long_b, alpha=self.summed)
         both.addr_(long_a, to_a, alpha=self.summed)
-        yield float((both * both.T).sum().double().sqrt() * top_a * top_b)
+        yield self._unit * float((both * both.T).sum().sqrt()) + self._solved
+
+    def lost_at_least(self, rank: int) -> float:
+        """Return what a cut to ``rank`` loses of the squared norm, or less; negative if unknown.
+
+        The largest of some numbers sum to no more than the root of their count times the
+        norm of all (Cauchy and Schwarz). Nothing is known either if rounding has made A Aᵀ
+        indefinite, which is no metric to solve in.
+        """
+        if torch.linalg.cholesky_ex(self.of_a)[1]:
+            return -1.0
+        both = self.of_a @ self.of_b
+        return float(both.trace() - ((both * both.T).sum() * rank).sqrt())
+
+    @cached_property
+    def _tops(self) -> tuple[Tensor, Tensor]:
+        return self.of_a.diagonal().max(), self.of_b.diagonal().max()
+
+    @property
+    def _unit(self) -> float:
+        return float(self._tops[0].double() * self._tops[1])
+
+    @cached_property
+    def _sizes(self) -> tuple[Tensor, Tensor]:
+        """Return absolute values in float32, by the largest."""
+        (top_a, top_b), (a, b) = self._tops, (self.of_a, self.of_b)
+        return (a / top_a).float().abs_(), (b / top_b).float().abs_()
+
+    @cached_property
+    def _lengths(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the lengths of rows, and of each factor's what the other makes of them."""
+        a, b = self._sizes
+        long_a, long_b = a.diagonal().sqrt(), b.diagonal().sqrt()
+        return (long_a, b @ long_a), (long_b, a @ long_b)
+
+    @property
+    def _apart(self) -> float:
+        (long_a, to_a), (long_b, to_b) = self._lengths
+        return float(torch.dot(long_b, to_b) + torch.dot(long_a, to_a))
+
+    @property
+    def _solved(self) -> float:
+        if self.of_a.dtype != torch.float32:
+            return 0.0
+        return _SOLVED * float(self.of_a.norm()) * float(self.of_b.norm())
+
+
+def _product_at_most(a: Tensor, b: Tensor) -> float:
+    """Return no less than the Frobenius norm of a product, without making it.
+
+    Of symmetric matrices without negative entries. Diagonals apart: they are most of a
+    Gram matrix. Of the rest the largest sum of a row bounds the spectral norm.
+    """
+    sums, norms, ends = [], [], []
+    for one in (a, b):
+        diagonal = one.diagonal()
+        ends.append(diagonal)
+        sums.append(float((one.sum(1) - diagonal).max()))
+        norms.append(float((one.norm().square() - diagonal.norm().square()).clamp_min(0).sqrt()))
+    straight = float((ends[0] * ends[1]).norm())
+    across = float(ends[0].max()) * norms[1] + float(ends[1].max()) * norms[0]
+    return straight + across + min(sums[0] * norms[1], sums[1] * norms[0])
 
 
 def finer(
@@ -84,10 +154,12 @@ def finer(
     quick = a.shape[0] ** 2 * (a.shape[1] + b.shape[0]) <= _QUICK
     narrow = not quick and a.dtype == b.dtype == torch.bfloat16
     if narrow and (product_dtype() if dtype is None else dtype) == torch.bfloat16:
-        of_a, coarse = _with_rest(_product(a), a), _product(b.T)  # b is longer: once may do
-        if _in_range(of_a, a) and _in_range(coarse, b.T):
-            yield _balanced(of_a, coarse.double(), scales, _ONCE + _TWICE, _SUMMED)
-            yield _balanced(of_a, _with_rest(coarse, b.T), scales, 2 * _TWICE, _SUMMED)
+        of_a, of_b = _product(a), _product(b.T)
+        if _in_range(of_a, a) and _in_range(of_b, b.T):
+            yield from _coarse(of_a, of_b, scales, 2 * _ONCE)
+            of_a = _with_rest(of_a, a)  # b is longer: once may do
+            yield from _coarse(of_a, of_b, scales, _ONCE + _TWICE)
+            yield _balanced(of_a, _with_rest(of_b, b.T), scales, 2 * _TWICE, _SUMMED)
     elif not quick:
         of_a, of_b = _product(a.float()), _product(b.T.float())
         if _in_range(of_a, a) and _in_range(of_b, b.T):
@@ -95,13 +167,20 @@ def finer(
     yield _balanced(_product(a.double()), _product(b.T.double()), scales, 0.0, 0.0)
 
 
+def _coarse(of_a: Tensor, of_b: Tensor, scales: Tensor, rounded: float) -> Iterator[Grams]:
+    """Yield the same in float32, unless its range could matter."""
+    made = _balanced(of_a.float(), of_b.float(), scales, rounded, _SUMMED)
+    if all(1 / _SAFE < float(gram.diagonal().max()) < _SAFE for gram in (made.of_a, made.of_b)):
+        yield made
+
+
 def _balanced(of_a: Tensor, of_b: Tensor, scales: Tensor, rounded: float, summed: float) -> Grams:
     """Share each term's norm evenly: it may hide a large factor behind a small one."""
-    even = (of_b.diagonal() / of_a.diagonal()).pow(0.25)
+    even = (of_b.diagonal().double() / of_a.diagonal()).pow(0.25)
     even = torch.where(even.isfinite() & (even > 0), even, 1.0)  # a term that is zero
     by_a, by_b = even * scales, 1 / even
-    of_a = of_a * (by_a[:, None] * by_a)
-    of_b = of_b * (by_b[:, None] * by_b)
+    of_a = of_a * torch.outer(by_a, by_a).to(of_a.dtype)
+    of_b = of_b * torch.outer(by_b, by_b).to(of_b.dtype)
     return Grams(of_a, of_b, by_a, by_b, rounded, summed)
 
 

@@ -23,7 +23,7 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import TOO_LARGE
 
 _FLOOR: Final = {torch.float32: 1e-13, torch.bfloat16: 1e-8}  # of squares: below is rounding
-_NULL: Final = 1e-15  # the same in float64
+_NULL: Final = {torch.float64: 1e-15, torch.float32: 1e-6}  # the same where those are exact
 
 # (directions (k, d_in), whether to come back) -> Δ times them (d_out, k), Δᵀ times that (k, d_in)
 Images = Callable[[Tensor, bool], tuple[Tensor, Tensor]]
@@ -83,7 +83,7 @@ def dominant(start: Tensor, images: Images, dtype: torch.dtype) -> tuple[Tensor,
 
 
 def spectrum(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (k,) and vectors (k, k) of a float64 Gram matrix, largest first.
+    """Return eigenvalues (k,) and vectors (k, k) of a Gram matrix, largest first.
 
     Raises:
         MergeError: it holds NaN or infinity, with which LAPACK fails without a reason.
@@ -98,8 +98,8 @@ def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the largest squared singular values of ``B A`` and their left vectors.
 
     Args:
-        of_a: ``A Aᵀ``, (R, R) float64.
-        of_b: ``Bᵀ B``, (R, R) float64.
+        of_a: ``A Aᵀ``, (R, R) float32 or float64.
+        of_b: ``Bᵀ B``, the same type.
         count: how many must be good.
 
     Returns:
@@ -114,7 +114,7 @@ def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if len(of_a) <= 4 * width(count):
         images = _root(of_a).T
     else:
-        start = signs(width(count), len(of_a), "leading", torch.float64)
+        start = signs(width(count), len(of_a), "leading", of_a.dtype)
         first = _plainly_orthonormal(start @ of_b)
         rows = _plainly_orthonormal(torch.cat([first, first @ of_a @ of_b]))
         images = rows @ of_a
@@ -137,11 +137,11 @@ def _root(gram: Tensor) -> Tensor:
 def _whitened(gram: Tensor, images: Tensor) -> Tensor:
     """Return the images of the mixtures of rows that are orthonormal, given the rows' Gram."""
     lower, failed = torch.linalg.cholesky_ex(gram)
-    ends = lower.diagonal()
-    if not failed and bool(ends.min() > _NULL**0.5 * ends.max()):
+    ends, null = lower.diagonal(), _NULL[gram.dtype]
+    if not failed and bool(ends.min() > null**0.5 * ends.max()):
         solved: Tensor = torch.linalg.solve_triangular(lower, images, upper=False)
         return solved
-    return whitening(*spectrum(gram), _NULL).T @ images  # rows that depend on each other
+    return whitening(*spectrum(gram), null).T @ images  # rows that depend on each other
 
 
 def _plainly_orthonormal(rows: Tensor) -> Tensor:

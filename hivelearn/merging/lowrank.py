@@ -140,7 +140,7 @@ def _stacked(a: Tensor, b: Tensor, scales: Tensor, dtype: torch.dtype | None) ->
     norm = 0.0
     for grams in finer(shorter, longer.T, scales.double(), dtype):
         norm = max(0.0, float((grams.of_a * grams.of_b).sum()))
-        if grams.moved() <= _BLURRED * norm:
+        if grams.moved <= _BLURRED * norm:
             break
     return checked(Factors(a.float(), b.float() * scales, norm, norm))
 
