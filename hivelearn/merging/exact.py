@@ -28,7 +28,7 @@ class Solution:
     """Which mixtures of the stack are the best factors."""
 
     mix_a: Tensor  # (r, R) float64: times A it is the new A
-    mix_b: Tensor  # (r, R) float64: times Bᵀ it is the new Bᵀ
+    mix_b: Tensor  # (R, r) float64: B times it is the new B
     kept: float  # squared norm of the new product
     total: float  # of the whole
     last: float  # smallest squared singular value that is kept
@@ -62,8 +62,8 @@ def exact(
         found = _solved(grams, size)
         if found is not None and _right_enough(grams, found):
             mixed = _mixing(grams, found)
-            new_a, new_b = mixed(found.mix_a, a), mixed(found.mix_b, b.T).T
-            return checked(Factors(new_a, new_b, found.kept, found.total))
+            made = mixed(found.mix_a, a), mixed(b, found.mix_b)
+            return checked(Factors(*made, found.kept, found.total))
     return nothing(b.shape[0], a.shape[1])  # float64 sees nothing in it either
 
 
@@ -83,7 +83,7 @@ def _solved(grams: Grams, size: Size) -> Solution | None:
     size_a, size_b = right.square() @ of_a.diagonal(), left.square() @ of_b.diagonal()
     each = roots[:, 0].square()  # of a row of the new A, as of a column of the new B
     loose = float((each * (size_a.maximum(each) + size_b.maximum(each))).sum())
-    return Solution(right * grams.by_a, left * grams.by_b, kept, total, last, after, loose)
+    return Solution(right * grams.by_a, (left * grams.by_b).T, kept, total, last, after, loose)
 
 
 def _promising(grams: Grams, rank: int) -> bool:
@@ -112,7 +112,7 @@ def _harmless(found: Solution, off: float) -> bool:
 
 
 def _mixing(grams: Grams, found: Solution) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the cheapest way to mix rows that is right enough."""
+    """Return the cheapest product, (mixture, rows) or (columns, mixture), that is right enough."""
     if not grams.summed:  # terms may cancel down to what float32 keeps of them
         return _mixed_wide
     if not grams.rounded or 2 * _NARROW * found.kept > _MIXED * found.lost:
@@ -121,24 +121,26 @@ def _mixing(grams: Grams, found: Solution) -> Callable[[Tensor, Tensor], Tensor]
     return _mixed_roughly if rounded <= _MIXED * found.lost else _mixed_narrow
 
 
-def _mixed_wide(mixture: Tensor, rows: Tensor) -> Tensor:
-    """Return ``mixture @ rows`` in float32, summed in float64."""
-    return (mixture @ rows.double()).float()
+def _mixed_wide(left: Tensor, right: Tensor) -> Tensor:
+    """Return the product in float32, summed in float64."""
+    return (left.double() @ right.double()).float()
 
 
-def _mixed(mixture: Tensor, rows: Tensor) -> Tensor:
+def _mixed(left: Tensor, right: Tensor) -> Tensor:
     """Return the same summed in float32."""
-    return mixture.float() @ rows.float()
+    return left.float() @ right.float()
 
 
-def _mixed_narrow(mixture: Tensor, rows: Tensor) -> Tensor:
-    """Return the same of bf16 rows, its entries rounded to 8 bits; the mixture is not."""
-    mixture = mixture.float()
-    head = mixture.to(rows.dtype)
-    both = torch.cat([head, (mixture - head).to(rows.dtype)]) @ rows
+def _mixed_narrow(left: Tensor, right: Tensor) -> Tensor:
+    """Return the same with bf16 factors, its entries rounded to 8 bits; the mixture is not."""
+    if left.dtype != torch.float64:
+        return _mixed_narrow(right.T, left.T).T
+    left = left.float()
+    head = left.bfloat16()
+    both = torch.cat([head, (left - head).bfloat16()]) @ right
     return both[: len(head)].float() + both[len(head) :]
 
 
-def _mixed_roughly(mixture: Tensor, rows: Tensor) -> Tensor:
+def _mixed_roughly(left: Tensor, right: Tensor) -> Tensor:
     """Return the same, the mixture rounded to 8 bits as well: half the work."""
-    return (mixture.to(rows.dtype) @ rows).float()
+    return (left.bfloat16() @ right.bfloat16()).float()
