@@ -77,17 +77,19 @@ class Grams:
         both.addr_(long_a, to_a, alpha=self.summed)
         yield self._unit * float((both * both.T).sum().sqrt()) + self._solved
 
-    def lost_at_least(self, rank: int) -> float:
-        """Return what a cut to ``rank`` loses of the squared norm, or less; negative if unknown.
+    @cached_property
+    def total(self) -> float:
+        """Squared Frobenius norm of ``B A``."""
+        return float(torch.dot(self.of_a.flatten(), self.of_b.flatten()))
 
-        The largest of some numbers sum to no more than the root of their count times the
-        norm of all (Cauchy and Schwarz). Nothing is known either if rounding has made A Aᵀ
-        indefinite, which is no metric to solve in.
-        """
-        if torch.linalg.cholesky_ex(self.of_a)[1]:
-            return -1.0
-        both = self.of_a @ self.of_b
-        return float(both.trace() - ((both * both.T).sum() * rank).sqrt())
+    @property
+    def own(self) -> float:
+        """The same of its terms apart, summed: much less than the total if they are alike."""
+        return float(torch.dot(self.of_a.diagonal(), self.of_b.diagonal()))
+
+    def definite(self) -> bool:
+        """Return whether rounding has left A Aᵀ a metric, which can be solved in."""
+        return not torch.linalg.cholesky_ex(self.of_a)[1]
 
     @cached_property
     def _tops(self) -> tuple[Tensor, Tensor]:
@@ -179,9 +181,8 @@ def _balanced(of_a: Tensor, of_b: Tensor, scales: Tensor, rounded: float, summed
     even = (of_b.diagonal().double() / of_a.diagonal()).pow(0.25)
     even = torch.where(even.isfinite() & (even > 0), even, 1.0)  # a term that is zero
     by_a, by_b = even * scales, 1 / even
-    of_a = of_a * torch.outer(by_a, by_a).to(of_a.dtype)
-    of_b = of_b * torch.outer(by_b, by_b).to(of_b.dtype)
-    return Grams(of_a, of_b, by_a, by_b, rounded, summed)
+    a, b = by_a.to(of_a.dtype), by_b.to(of_b.dtype)
+    return Grams(of_a * a[:, None] * a, of_b * b[:, None] * b, by_a, by_b, rounded, summed)
 
 
 def _product(rows: Tensor, known: Tensor | None = None) -> Tensor:
@@ -206,5 +207,7 @@ def _with_rest(product: Tensor, rows: Tensor) -> Tensor:
 
 def _in_range(gram: Tensor, rows: Tensor) -> bool:
     """Return whether products of ``rows`` neither overflow float32 nor vanish in it."""
+    if not bool(gram.sum().isfinite()):
+        return False
     short = gram.diagonal() < _SHORT
-    return bool(gram.sum().isfinite()) and not bool(rows[short].any())
+    return not bool(short.any()) or not bool(rows[short].any())

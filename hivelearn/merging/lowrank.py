@@ -139,7 +139,7 @@ def _stacked(a: Tensor, b: Tensor, scales: Tensor, dtype: torch.dtype | None) ->
     longer, shorter = (b.T, a) if b.shape[0] >= a.shape[1] else (a, b.T)
     norm = 0.0
     for grams in finer(shorter, longer.T, scales.double(), dtype):
-        norm = max(0.0, float((grams.of_a * grams.of_b).sum()))
+        norm = max(0.0, grams.total)
         if grams.moved <= _BLURRED * norm:
             break
     return checked(Factors(a.float(), b.float() * scales, norm, norm))

@@ -101,9 +101,10 @@ class Source:
         return digest.digest()
 
 
-def octets(tensor: Tensor) -> bytes:
+def octets(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor as they lie in memory."""
-    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
+    view: memoryview = tensor.contiguous().view(torch.uint8).numpy().data
+    return view
 
 
 def open_all(given: Sequence[Mergeable]) -> list[Source]:

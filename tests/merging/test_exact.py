@@ -123,17 +123,6 @@ def test_a_gap_in_the_spectrum_makes_coarse_products_right_enough(monkeypatch):
     assert made.error == pytest.approx(gap, rel=1e-3)
 
 
-@SOME
-@given(st.integers(0, 999), st.floats(0, 1), st.integers(1, 40), st.booleans())
-def test_a_cut_loses_what_is_promised_before_the_solve(seed, shared, rank, flip):
-    a, b, scales = large(shared, seed=seed)
-    scales = scales * (-1) ** torch.arange(160) if flip else scales
-    squares = torch.linalg.svdvals(dense(a, b, scales)).square()
-    for made in grams.finer(a, b, scales.double(), BF16):
-        lost = float(squares[rank:].sum())
-        assert made.lost_at_least(rank) <= lost + made.moved + 1e-9 * float(squares.sum())
-
-
 def test_a_metric_that_rounding_made_indefinite_is_not_used(monkeypatch):
     # Rows in pairs that differ by less than 8 bits show: some would have negative lengths.
     twins = draw(1, 80, 1400).repeat(2, 1)
@@ -141,7 +130,7 @@ def test_a_metric_that_rounding_made_indefinite_is_not_used(monkeypatch):
     b, scales = draw(3, 1500, 160).to(BF16), torch.ones(160)
     coarse = next(grams.finer(a, b, scales.double(), BF16))
     assert float(torch.linalg.eigvalsh(coarse.of_a)[0]) < 0
-    assert coarse.lost_at_least(16) < 0
+    assert not coarse.definite()
     made, seen = tried(monkeypatch, a, b, scales, Size(16), BF16)
     assert COARSE not in seen
     gap, allowed = errors(made, dense(a, b, scales))
