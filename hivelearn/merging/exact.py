@@ -19,7 +19,7 @@ from hivelearn.merging.krylov import leading
 
 _WORSE: Final = 0.01  # share of the squared error that rounding Gram matrices may add: a bound
 _MIXED: Final = 0.005  # share of it that rounding the new factors may add: what is expected
-_BLURRED: Final = 0.1  # share of it by which rounding may move what the report says
+_BLURRED: Final = 0.2  # share of it by which rounding may move what the report says: a bound
 _ALIKE: Final = 4.0  # times what terms are apart: 16 adapters half in common are 4.7, and lose 5 %
 _NARROW: Final = 2.0**-16 / 3  # of a squared norm: what numbers lose in 8 bits
 
@@ -91,7 +91,7 @@ def _solved(grams: Grams, size: Size) -> Solution | None:
 def _promising(grams: Grams) -> bool:
     """Return whether coarse products of both factors may do: it is worth a solve to see.
 
-    They do if a cut loses a twelfth of the squared norm or more, and it loses little of what
+    They do if a cut loses a 25th of the squared norm or more, and it loses little of what
     terms have in common.
     """
     if grams.moved > _BLURRED * grams.total or grams.total > _ALIKE * grams.own:
@@ -105,11 +105,14 @@ def _right_enough(grams: Grams, found: Solution) -> bool:
     A matrix that is off by E in the Frobenius norm has other leading vectors. What theirs
     keep of the true one is less than the best by at most E times the distance of the two
     projections: √2r, and √2 E over the gap in the spectrum (Davis and Kahan 1970, sin Θ).
-    That their images are not quite orthogonal adds E² over the last value.
+    That their images are not quite orthogonal adds E² over the last value. What they keep is
+    a trace over r dimensions, so it is known to √r E, and the whole to ``moved``.
     """
-    if grams.moved > _BLURRED * found.lost:
+    spare = _BLURRED * found.lost - grams.moved
+    if spare < 0:
         return False
-    return any(_harmless(found, off) for off in grams.off())
+    root = math.sqrt(len(found.mix_a))
+    return any(root * off <= spare and _harmless(found, off) for off in grams.off())
 
 
 def _harmless(found: Solution, off: float) -> bool:

@@ -21,8 +21,9 @@ from hivelearn.merging.kernels import product_dtype
 _QUICK: Final = 1 << 24  # multiplications of a Gram matrix that float64 does in no time
 _BLOCK: Final = 64  # rows made at once: 256 of them cost 5/8 of the whole square
 _ONCE: Final = 2.0**-8  # of an entry: what one rounding to 8 bits is off
-_TWICE: Final = 2.0**-17  # what it is off together with the rest, rounded too
-_SUMMED: Final = 2e-6  # of two rows' lengths, a sum in float32; 1e-6 seen at 14336 columns
+_TWICE: Final = 2.0**-16  # what it is off together with the rest, rounded too
+_SUMMED: Final = 2e-6  # of two rows' lengths, a sum in float32 of numbers at random
+_STEADY: Final = 4e-9  # for each number summed, if all are rounded the same way: equal ones are
 _SHORT: Final = 1e-26  # squared length of a row some of whose squares float32 takes for zero
 _SOLVED: Final = 2e-6  # of both norms: what a solve in float32 adds, for which 8 bits are enough
 _SAFE: Final = 1e12  # squared lengths up to this and its inverse multiply safely in float32
@@ -34,7 +35,7 @@ class Grams:
 
     Rows of A are multiplied by ``by_a``, their scales among it, columns of B by ``by_b``.
     In float64, and in float32 if entries are right to 8 bits: a cut is taken from those
-    only if it loses a 25th of the squared norm or more, of which float32 sees enough.
+    only if it loses a 50th of the squared norm or more, of which float32 sees enough.
     """
 
     of_a: Tensor  # A Aᵀ = L Lᵀ
@@ -51,7 +52,7 @@ class Grams:
 
     @cached_property
     def moved(self) -> float:
-        """By how much rounding can have moved the squared norm of ``B A``, or of its cut."""
+        """By how much rounding can have moved the squared norm of ``B A``."""
         if not self.summed:
             return 0.0
         a, b = self._sizes
@@ -154,24 +155,27 @@ def finer(
             measured if it matters, for bf16 factors alone, whose products are exact in bf16.
     """
     quick = a.shape[0] ** 2 * (a.shape[1] + b.shape[0]) <= _QUICK
+    summed = max(_SUMMED, _STEADY * max(a.shape[1], b.shape[0]))
     narrow = not quick and a.dtype == b.dtype == torch.bfloat16
     if narrow and (product_dtype() if dtype is None else dtype) == torch.bfloat16:
         of_a, of_b = _product(a), _product(b.T)
         if _in_range(of_a, a) and _in_range(of_b, b.T):
-            yield from _coarse(of_a, of_b, scales, 2 * _ONCE)
+            yield from _coarse(of_a, of_b, scales, 2 * _ONCE, summed)
             of_a = _with_rest(of_a, a)  # b is longer: once may do
-            yield from _coarse(of_a, of_b, scales, _ONCE + _TWICE)
-            yield _balanced(of_a, _with_rest(of_b, b.T), scales, 2 * _TWICE, _SUMMED)
+            yield from _coarse(of_a, of_b, scales, _ONCE + _TWICE, summed)
+            yield _balanced(of_a, _with_rest(of_b, b.T), scales, 2 * _TWICE, summed)
     elif not quick:
         of_a, of_b = _product(a.float()), _product(b.T.float())
         if _in_range(of_a, a) and _in_range(of_b, b.T):
-            yield _balanced(of_a.double(), of_b.double(), scales, 0.0, _SUMMED)
+            yield _balanced(of_a.double(), of_b.double(), scales, 0.0, summed)
     yield _balanced(_product(a.double()), _product(b.T.double()), scales, 0.0, 0.0)
 
 
-def _coarse(of_a: Tensor, of_b: Tensor, scales: Tensor, rounded: float) -> Iterator[Grams]:
+def _coarse(
+    of_a: Tensor, of_b: Tensor, scales: Tensor, rounded: float, summed: float
+) -> Iterator[Grams]:
     """Yield the same in float32, unless its range could matter."""
-    made = _balanced(of_a.float(), of_b.float(), scales, rounded, _SUMMED)
+    made = _balanced(of_a.float(), of_b.float(), scales, rounded, summed)
     if all(1 / _SAFE < float(gram.diagonal().max()) < _SAFE for gram in (made.of_a, made.of_b)):
         yield made
 

@@ -105,7 +105,9 @@ def leading(of_a: Tensor, of_b: Tensor, count: int) -> tuple[Tensor, Tensor]:
     Returns:
         (k,) and (k, R), k at least ``count`` if the matrix has as many, largest first.
         Rows times ``Bᵀ`` are left vectors times singular values, orthogonal. All of a small
-        matrix, else those of two Krylov blocks: Rayleigh quotients.
+        matrix, else those of two Krylov blocks: Rayleigh quotients. The start is the same
+        for every stack of R rows, and one who chooses nearly all rows can hide from it: what
+        is found is then less than the most, and what is said of it still true.
 
     Raises:
         MergeError: it holds NaN or infinity.

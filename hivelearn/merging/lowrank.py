@@ -64,7 +64,7 @@ def truncate(
     Returns:
         Factors of rank 1 … ``size.rank``. Their error exceeds the optimum (Eckart and
         Young) by 1 % at most, or by the 1e-6 that float32 factors are rounded by. Of what
-        :func:`exact` solves the error it gives is within 5 % whatever the rounding was (1e-3
+        :func:`exact` solves the error it gives is within 10 % whatever the rounding was (1e-3
         seen), and of what is sketched an estimate from 16 probes, good to 1 or 2 %.
 
     Raises:
