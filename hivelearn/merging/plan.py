@@ -199,7 +199,7 @@ def planned(
         raise MergeError("nobody is trusted, so nothing would be merged")
     if count < op.rows_min or len(weighty) > (op.rows_max or count):
         raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
-    order = _ordered(sources, recipe, taking)
+    order = _ordered(sources, recipe, taking, given)
     chosen = tuple(sources[n] for n in order)
     modules = sorted({module for source in chosen for module in source.shapes})
     depths = depths_of(modules)
@@ -221,12 +221,14 @@ def _trusted(trust: Sequence[float] | None, count: int) -> list[float]:
     return numbers
 
 
-def _ordered(sources: Sequence[Source], recipe: MergeRecipe, taking: list[int]) -> list[int]:
+def _ordered(
+    sources: Sequence[Source], recipe: MergeRecipe, taking: list[int], trust: list[float]
+) -> list[int]:
     """Return the places of those that take part in the order of their content."""
     heads = {n: sources[n].key() for n in taking}
     alike = {head for head, times in Counter(heads.values()).items() if times > 1}
     keys = {n: (head, sources[n].full_key() if head in alike else b"") for n, head in heads.items()}
-    return sorted(taking, key=lambda n: (keys[n], repr(_weight_of(recipe, n))))
+    return sorted(taking, key=lambda n: (keys[n], repr(_weight_of(recipe, n)), trust[n]))
 
 
 def _weight_of(recipe: MergeRecipe, place: int) -> Schedule:

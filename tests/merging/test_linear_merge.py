@@ -82,6 +82,13 @@ def test_order_of_the_sources_does_not_change_a_bit(made, order):
     assert straight.to_bytes() == shuffled.to_bytes()
 
 
+def test_order_of_copies_that_are_trusted_differently_does_not_change_a_bit(made):
+    copies, trust = [made(0), made(0), made(1)], [0.3, 0.9, 0.5]
+    straight = merge(copies, trust=trust, rank="stack")
+    swapped = merge(copies, trust=[0.9, 0.3, 0.5], rank="stack")
+    assert straight.to_bytes() == swapped.to_bytes()
+
+
 @SOME
 @given(st.floats(1e-3, 1e3))
 def test_a_scaled_alpha_scales_the_merge(made, factor):
