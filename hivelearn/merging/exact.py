@@ -19,7 +19,7 @@ from hivelearn.merging.krylov import leading
 
 _WORSE: Final = 0.01  # share of the squared error that rounding Gram matrices may add: a bound
 _MIXED: Final = 0.005  # share of it that rounding the new factors may add: what is expected
-_BLURRED: Final = 0.2  # share of it by which rounding may move what the report says: a bound
+_BLURRED: Final = 0.19  # share of it that the report may be off by rounding, a tenth of its root
 _ALIKE: Final = 4.0  # times what terms are apart: 16 adapters half in common are 4.7, and lose 5 %
 _NARROW: Final = 2.0**-16 / 3  # of a squared norm: what numbers lose in 8 bits
 

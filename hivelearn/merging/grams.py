@@ -93,18 +93,14 @@ class Grams:
         return not torch.linalg.cholesky_ex(self.of_a)[1]
 
     @cached_property
-    def _tops(self) -> tuple[Tensor, Tensor]:
-        return self.of_a.diagonal().max(), self.of_b.diagonal().max()
-
-    @property
     def _unit(self) -> float:
-        return float(self._tops[0].double() * self._tops[1])
+        return float(self.of_a.diagonal().max().double() * self.of_b.diagonal().max())
 
     @cached_property
     def _sizes(self) -> tuple[Tensor, Tensor]:
         """Return absolute values in float32, by the largest."""
-        (top_a, top_b), (a, b) = self._tops, (self.of_a, self.of_b)
-        return (a / top_a).float().abs_(), (b / top_b).float().abs_()
+        a, b = (gram / gram.diagonal().max() for gram in (self.of_a, self.of_b))
+        return a.float().abs_(), b.float().abs_()
 
     @cached_property
     def _lengths(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -113,12 +109,12 @@ class Grams:
         long_a, long_b = a.diagonal().sqrt(), b.diagonal().sqrt()
         return (long_a, b @ long_a), (long_b, a @ long_b)
 
-    @property
+    @cached_property
     def _apart(self) -> float:
         (long_a, to_a), (long_b, to_b) = self._lengths
         return float(torch.dot(long_b, to_b) + torch.dot(long_a, to_a))
 
-    @property
+    @cached_property
     def _solved(self) -> float:
         if self.of_a.dtype != torch.float32:
             return 0.0
@@ -131,15 +127,17 @@ def _product_at_most(a: Tensor, b: Tensor) -> float:
     Of symmetric matrices without negative entries. Diagonals apart: they are most of a
     Gram matrix. Of the rest the largest sum of a row bounds the spectral norm.
     """
-    sums, norms, ends = [], [], []
-    for one in (a, b):
-        diagonal = one.diagonal()
-        ends.append(diagonal)
-        sums.append(float((one.sum(1) - diagonal).max()))
-        norms.append(float((one.norm().square() - diagonal.norm().square()).clamp_min(0).sqrt()))
-    straight = float((ends[0] * ends[1]).norm())
-    across = float(ends[0].max()) * norms[1] + float(ends[1].max()) * norms[0]
-    return straight + across + min(sums[0] * norms[1], sums[1] * norms[0])
+    (norm_a, row_a), (norm_b, row_b) = _beside_diagonal(a), _beside_diagonal(b)
+    straight = float((a.diagonal() * b.diagonal()).norm())
+    across = float(a.diagonal().max()) * norm_b + float(b.diagonal().max()) * norm_a
+    return straight + across + min(row_a * norm_b, row_b * norm_a)
+
+
+def _beside_diagonal(gram: Tensor) -> tuple[float, float]:
+    """Return Frobenius norm and largest sum of a row of what is not on the diagonal."""
+    diagonal = gram.diagonal()
+    square = float(gram.norm().square() - diagonal.norm().square())
+    return max(0.0, square) ** 0.5, float((gram.sum(1) - diagonal).max())
 
 
 def finer(

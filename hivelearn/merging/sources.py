@@ -102,7 +102,7 @@ class Source:
 
 
 def octets(tensor: Tensor) -> memoryview:
-    """Return the bytes of a tensor as they lie in memory."""
+    """Return the bytes of a tensor as they lie in memory, uncopied if they lie in a row."""
     view: memoryview = tensor.contiguous().view(torch.uint8).numpy().data
     return view
 
