@@ -19,7 +19,7 @@ from timing import Row, arguments, interleaved, report
 
 import hivelearn as hl
 from hivelearn.demo import tasks
-from hivelearn.inference import rows as conversations
+from hivelearn.inference import chat as conversations
 from hivelearn.inference.source import NANO
 from hivelearn.training.session import Session
 
@@ -66,7 +66,7 @@ def bench_ask(node: hl.Node, rounds: int) -> Row:
     """The first token of an answer, beside transformers' generate on the same model."""
     prompt = "Spell the word: garden"
     engine = node.engine
-    ids = torch.tensor([engine.rower.prompt(prompt).tokens])
+    ids = torch.tensor([engine.encoder.prompt(prompt).tokens])
     mask = torch.ones_like(ids)
 
     def rival() -> object:
@@ -86,7 +86,7 @@ def bench_ask(node: hl.Node, rounds: int) -> Row:
 def lesson_rows(node: hl.Node, seed: int) -> list[conversations.Row]:
     """Return 64 corrections of the demo's first subject as rows."""
     lessons = tasks.corrections(next(iter(tasks.DOMAINS.values())), seed, 64)
-    return [node.engine.rower.pair(lesson.prompt, lesson.answer) for lesson in lessons]
+    return [node.engine.encoder.pair(lesson.prompt, lesson.answer) for lesson in lessons]
 
 
 def _session(node: hl.Node, seed: int) -> Session:

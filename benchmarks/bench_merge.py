@@ -21,11 +21,11 @@ from merge_rivals import Pair, byzfl_median, dense, mergekit_call, peft_call
 from timing import Row, arguments, interleaved, report
 from torch import Tensor
 
-from hivelearn.merging import operate
+from hivelearn.merging.deltas import Part
 from hivelearn.merging.factors import Size
-from hivelearn.merging.gram import gram
-from hivelearn.merging.parts import Part
-from hivelearn.merging.table import operator
+from hivelearn.merging.methods.gram import gram
+from hivelearn.merging.recipe.table import operator
+from hivelearn.merging.run import one_module
 
 RANK = 16
 SHARED = 0.7  # of every adapter's factors is common to all, as among adapters of one domain
@@ -111,9 +111,9 @@ def row(
     )  # fmt: skip
 
 
-def linear(pairs: list[Pair]) -> "operate.Factors":
+def linear(pairs: list[Pair]) -> "one_module.Factors":
     """Return the exact mean at rank 16."""
-    return operate.factors(operator("linear"), parts_of(pairs), {}, Size(RANK))
+    return one_module.factors(operator("linear"), parts_of(pairs), {}, Size(RANK))
 
 
 def bench_linear(shape: tuple[int, int], count: int, seed: int, how: Work) -> Row:
@@ -152,11 +152,11 @@ def coefficients(method: str, pairs: list[Pair]) -> Tensor:
     return found
 
 
-def merged(method: str, pairs: list[Pair]) -> "operate.Factors":
+def merged(method: str, pairs: list[Pair]) -> "one_module.Factors":
     """Return the whole merge by coefficients, as factors that lose nothing."""
     found = coefficients(method, pairs).tolist()
     parts = [Part(a, b, 1.0, c) for (a, b), c in zip(pairs, found, strict=True)]
-    return operate.factors(operator(method), parts, {}, Size(RANK * len(pairs)))
+    return one_module.factors(operator(method), parts, {}, Size(RANK * len(pairs)))
 
 
 def bench_geometry(seed: int, how: Work) -> list[Row]:
@@ -191,11 +191,11 @@ def bench_ties(seed: int, how: Work) -> list[Row]:
     settings = {"density": torch.full((how.count,), 0.2), "lam": 1.0, "normalize": True}
 
     def stream() -> None:
-        for _ in operate.rows(operator("ties"), parts, settings)():
+        for _ in one_module.rows(operator("ties"), parts, settings)():
             pass
 
     def core() -> None:
-        operate.factors(operator("core_ties"), parts, settings, Size(RANK * how.count))
+        one_module.factors(operator("core_ties"), parts, settings, Size(RANK * how.count))
 
     rival = mergekit_call(dense(pairs), "ties", weight=1.0, density=0.2)
     size = f"{how.dense[0]}x{how.dense[1]}, n={how.count}"
@@ -219,7 +219,7 @@ def bench_shared(seed: int, how: Work) -> list[Row]:
         rows.append(
             row(
                 f"shared-A {method}, {how.square[0]}x{how.square[1]}, n=16",
-                lambda ours=ours, settings=settings: operate.factors(
+                lambda ours=ours, settings=settings: one_module.factors(
                     ours, parts_of(pairs), dict(settings), Size(RANK)
                 ),
                 peft_call(pairs, combination_type=method, density=0.5),

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from timing import Row, interleaved
 
 import hivelearn as hl
-from hivelearn.merging.merge import Way
+from hivelearn.merging.merge import MergeOptions
 from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
 
 RANK = 16
@@ -126,7 +126,7 @@ def bench_files(*, quick: bool, seed: int, shared: float) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write_set(folder, shape, seed, shared=shared)
-        way = Way(out=folder / "merged", dtype="bfloat16", study=False, progress=False)
+        way = MergeOptions(out=folder / "merged", dtype="bfloat16", study=False, progress=False)
         recipe = hl.MergeRecipe(rank=RANK)
 
         os.sync()  # what is not written yet cannot be forgotten

@@ -20,13 +20,13 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.inference.answer import Answer as Answer
     from hivelearn.inference.answer import Route as Route
     from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
-    from hivelearn.merging.apply import merge_into as merge_into
-    from hivelearn.merging.merge import Way as Way
+    from hivelearn.merging.into_model import merge_into as merge_into
+    from hivelearn.merging.merge import MergeOptions as MergeOptions
     from hivelearn.merging.merge import combine as combine
     from hivelearn.merging.merge import merge as merge
-    from hivelearn.merging.recipe import MergeRecipe as MergeRecipe
-    from hivelearn.merging.schedule import ByName as ByName
-    from hivelearn.merging.schedule import Gradient as Gradient
+    from hivelearn.merging.recipe.recipe import MergeRecipe as MergeRecipe
+    from hivelearn.merging.recipe.schedule import ByName as ByName
+    from hivelearn.merging.recipe.schedule import Gradient as Gradient
     from hivelearn.node.config import NodeConfig as NodeConfig
     from hivelearn.node.node import Node as Node
     from hivelearn.patch.adapter import Adapter as Adapter
@@ -39,12 +39,12 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
 _HOME = {
     "Adapter": "hivelearn.patch.adapter",
     "Answer": "hivelearn.inference.answer",
-    "ByName": "hivelearn.merging.schedule",
+    "ByName": "hivelearn.merging.recipe.schedule",
     "DeviceError": "hivelearn.errors",
     "Governor": "hivelearn.device.governor",
-    "Gradient": "hivelearn.merging.schedule",
+    "Gradient": "hivelearn.merging.recipe.schedule",
     "HivelearnError": "hivelearn.errors",
-    "MergeRecipe": "hivelearn.merging.recipe",
+    "MergeRecipe": "hivelearn.merging.recipe.recipe",
     "Node": "hivelearn.node.node",
     "NodeConfig": "hivelearn.node.config",
     "Notice": "hivelearn.patch.notice",
@@ -56,10 +56,10 @@ _HOME = {
     "Route": "hivelearn.inference.answer",
     "SwarmCallback": "hivelearn.integrations.trainer",
     "UsageError": "hivelearn.errors",
-    "Way": "hivelearn.merging.merge",
+    "MergeOptions": "hivelearn.merging.merge",
     "combine": "hivelearn.merging.merge",
     "merge": "hivelearn.merging.merge",
-    "merge_into": "hivelearn.merging.apply",
+    "merge_into": "hivelearn.merging.into_model",
 }
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Governor",
     "Gradient",
     "HivelearnError",
+    "MergeOptions",
     "MergeRecipe",
     "Node",
     "NodeConfig",
@@ -82,7 +83,6 @@ __all__ = [
     "Route",
     "SwarmCallback",
     "UsageError",
-    "Way",
     "__version__",
     "combine",
     "merge",

@@ -28,7 +28,7 @@ HEAVY = (
 # Files that compute with tensors or hold sockets, and rooms that compose them.
 # Whatever is not named here stays light, and so do all that it imports.
 MAY_BE_HEAVY = re.compile(
-    r"(inference|training|integrations|testing|swarm/fabrics)/|merging/(?!errors|recipe|schedule|schema|table|mergekit_config)"
+    r"(inference|training|integrations|testing|swarm/fabrics)/|merging/(?!errors|recipe/)"
     r"|gate/probes|patch/(adapter|peft_folder|envelope)"
     r"|(node|demo)/(?!__init__|config|tasks)"
 )

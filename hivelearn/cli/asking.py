@@ -67,23 +67,23 @@ class Lesson:
 
 def correct(lesson: Lesson) -> int:
     """Keep an expert's correction, on this device alone."""
+    from hivelearn.node.ask.corrections import Corrections
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.corrections import Corrections
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
 
     _check(lesson)
-    bench = open_workbench(lesson.where.model, NodeConfig(home=lesson.where.home))
+    context = open_context(lesson.where.model, NodeConfig(home=lesson.where.home))
     if lesson.file is not None:
-        new = Corrections(bench).import_jsonl(lesson.file, lesson.domain)
+        new = Corrections(context).import_jsonl(lesson.file, lesson.domain)
         print(f"{new} new correction{'' if new == 1 else 's'}")
         return DONE
-    from hivelearn.node import conversation
+    from hivelearn.node.ask import ask
 
     assert lesson.prompt is not None
     assert lesson.right is not None
     assert lesson.domain is not None
-    kept = conversation.correct(
-        bench,
+    kept = ask.correct(
+        context,
         lesson.prompt,
         lesson.right,
         domain=lesson.domain,

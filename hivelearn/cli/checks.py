@@ -23,7 +23,7 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.showing import printable
 
 if TYPE_CHECKING:
-    from hivelearn.node.workbench import Workbench
+    from hivelearn.node.context import NodeContext
 
 State = Literal["ok", "unknown", "problem"]
 
@@ -55,13 +55,13 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
     yield _guarded("python", python)
     yield _guarded("packages", packages)
     yield _guarded("torch", torch_device)
-    bench = None
+    context = None
     try:
-        bench = _bench(model, home)
+        context = _context(model, home)
     except HivelearnError as error:
         yield _failed("home", error)
-    if bench is not None:
-        opened = bench
+    if context is not None:
+        opened = context
         yield _guarded("home", lambda: writable(opened))
         yield _guarded("identity", lambda: identity(opened))
         yield from adapters(opened)
@@ -70,15 +70,15 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
     yield from permits(reading)
     yield _guarded("loopback", loopback)
     yield _guarded("discovery", discovery)
-    if bench is not None:
-        opened = bench
+    if context is not None:
+        opened = context
         yield _guarded("model", lambda: speaks(opened))
 
 
-def _bench(model: str | None, home: Path | None) -> "Workbench":
-    from hivelearn.node.workbench import open_workbench
+def _context(model: str | None, home: Path | None) -> "NodeContext":
+    from hivelearn.node.context import open_context
 
-    return open_workbench(model, NodeConfig(home=home, progress=False))
+    return open_context(model, NodeConfig(home=home, progress=False))
 
 
 def _read() -> Reading:
@@ -139,32 +139,32 @@ def torch_device() -> Check:
     return ok(f"{device}, {torch.get_num_threads()} threads, {kernels}")
 
 
-def writable(bench: "Workbench") -> Check:
+def writable(context: "NodeContext") -> Check:
     """The home can be written, its database is whole, and who writes to it now."""
     from hivelearn.store.errors import WriterBusyError
 
     try:
-        with bench.store.writing("doctor", wait_s=0.0):
-            version = bench.store.database.version()
+        with context.store.writing("doctor", wait_s=0.0):
+            version = context.store.database.version()
     except WriterBusyError as busy:
         who = f"process {busy.pid}" if busy.pid else "another process"
-        return ok(f"{bench.home.path}; {who} writes now: {busy.doing}")
-    return ok(f"{bench.home.path}, version {version}, writable, nobody else writes")
+        return ok(f"{context.home.path}; {who} writes now: {busy.doing}")
+    return ok(f"{context.home.path}, version {version}, writable, nobody else writes")
 
 
-def identity(bench: "Workbench") -> Check:
+def identity(context: "NodeContext") -> Check:
     """The keys can be read, and others would see this name."""
-    author = bench.identity.author
-    bench.identity.certificate.check(bench.world.clock())
+    author = context.identity.author
+    context.identity.certificate.check(context.environment.clock())
     return ok(f"{short_name(author)}  {full_name(author)}")
 
 
-def adapters(bench: "Workbench") -> Iterator[Check]:
+def adapters(context: "NodeContext") -> Iterator[Check]:
     """What serves is whole on this disk: one line, or one for each that is lost."""
-    from hivelearn.node import stored
+    from hivelearn.node import payloads
 
     try:
-        lost = stored.lost(bench.store, bench.base)
+        lost = payloads.lost(context.store, context.base)
     except Exception as error:  # noqa: BLE001 - as for every check
         yield _failed("adapters", error)
         return
@@ -207,15 +207,15 @@ def discovery() -> Check:
     return ok(f"zeroconf {zeroconf.__version__}; `hivelearn join` shows who is found")
 
 
-def speaks(bench: "Workbench") -> Check:
+def speaks(context: "NodeContext") -> Check:
     """The model loads and says something."""
     import time
 
     from hivelearn.inference.engine import Sampling
-    from hivelearn.node import conversation
+    from hivelearn.node.ask import ask
 
     began_s = time.perf_counter()
-    answer = conversation.ask(bench, [QUESTION], conversation.Wish(Sampling(8)))[0]
+    answer = ask.ask(context, [QUESTION], ask.AskOptions(Sampling(8)))[0]
     took_s = time.perf_counter() - began_s
-    where = bench.folder.name if bench.folder.name != "model" else "embedded nano model"
+    where = context.folder.name if context.folder.name != "model" else "embedded nano model"
     return ok(f"{where} answers {QUESTION!r} with {answer.text!r} after {took_s:.1f} s")

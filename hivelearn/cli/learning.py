@@ -35,13 +35,13 @@ def train(training: Training) -> int:
     import json
     from dataclasses import asdict, replace
 
-    from hivelearn.node import learning
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
+    from hivelearn.node.learn import train
 
     recipe = replace(USUAL, steps=training.steps, batch=training.batch)
-    bench = open_workbench(training.where.model, NodeConfig(home=training.where.home))
-    _, report = learning.train(bench, training.domain, recipe, bench.config.safety)
+    context = open_context(training.where.model, NodeConfig(home=training.where.home))
+    _, report = train.train(context, training.domain, recipe, context.config.safety)
     print(json.dumps(asdict(report)) if training.json else report)
     return DONE if report.adopted else NO_LIFT
 
@@ -64,12 +64,12 @@ def adopt(adoption: Adoption) -> int:
 
     Exit code 0: something serves that did not. 1: nothing changed.
     """
-    from hivelearn.node import believing
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
+    from hivelearn.node.merge import merge
 
-    bench = open_workbench(adoption.where.model, NodeConfig(home=adoption.where.home))
-    report = believing.merge(bench, adoption.domain)
+    context = open_context(adoption.where.model, NodeConfig(home=adoption.where.home))
+    report = merge.merge(context, adoption.domain)
     print(report.to_json() if adoption.json else report)
     return DONE if report else NO_LIFT
 
@@ -84,14 +84,14 @@ class Return:
 
 def rollback(wish: Return) -> int:
     """Serve a domain's previous state again."""
-    from hivelearn.node import adopting
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
+    from hivelearn.node.merge import rollback
 
-    bench = open_workbench(wish.where.model, NodeConfig(home=wish.where.home))
-    now = adopting.rollback(bench, wish.domain)
+    context = open_context(wish.where.model, NodeConfig(home=wish.where.home))
+    now = rollback.rollback(context, wish.domain)
     print(now)
-    if taken := adopting.taken_back(bench, wish.domain):
+    if taken := rollback.taken_back(context, wish.domain):
         rest = "1 patch rests" if len(taken) == 1 else f"{len(taken)} patches rest"
         print(f"{rest} in the sandbox; `hivelearn adopt {wish.domain}` judges again")
     return DONE

@@ -20,10 +20,10 @@ class Look:
 def status(look: Look) -> int:
     """Tell how the node stands; loads no model."""
     from hivelearn.node.config import NodeConfig
+    from hivelearn.node.context import open_context
     from hivelearn.node.status import read_status
-    from hivelearn.node.workbench import open_workbench
 
-    now = read_status(open_workbench(look.where.model, NodeConfig(home=look.where.home)))
+    now = read_status(open_context(look.where.model, NodeConfig(home=look.where.home)))
     print(now.to_json() if look.json else now)
     return DONE
 

@@ -11,8 +11,8 @@ from hivelearn.cli.command import DONE, Where
 from hivelearn.errors import PeerError
 
 if TYPE_CHECKING:
-    from hivelearn.node.joining import Swarm
-    from hivelearn.node.workbench import Workbench
+    from hivelearn.node.context import NodeContext
+    from hivelearn.node.share.network import Swarm
 
 EVERYWHERE: Final = "0.0.0.0:0"
 ROUND_S: Final = 20.0  # of one sync at most
@@ -54,16 +54,16 @@ def join(meeting: Meeting) -> int:
     Exit code 3: nobody was met.
     """
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.joining import Hub, Joining
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
+    from hivelearn.node.share.network import Hub, Joining
 
-    bench = open_workbench(meeting.where.model, NodeConfig(home=meeting.where.home))
+    context = open_context(meeting.where.model, NodeConfig(home=meeting.where.home))
     peers = tuple(meeting.peer or ())
     how = Joining(meeting.fabric, meeting.secret, peers, meeting.listen, meeting.discover)
-    with Hub(bench).join(meeting.domains, how) as swarm:
+    with Hub(context).join(meeting.domains, how) as swarm:
         print(f"listening on {swarm.address}", flush=True)
         if meeting.publish:
-            for domain, told in _published(bench, swarm):
+            for domain, told in _published(context, swarm):
                 print(f"{domain}: {told}", flush=True)
         _stay(swarm, meeting.wait)
         met = swarm.met  # who fetched all and left was met, too
@@ -71,21 +71,21 @@ def join(meeting: Meeting) -> int:
         refused = swarm.refused
     for reason in refused:
         print(f"refused {reason}")
-    _tell_waiting(bench, meeting.domains)
+    _tell_waiting(context, meeting.domains)
     if not met:
         raise NobodyMetError("; ".join(["nobody was met", *failing]))
     return DONE
 
 
-def _published(bench: "Workbench", swarm: "Swarm") -> Iterable[tuple[str, str]]:
+def _published(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]]:
     """Announce the newest own patch of each domain; yield what there was to announce."""
     for domain in swarm.domains:
-        own = bench.store.shelf.list(state="own", domain=domain, base=bench.base)
+        own = context.store.shelf.list(state="own", domain=domain, base=context.base)
         if not own:
             yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
             continue
         newest = max(own, key=lambda entry: (entry.epoch, entry.seq))
-        swarm.publish(bench.patch(newest.id))
+        swarm.publish(context.patch(newest.id))
         yield domain, f"published {newest.id.hex()[:8]}"
 
 
@@ -104,9 +104,9 @@ def _stay(
         sleep(max(0.0, min(BREATH_S, end_s - monotonic())))
 
 
-def _tell_waiting(bench: "Workbench", domains: Iterable[str]) -> None:
+def _tell_waiting(context: "NodeContext", domains: Iterable[str]) -> None:
     for domain in domains:
-        waiting = bench.store.shelf.list(state="quarantined", domain=domain, base=bench.base)
+        waiting = context.store.shelf.list(state="quarantined", domain=domain, base=context.base)
         if waiting:
             print(f"{domain}: {len(waiting)} in quarantine; judge with `hivelearn adopt {domain}`")
 
@@ -123,12 +123,12 @@ class Acquaintance:
 def vouch(other: Acquaintance) -> int:
     """Trust the owner of a key; stays on this device."""
     from hivelearn.identity import parse_name, short_name
-    from hivelearn.node import people
+    from hivelearn.node import reputation
     from hivelearn.node.config import NodeConfig
-    from hivelearn.node.workbench import open_workbench
+    from hivelearn.node.context import open_context
 
     author = parse_name(other.key)
-    bench = open_workbench(other.where.model, NodeConfig(home=other.where.home))
-    people.vouch(bench, author, other.note)
+    context = open_context(other.where.model, NodeConfig(home=other.where.home))
+    reputation.vouch(context, author, other.note)
     print(f"vouched for {short_name(author)}")
     return DONE

@@ -10,7 +10,7 @@ from hivelearn.cli.command import DONE
 from hivelearn.errors import UsageError
 
 if TYPE_CHECKING:
-    from hivelearn.merging.recipe import MergeRecipe
+    from hivelearn.merging.recipe.recipe import MergeRecipe
 
 _OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "plot", "rank")  # --base has none of these
 
@@ -70,16 +70,18 @@ def merge(merging: Merging) -> int:
     folders, recipe, dtype = wanted(merging)
     if merging.out is None:
         raise UsageError("nowhere to write", remedy="Say where: hivelearn merge a/ b/ -o c/")
-    from hivelearn.merging.merge import Way, combine
+    from hivelearn.merging.merge import MergeOptions, combine
 
     if merging.base is not None:
-        from hivelearn.merging.apply import merge_into
+        from hivelearn.merging.into_model import merge_into
 
-        way = Way(out=merging.out)
+        way = MergeOptions(out=merging.out)
         print(f"written: {merge_into(merging.base, folders, recipe, way)}")
         return DONE
     study = merging.plot is not None or merging.json
-    report = combine(folders, recipe, Way(out=merging.out, dtype=dtype, study=study)).report
+    report = combine(
+        folders, recipe, MergeOptions(out=merging.out, dtype=dtype, study=study)
+    ).report
     if merging.plot is not None:
         from hivelearn.report.merge_figure import save
 
@@ -112,8 +114,8 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
     Raises:
         UsageError: both, neither, or options that cannot be read.
     """
-    from hivelearn.merging import mergekit_config
-    from hivelearn.merging.recipe import MergeRecipe
+    from hivelearn.merging.recipe import mergekit
+    from hivelearn.merging.recipe.recipe import MergeRecipe
 
     rank: Any = merging.rank
     if rank is not None and rank != "stack":
@@ -144,7 +146,7 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
             remedy="Give --config without folders, --method, --weight, --density, --set and "
             "--allow-negative.",
         )
-    config = mergekit_config.read(merging.config)
+    config = mergekit.read(merging.config)
     paths = [Path(source) for source in config.sources]
     return paths, replace(config.recipe, **rest), merging.dtype or config.dtype
 
@@ -170,7 +172,7 @@ def _number(option: str, text: str, kind: type[int]) -> int:
 
 def methods() -> str:
     """Return a table of all merge methods with their settings."""
-    from hivelearn.merging.table import TABLE
+    from hivelearn.merging.recipe.table import TABLE
     from hivelearn.report.table import Cell, Table
 
     rows: list[dict[str, Cell]] = [

@@ -18,13 +18,13 @@ from typing import IO, Any
 
 from hivelearn.errors import HivelearnError
 
-Wish = dict[str, Any]
+AskOptions = dict[str, Any]
 
 
 class Child:
     """The node, its subject and its share of the swarm."""
 
-    def __init__(self, home: Path, plan: Wish) -> None:
+    def __init__(self, home: Path, plan: AskOptions) -> None:
         import torch
 
         from hivelearn.demo import exam, tasks
@@ -40,22 +40,22 @@ class Child:
         self.swarm: Any = None
         self.patch: Any = None
 
-    def hello(self, _: Wish) -> Wish:
+    def hello(self, _: AskOptions) -> AskOptions:
         """Tell who this is."""
         return {"key": self.node.key, "name": self.node.name, "domain": self.domain.name}
 
-    def exam(self, _: Wish) -> Wish:
+    def exam(self, _: AskOptions) -> AskOptions:
         """Answer every subject's held-out questions."""
         from hivelearn.demo import exam
 
         return {"scores": {name: exam.sit(self.node, pairs) for name, pairs in self.pairs.items()}}
 
-    def ask(self, wish: Wish) -> Wish:
+    def ask(self, wish: AskOptions) -> AskOptions:
         """Answer one question."""
         answer = self.node.ask(wish["prompt"], max_new_tokens=40)
         return {"text": answer.text, "route": str(answer.route)}
 
-    def teach(self, wish: Wish) -> Wish:
+    def teach(self, wish: AskOptions) -> AskOptions:
         """Ask what the expert asks, and take the expert's correction of every answer."""
         from hivelearn.demo import tasks
 
@@ -66,7 +66,7 @@ class Child:
         count = self.node.corrections.counts()[self.domain.name]
         return {"training": count.training, "holdout": count.holdout}
 
-    def train(self, _: Wish) -> Wish:
+    def train(self, _: AskOptions) -> AskOptions:
         """Turn the corrections into a patch."""
         self.patch = self.node.train(self.domain.name)
         report = self.node.last_training
@@ -74,7 +74,7 @@ class Child:
         assert report is not None
         return {"report": str(report), "bytes": self.patch.body.payload_bytes}
 
-    def join(self, wish: Wish) -> Wish:
+    def join(self, wish: AskOptions) -> AskOptions:
         """Join all domains on loopback."""
         from hivelearn.demo import tasks
 
@@ -84,18 +84,18 @@ class Child:
         )
         return {"address": self.swarm.address}
 
-    def vouch(self, wish: Wish) -> Wish:
+    def vouch(self, wish: AskOptions) -> AskOptions:
         """Vouch for the other nodes' owners, as people do who know each other."""
         for key in wish["keys"]:
             self.node.vouch(key, note="met in person")
         return {}
 
-    def publish(self, _: Wish) -> Wish:
+    def publish(self, _: AskOptions) -> AskOptions:
         """Announce the own patch."""
         self.swarm.publish(self.patch)
         return {}
 
-    def exchange(self, wish: Wish) -> Wish:
+    def exchange(self, wish: AskOptions) -> AskOptions:
         """Fetch what the others have."""
         self.swarm.sync(wait_s=wish["wait_s"])
         shelf = self.node.status().shelf
@@ -107,14 +107,14 @@ class Child:
             "refused": list(self.swarm.refused),
         }
 
-    def merge(self, _: Wish) -> Wish:
+    def merge(self, _: AskOptions) -> AskOptions:
         """Judge what rests in quarantine."""
         from hivelearn.demo import tasks
 
         others = [d.name for d in tasks.DOMAINS.values() if d.name != self.domain.name]
         return {"reports": [str(self.node.merge(name)) for name in others]}
 
-    def bye(self, _: Wish) -> Wish:
+    def bye(self, _: AskOptions) -> AskOptions:
         """Leave the swarm."""
         if self.swarm is not None:
             self.swarm.close()
@@ -134,7 +134,7 @@ class _Say(logging.Handler):
         _send(self._out, {"say": record.getMessage()})
 
 
-def _send(out: IO[str], message: Wish) -> None:
+def _send(out: IO[str], message: AskOptions) -> None:
     out.write(json.dumps(message) + "\n")
     out.flush()
 
@@ -143,7 +143,7 @@ def serve(child: Child, lines: IO[str], out: IO[str]) -> None:
     """Do what each line says until the input ends."""
     for line in lines:
         wish = json.loads(line)
-        action: Callable[[Wish], Wish] = getattr(child, wish["do"])
+        action: Callable[[AskOptions], AskOptions] = getattr(child, wish["do"])
         began_s = time.monotonic()
         try:
             done = action(wish)

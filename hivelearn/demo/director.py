@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from hivelearn.errors import DeviceError
 
-Wish = dict[str, Any]
+AskOptions = dict[str, Any]
 END_WAIT_S = 20.0
 REPLY_WAIT_S = 3_600.0  # of one step; a hot machine may rest long, and says so when it begins
 
@@ -26,7 +26,7 @@ class ChildError(DeviceError):
 class Actor:
     """One node process and the pipe to it."""
 
-    def __init__(self, number: int, plan: Wish, hear: Callable[[str], None]) -> None:
+    def __init__(self, number: int, plan: AskOptions, hear: Callable[[str], None]) -> None:
         self.name = f"node-{number + 1}"
         self._hear = hear
         self._process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Actor:
             encoding="utf-8",
         )
 
-    def tell(self, do: str, **more: Any) -> Wish:
+    def tell(self, do: str, **more: Any) -> AskOptions:
         """Send one wish and return its answer.
 
         Raises:
@@ -51,7 +51,7 @@ class Actor:
             self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
             self._process.stdin.flush()
             for line in self._process.stdout:
-                answer: Wish = json.loads(line)
+                answer: AskOptions = json.loads(line)
                 if "say" in answer:
                     self._hear(f"{self.name}: {answer['say']}")
                 elif "error" in answer:
@@ -85,14 +85,14 @@ class Actor:
 class Director:
     """All the actors; use it in a ``with`` block."""
 
-    def __init__(self, count: int, plan: Wish, hear: Callable[[str], None]) -> None:
+    def __init__(self, count: int, plan: AskOptions, hear: Callable[[str], None]) -> None:
         self.actors = [Actor(number, plan, hear) for number in range(count)]
 
-    def all(self, do: str, **more: Any) -> list[Wish]:
+    def all(self, do: str, **more: Any) -> list[AskOptions]:
         """Tell all of them the same at once; return their answers in order."""
         return self.each(do, [more] * len(self.actors))
 
-    def each(self, do: str, wishes: Sequence[Wish]) -> list[Wish]:
+    def each(self, do: str, wishes: Sequence[AskOptions]) -> list[AskOptions]:
         """Tell each its own at once; return their answers in order."""
         with ThreadPoolExecutor(len(self.actors)) as pool:
             told = [

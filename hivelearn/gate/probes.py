@@ -14,11 +14,11 @@ from hivelearn.gate.gain import N_MIN, Measure, paired_gain, too_few
 from hivelearn.gate.rules import Evidence
 
 if TYPE_CHECKING:
+    from hivelearn.inference.chat import Example
     from hivelearn.inference.engine import Engine
-    from hivelearn.inference.rows import Row
     from hivelearn.patch.adapter import Adapter
 
-Serve: TypeAlias = "Callable[[Sequence[Row]], list[float]]"  # answer losses as served
+Serve: TypeAlias = "Callable[[Sequence[Example]], list[float]]"  # answer losses as served
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,15 @@ class Probes:
     """The rows that a node judges with; none of them was trained on."""
 
     domain: str
-    own: "Sequence[Row]" = ()  # own holdout of ``domain``
-    others: "Mapping[str, Sequence[Row]]" = field(default_factory=dict)  # own holdouts elsewhere
-    base: "Sequence[Row]" = ()  # shipped general texts
+    own: "Sequence[Example]" = ()  # own holdout of ``domain``
+    others: "Mapping[str, Sequence[Example]]" = field(
+        default_factory=dict
+    )  # own holdouts elsewhere
+    base: "Sequence[Example]" = ()  # shipped general texts
 
 
 def answer_losses(
-    engine: "Engine", rows: "Sequence[Row]", adapter: "Adapter | None"
+    engine: "Engine", rows: "Sequence[Example]", adapter: "Adapter | None"
 ) -> list[float]:
     """Return mean nats per answer token, one a row; NaN for a row without an answer."""
     return engine.losses(rows, adapter, "answer")
@@ -43,7 +45,7 @@ def serving(engine: "Engine", adapter: "Adapter | None") -> Serve:
     return lambda rows: answer_losses(engine, rows, adapter)
 
 
-def gain(rows: "Sequence[Row]", before: Serve, after: Serve, *, seed: int) -> Measure:
+def gain(rows: "Sequence[Example]", before: Serve, after: Serve, *, seed: int) -> Measure:
     """Return the gain on ``rows`` from serving as ``before`` to serving as ``after``.
 
     Too few rows to judge by cost no model time.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hivelearn.bounds import Rule, check_record, real, whole
 from hivelearn.errors import UsageError
-from hivelearn.inference.rows import Row, Rower
+from hivelearn.inference.chat import ChatEncoder, Example
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ class Engine(Protocol):
         """The 32-byte fingerprint of the model."""
 
     @property
-    def rower(self) -> Rower:
+    def encoder(self) -> ChatEncoder:
         """Conversations to tokens, for this model."""
 
     @property
@@ -89,20 +89,20 @@ class Engine(Protocol):
 
     def generate(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[Example],
         adapter: "Adapter | None",
         sampling: Sampling,
         on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Return one answer a row; ``on_text`` hears the pieces of a single row as they come."""
 
-    def losses(self, rows: Sequence[Row], adapter: "Adapter | None", part: str) -> list[float]:
+    def losses(self, rows: Sequence[Example], adapter: "Adapter | None", part: str) -> list[float]:
         """Return mean nats per token of ``part`` ("answer" or "prompt"), one a row.
 
         A row without a token of that part gives NaN.
         """
 
     def gradients(
-        self, microbatches: Sequence[Sequence[Row]], adapter: "Adapter", prompt_weight: float
+        self, microbatches: Sequence[Sequence[Example]], adapter: "Adapter", prompt_weight: float
     ) -> Gradients:
         """Return the gradients of one step; answers weigh 1, the user's words ``prompt_weight``."""

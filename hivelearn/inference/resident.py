@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import lora
+from hivelearn.inference.chat import ANSWER, CONTENT, PARTS, ChatEncoder, Example
 from hivelearn.inference.engine import Gradients, Sampling
 from hivelearn.inference.loading import Loaded
-from hivelearn.inference.rows import ANSWER, CONTENT, PARTS, Row, Rower
-from hivelearn.inference.speaking import Speaker
+from hivelearn.inference.text_streamer import TextStreamer
 from hivelearn.patch.adapter import Adapter
 
 LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
@@ -47,7 +47,7 @@ class ResidentEngine:
         self._pad_id = self._tokenizer.pad_token_id
         if self._pad_id is None:
             self._pad_id = self._end_ids[0]
-        self.rower = Rower(self._tokenizer, self._end_ids, context)
+        self.encoder = ChatEncoder(self._tokenizer, self._end_ids, context)
         self._context: int | None = context
         self._shapes = lora.linear_shapes(self._model)
         self._norms: Mapping[str, float] | None = None
@@ -89,7 +89,7 @@ class ResidentEngine:
 
     def generate(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[Example],
         adapter: Adapter | None,
         sampling: Sampling,
         on_text: Callable[[str], None] | None = None,
@@ -111,7 +111,7 @@ class ResidentEngine:
                 answers |= zip(batch, texts, strict=True)
         return [answers[index] for index in range(len(rows))]
 
-    def _rooms(self, rows: Sequence[Row], new_tokens: int) -> Iterator[list[int]]:
+    def _rooms(self, rows: Sequence[Example], new_tokens: int) -> Iterator[list[int]]:
         """Yield batches in which nobody's answer is cut short by a neighbour's long question."""
         limit = self._context
         roomy = [limit is None or len(row.tokens) + new_tokens <= limit for row in rows]
@@ -121,7 +121,7 @@ class ResidentEngine:
         yield from ([i] for i, fits in enumerate(roomy) if not fits)
 
     def _complete(
-        self, rows: Sequence[Row], sampling: Sampling, on_text: Callable[[str], None] | None
+        self, rows: Sequence[Example], sampling: Sampling, on_text: Callable[[str], None] | None
     ) -> list[str]:
         width = max(len(row.tokens) for row in rows)
         ids = torch.full((len(rows), width), self._pad_id)
@@ -146,12 +146,14 @@ class ResidentEngine:
             pad_token_id=self._pad_id,
             eos_token_id=list(self._end_ids),
             top_k=None,
-            streamer=Speaker(self.rower.text, on_text) if on_text and len(rows) == 1 else None,
+            streamer=TextStreamer(self.encoder.text, on_text)
+            if on_text and len(rows) == 1
+            else None,
             **choice,
         )
-        return [self.rower.text(line[width:].tolist()) for line in out]
+        return [self.encoder.text(line[width:].tolist()) for line in out]
 
-    def losses(self, rows: Sequence[Row], adapter: Adapter | None, part: str) -> list[float]:
+    def losses(self, rows: Sequence[Example], adapter: Adapter | None, part: str) -> list[float]:
         """See :class:`Engine`."""
         found = [math.nan] * len(rows)
         with self._lock, self._applied(adapter), torch.inference_mode():
@@ -166,7 +168,7 @@ class ResidentEngine:
         return found
 
     def gradients(
-        self, microbatches: Sequence[Sequence[Row]], adapter: Adapter, prompt_weight: float
+        self, microbatches: Sequence[Sequence[Example]], adapter: Adapter, prompt_weight: float
     ) -> Gradients:
         """See :class:`Engine`."""
         self.check(adapter)
@@ -184,7 +186,7 @@ class ResidentEngine:
         if not weighted > 0:
             raise UsageError(
                 "nothing to learn: no token of these rows carries weight",
-                remedy="Give rows with answers, as Rower.pair makes them.",
+                remedy="Give rows with answers, as ChatEncoder.pair makes them.",
             )
         loss = 0.0
         with self._lock, torch.enable_grad(), lora.applied(self._model, leaves, adapter.scale):
@@ -198,7 +200,7 @@ class ResidentEngine:
         grads = {name: (_grad(a), _grad(b)) for name, (a, b) in leaves.items()}
         return Gradients(loss, tokens, grads)
 
-    def _nll(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    def _nll(self, rows: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Return (nll, marks), each (n, longest - 1): nats of every next token and what it is."""
         width = max(len(row.tokens) for row in rows)
         ids = torch.full((len(rows), width), self._pad_id)
@@ -225,7 +227,7 @@ def _grad(leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf).cpu() if leaf.grad is None else leaf.grad.cpu()
 
 
-def _batches(rows: Sequence[Row], tokens_max: int) -> Iterator[list[int]]:
+def _batches(rows: Sequence[Example], tokens_max: int) -> Iterator[list[int]]:
     """Yield indices of rows of like length, longest first, within a padded budget."""
     order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].tokens), i))
     at = 0

@@ -18,8 +18,8 @@ from hivelearn.store.correction import check_domain
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from hivelearn.node.joining import Swarm
     from hivelearn.node.node import Node
+    from hivelearn.node.share.network import Swarm
     from hivelearn.patch.envelope import Patch
 
 
@@ -79,7 +79,7 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
         **rest: Any,
     ) -> None:
         """Refuse a model that could not be sealed, while nothing is lost yet."""
-        self._node._bench.engine.check(Adapter.from_model(rest["model"]))  # noqa: SLF001
+        self._node._context.engine.check(Adapter.from_model(rest["model"]))  # noqa: SLF001
         self._turns = self._governor.paced(count())
 
     def on_step_begin(

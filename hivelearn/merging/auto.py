@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way, combine
-from hivelearn.merging.outcome import Merged
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.sources import Mergeable
+from hivelearn.merging.files.sources import Mergeable
+from hivelearn.merging.merge import MergeOptions, combine
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.run.outcome import Merged
 from hivelearn.patch.adapter import Adapter
 from hivelearn.showing import shown
 
@@ -65,7 +65,7 @@ def candidates(frame: MergeRecipe, count: int) -> list[MergeRecipe]:
 
 
 def choose(
-    sources: Sequence[Mergeable], validate: Score | None, frame: MergeRecipe, way: Way
+    sources: Sequence[Mergeable], validate: Score | None, frame: MergeRecipe, way: MergeOptions
 ) -> Merged:
     """Return the merge whose adapter scores best; the first of equals, so the simplest.
 

@@ -14,8 +14,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hivelearn.merging.deltas import Deltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.parts import Deltas
 
 BLOCK_ELEMENTS: Final = 1 << 17  # 512 KiB of float32; 2**16 … 2**19 measured within 10 %
 ROWS_MIN: Final = 8  # MKL takes another path below 4 rows

@@ -17,6 +17,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from hivelearn.merging.deltas import Rows
 from hivelearn.merging.exact import exact
 from hivelearn.merging.factors import (
     TOO_LARGE,
@@ -30,7 +31,6 @@ from hivelearn.merging.factors import (
 from hivelearn.merging.grams import finer
 from hivelearn.merging.kernels import product_dtype
 from hivelearn.merging.krylov import dominant, named, signs, spectrum, width
-from hivelearn.merging.parts import Rows
 from hivelearn.merging.sketch import Stack, explore, glance
 
 __all__ = ["TOO_LARGE", "Factors", "Rows", "Size", "relative_error", "truncate", "truncate_rows"]

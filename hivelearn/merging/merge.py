@@ -14,19 +14,25 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging import operate
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.files.sink import (
+    FolderSink,
+    MemorySink,
+    dtype_of,
+    refuse_impossible,
+    refuse_place,
+)
+from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.lowrank import Size
-from hivelearn.merging.naming import named
-from hivelearn.merging.outcome import Merged
-from hivelearn.merging.plan import Plan, planned
-from hivelearn.merging.recipe import MergeRecipe, Rank
-from hivelearn.merging.sink import FolderSink, MemorySink, dtype_of, refuse_impossible, refuse_place
-from hivelearn.merging.sources import Mergeable, open_all
-from hivelearn.merging.surroundings import plain_torch
-from hivelearn.merging.survey import Survey, surveyed
-from hivelearn.merging.tally import Tally, reported
-from hivelearn.merging.weigh import adapter_wide, weighed, whole_coefficients
+from hivelearn.merging.recipe.recipe import MergeRecipe, Rank
+from hivelearn.merging.run import one_module
+from hivelearn.merging.run.coefficients import adapter_wide, weighed, whole_coefficients
+from hivelearn.merging.run.naming import named
+from hivelearn.merging.run.outcome import Merged
+from hivelearn.merging.run.plain_torch import plain_torch
+from hivelearn.merging.run.plan import Plan, planned
+from hivelearn.merging.run.report import Tally, reported
+from hivelearn.merging.run.survey import Survey, surveyed
 from hivelearn.patch.adapter import Adapter
 from hivelearn.report.progress import Progress
 from hivelearn.showing import shown
@@ -37,7 +43,7 @@ _RECIPES: Final = ("energy", "allow_negative", "seed")  # settings that are the 
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class MergeOptions:
     """How a merge is carried out; none of it changes what is merged.
 
     Attributes:
@@ -80,7 +86,7 @@ def merge(
     Args:
         sources: adapters, patches, open PEFT models or PEFT folders. Ranks and alphas
             may differ; a module that one of them lacks counts as unchanged by it.
-        method: a name of :mod:`hivelearn.merging.table`, such as ``"linear"`` (the
+        method: a name of :mod:`hivelearn.merging.recipe.table`, such as ``"linear"`` (the
             normalised mean of deltas, exact), ``"ties"``, ``"core_ties"``, ``"karcher"``,
             ``"robust"``; or ``"auto"``, which tries a few and keeps what scores best.
         weights: one per source, numbers or schedules; all alike by default.
@@ -99,8 +105,10 @@ def merge(
         MergeError: settings or sources that cannot be merged, with the reason.
         AdapterError: a folder or model that is no plain LoRA.
     """
-    way = Way(out=out, study=False)
-    way = replace(way, **{f.name: settings.pop(f.name) for f in fields(Way) if f.name in settings})
+    way = MergeOptions(out=out, study=False)
+    way = replace(
+        way, **{f.name: settings.pop(f.name) for f in fields(MergeOptions) if f.name in settings}
+    )
     own = {name: settings.pop(name) for name in _RECIPES if name in settings}
     chosen: Any = () if weights is None else weights  # what it may be, the recipe says
     if method == AUTO:
@@ -119,7 +127,7 @@ def merge(
 def combine(
     sources: Sequence[Mergeable],
     recipe: MergeRecipe,
-    way: Way | None = None,
+    way: MergeOptions | None = None,
     *,
     validate: Score | None = None,
 ) -> Merged:
@@ -143,12 +151,12 @@ def combine(
     if validate is not None:
         from hivelearn.merging.auto import choose
 
-        return choose(sources, validate, recipe, way or Way())
+        return choose(sources, validate, recipe, way or MergeOptions())
     with plain_torch():
-        return _combined(sources, recipe, way or Way())
+        return _combined(sources, recipe, way or MergeOptions())
 
 
-def _combined(sources: Sequence[Mergeable], recipe: MergeRecipe, way: Way) -> Merged:
+def _combined(sources: Sequence[Mergeable], recipe: MergeRecipe, way: MergeOptions) -> Merged:
     """Walk: look at all sources if it must, then merge module by module."""
     opened = open_all(sources)
     if way.out is not None:
@@ -188,12 +196,12 @@ def _merged(
             tally.nothing(module)
             return torch.zeros(1, d_in), torch.zeros(d_out, 1)
         size = Size(plan.rank, plan.recipe.energy or 1.0)
-        made = operate.factors(plan.op, found.parts, found.settings, size)
+        made = one_module.factors(plan.op, found.parts, found.settings, size)
     tally.note(module, found.coefficients, made)
     return made.a, made.b
 
 
-def _sink(plan: Plan, way: Way) -> MemorySink | FolderSink:
+def _sink(plan: Plan, way: MergeOptions) -> MemorySink | FolderSink:
     dtype = dtype_of(way.dtype)
     rank = plan.rank if plan.recipe.energy is None else None  # an energy's: known at the end only
     refuse_impossible(plan.modules, rank)

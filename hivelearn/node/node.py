@@ -1,7 +1,7 @@
 """The facade: one object that asks, learns, shares and judges.
 
 Every method is a few lines that hand over to a story or a station; read
-`learning.py` and `believing.py` for what happens.
+`train.py` and `merge.py` for what happens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, Self
 from hivelearn.identity import parse_name, short_name
 from hivelearn.inference.answer import Answer
 from hivelearn.inference.engine import Sampling
-from hivelearn.node import adopting, arguments, believing, conversation, learning, people
+from hivelearn.node import reputation, validation
+from hivelearn.node.ask import ask
+from hivelearn.node.ask.ask import AskOptions
+from hivelearn.node.ask.corrections import Corrections
+from hivelearn.node.background import BackgroundRun, Rhythm
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.conversation import Wish
-from hivelearn.node.corrections import Corrections
-from hivelearn.node.joining import Hub, Joining, Swarm
-from hivelearn.node.living import Night, Rhythm
-from hivelearn.node.memory_model import kept_in_home
+from hivelearn.node.context import Environment, open_context
+from hivelearn.node.learn import train
+from hivelearn.node.merge import adopt, merge, rollback
 from hivelearn.node.reports import MergeReport, TrainReport
+from hivelearn.node.saved_model import kept_in_home
+from hivelearn.node.share.network import Hub, Joining, Swarm
 from hivelearn.node.status import Status, read_status
-from hivelearn.node.workbench import World, open_workbench
 
 if TYPE_CHECKING:
+    from hivelearn.inference.chat import Messages
     from hivelearn.inference.engine import Engine
-    from hivelearn.inference.rows import Messages
-    from hivelearn.merging.recipe import MergeRecipe
+    from hivelearn.merging.recipe.recipe import MergeRecipe
     from hivelearn.patch.adapter import Adapter
     from hivelearn.patch.envelope import Patch
     from hivelearn.store.correction import Correction
@@ -41,7 +44,7 @@ class Node:
             model (then ``tokenizer`` too), or nothing: the embedded nano model.
         tokenizer: of an open model.
         config: settings; single ones may be given by name instead.
-        world: clock, sleep and sensors; tests give their own.
+        environment: clock, sleep and sensors; tests give their own.
         settings: any field of :class:`NodeConfig`, such as ``home=...``.
 
     Raises:
@@ -55,57 +58,57 @@ class Node:
         *,
         tokenizer: Any = None,
         config: NodeConfig | None = None,
-        world: World | None = None,
+        environment: Environment | None = None,
         **settings: Any,
     ) -> None:
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
             model = kept_in_home(model, tokenizer, self.config)
-        self._bench = open_workbench(model, self.config, world)
-        self._bench.engine  # noqa: B018 - a bad model fails here, not in the first ask
-        self._hub = Hub(self._bench)
+        self._context = open_context(model, self.config, environment)
+        self._context.engine  # noqa: B018 - a bad model fails here, not in the first ask
+        self._hub = Hub(self._context)
         self._last: TrainReport | None = None
 
     def __repr__(self) -> str:
         """Tell who and where."""
-        return f"Node({self.name}, {self._bench.engine!r}, home={str(self._bench.home.path)!r})"
+        return f"Node({self.name}, {self._context.engine!r}, home={str(self._context.home.path)!r})"
 
     @property
     def name(self) -> str:
         """A short name for eyes only."""
-        return short_name(self._bench.identity.author)
+        return short_name(self._context.identity.author)
 
     @property
     def key(self) -> str:
         """The full public key, ``hl1…``: what others vouch for."""
         from hivelearn.identity import full_name
 
-        return full_name(self._bench.identity.author)
+        return full_name(self._context.identity.author)
 
     @property
     def home(self) -> Path:
         """Where everything this node knows is kept."""
-        return self._bench.home.path
+        return self._context.home.path
 
     @property
     def base(self) -> bytes:
         """The base model's 32-byte fingerprint."""
-        return self._bench.base
+        return self._context.base
 
     @property
     def engine(self) -> "Engine":
         """The running model; see :class:`hivelearn.inference.engine.Engine`."""
-        return self._bench.engine
+        return self._context.engine
 
     @property
     def model(self) -> Any:
         """The open base model, without any adapter."""
-        return self._bench.engine.model  # type: ignore[attr-defined]
+        return self._context.engine.model  # type: ignore[attr-defined]
 
     @property
     def corrections(self) -> Corrections:
         """What experts said: list, forget, import, export, a dataset."""
-        return Corrections(self._bench)
+        return Corrections(self._context)
 
     @property
     def last_training(self) -> TrainReport | None:
@@ -132,8 +135,8 @@ class Node:
             seed: of sampling; the caller's random state is not touched.
             experts: ids to choose from, the sandbox included.
         """
-        wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
-        return conversation.ask(self._bench, [prompt], wish)[0]
+        options = self._wish(domain, max_new_tokens, temperature, seed, experts)
+        return ask.ask(self._context, [prompt], options)[0]
 
     def ask_many(
         self,
@@ -146,9 +149,9 @@ class Node:
         experts: Sequence[str] | None = None,
     ) -> list[Answer]:
         """Answer many prompts in batches; see :meth:`ask`."""
-        arguments.check(prompts=prompts)
-        wish = self._wish(domain, max_new_tokens, temperature, seed, experts)
-        return conversation.ask(self._bench, list(prompts), wish)
+        validation.check(prompts=prompts)
+        options = self._wish(domain, max_new_tokens, temperature, seed, experts)
+        return ask.ask(self._context, list(prompts), options)
 
     def stream(
         self,
@@ -160,15 +163,15 @@ class Node:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the answer's text as it comes; see :meth:`ask`."""
-        wish = self._wish(domain, max_new_tokens, temperature, seed, None)
-        return conversation.stream(self._bench, prompt, wish)
+        options = self._wish(domain, max_new_tokens, temperature, seed, None)
+        return ask.stream(self._context, prompt, options)
 
     def score(
         self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
     ) -> list[float]:
         """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
-        arguments.check(pairs=pairs)
-        return conversation.score(self._bench, list(pairs), self._wish(domain, 1, 0.0, 0, None))
+        validation.check(pairs=pairs)
+        return ask.score(self._context, list(pairs), self._wish(domain, 1, 0.0, 0, None))
 
     def _wish(
         self,
@@ -177,12 +180,12 @@ class Node:
         temperature: float,
         seed: int,
         experts: Sequence[str] | None,
-    ) -> Wish:
-        arguments.check(experts=experts)
+    ) -> AskOptions:
+        validation.check(experts=experts)
         count = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
         sampling = Sampling(count, temperature, seed=seed)
         named = (experts,) if isinstance(experts, str) else tuple(experts or ())
-        return Wish(sampling, domain, named)
+        return AskOptions(sampling, domain, named)
 
     def correct(
         self,
@@ -194,22 +197,22 @@ class Node:
         wrong: str | None = None,
     ) -> "Correction":
         """Journal a correction without asking first; see :meth:`Answer.correct`."""
-        return conversation.correct(
-            self._bench, prompt, right, domain=domain, subject=subject, wrong=wrong
+        return ask.correct(
+            self._context, prompt, right, domain=domain, subject=subject, wrong=wrong
         )
 
     def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
         """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
-        Obeys heat and battery; pauses; goes on after an interruption bit for bit.
+        Obeys heat and battery; checkpoints; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
 
         Returns:
             The sealed patch, or None if it was told to stop before its end.
         """
-        arguments.check(recipe=recipe)
+        validation.check(recipe=recipe)
         how = recipe or self.config.recipe
-        patch, self._last = learning.train(self._bench, domain, how, self.config.safety)
+        patch, self._last = train.train(self._context, domain, how, self.config.safety)
         return patch
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
@@ -217,8 +220,8 @@ class Node:
 
         ``node.adopt(patch)`` serves it here, ``swarm.publish(patch)`` offers it.
         """
-        arguments.check(adapter=adapter, licence=licence)
-        return learning.sealed(self._bench, adapter, domain, licence)
+        validation.check(adapter=adapter, licence=licence)
+        return train.sealed(self._context, adapter, domain, licence)
 
     def join(
         self,
@@ -247,28 +250,28 @@ class Node:
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
-        arguments.check(note=note)
-        people.vouch(self._bench, parse_name(key), note)
+        validation.check(note=note)
+        reputation.vouch(self._context, parse_name(key), note)
 
     def merge(
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
     ) -> MergeReport:
         """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
-        arguments.check(merge_recipe=recipe)
-        return believing.merge(self._bench, domain, recipe, adopt=adopt)
+        validation.check(merge_recipe=recipe)
+        return merge.merge(self._context, domain, recipe, adopt=adopt)
 
     def adopt(self, what: "MergeReport | Patch") -> MergeReport:
         """Serve a candidate of merge(adopt=False), or an own patch unless it measures no better."""
-        arguments.check(what=what)
+        validation.check(what=what)
         if isinstance(what, MergeReport):
-            return adopting.adopt_report(self._bench, what)
-        return adopting.adopt_patch(self._bench, what)
+            return adopt.adopt_report(self._context, what)
+        return adopt.adopt_patch(self._context, what)
 
     def rollback(self, domain: str) -> "Generation":
         """Serve the domain's previous state again."""
-        return adopting.rollback(self._bench, domain)
+        return rollback.rollback(self._context, domain)
 
-    def live(self, *domains: str, hours: str | None = None, **joining: Any) -> Night:
+    def live(self, *domains: str, hours: str | None = None, **joining: Any) -> BackgroundRun:
         """Do all of it in the background: join, sync, merge and train while the device permits.
 
         Args:
@@ -279,11 +282,11 @@ class Node:
         Returns:
             A handle whose ``stop()`` (or the end of its ``with`` block) ends it cleanly.
         """
-        return Night(self, self._hub, Rhythm(tuple(domains), hours), joining)
+        return BackgroundRun(self, self._hub, Rhythm(tuple(domains), hours), joining)
 
     def status(self) -> Status:
         """Return how everything stands; reads only."""
-        return read_status(self._bench)
+        return read_status(self._context)
 
     def close(self) -> None:
         """Leave the swarm. What was learnt is on disk already."""

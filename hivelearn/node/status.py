@@ -10,9 +10,9 @@ from typing import Final
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
 from hivelearn.inference.source import NANO
-from hivelearn.node import evidence, stored
-from hivelearn.node.panel import expert_id
-from hivelearn.node.workbench import Workbench
+from hivelearn.node import measure, payloads
+from hivelearn.node.ask.experts import expert_id
+from hivelearn.node.context import NodeContext
 from hivelearn.report.table import Table
 from hivelearn.store.errors import LostAdapterError
 from hivelearn.store.generations import Generation, Served
@@ -107,21 +107,21 @@ class Status:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def read_status(bench: Workbench) -> Status:
-    """Return the status of the node on ``bench``.
+def read_status(context: NodeContext) -> Status:
+    """Return the status of the node on ``context``.
 
     Whatever can be read is told: a home may be full, read-only or damaged. Every
     payload that serves is read and verified, a second for a gigabyte.
     """
-    store = bench.store
-    name, key, troubles = _name(bench)
-    lost = stored.lost(store, bench.base)
+    store = context.store
+    name, key, troubles = _name(context)
+    lost = payloads.lost(store, context.base)
     counts = store.journal.counts()
-    serving = {g.domain: g for g in store.generations.serving(bench.base)}
-    quarantined = store.shelf.list(state="quarantined", base=bench.base)
+    serving = {g.domain: g for g in store.generations.serving(context.base)}
+    quarantined = store.shelf.list(state="quarantined", base=context.base)
     waiting = [entry.domain for entry in quarantined]
-    paused = {domain for base, domain, _ in store.pauses.paused() if base == bench.base}
-    unfit = _left_out(bench)
+    paused = {domain for base, domain, _ in store.checkpoints.paused() if base == context.base}
+    unfit = _left_out(context)
     domains = []
     for domain in sorted({*counts, *serving, *waiting}):
         generation = serving.get(domain)
@@ -140,25 +140,25 @@ def read_status(bench: Workbench) -> Status:
     return Status(
         name=name,
         key=key,
-        home=bench.home.path,
-        model="embedded nano model" if bench.folder == NANO else bench.folder.name,
-        base=bench.base.hex(),
+        home=context.home.path,
+        model="embedded nano model" if context.folder == NANO else context.folder.name,
+        base=context.base.hex(),
         domains=tuple(domains),
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.notes.vouches()),
-        writer=_writer(bench),
+        writer=_writer(context),
         problems=tuple(map(str, (*troubles, *lost))),
-        experts=_experts(bench, serving.values()),
+        experts=_experts(context, serving.values()),
     )
 
 
-def _left_out(bench: Workbench) -> list[str]:
+def _left_out(context: NodeContext) -> list[str]:
     """Return the domain of each correction that stands and does not fit."""
-    known = evidence.left_out(bench)
-    return [c.domain for c in bench.store.journal.list() if c.id in known] if known else []
+    known = measure.left_out(context)
+    return [c.domain for c in context.store.journal.list() if c.id in known] if known else []
 
 
-def _experts(bench: Workbench, serving: Iterable[Generation]) -> tuple[Expert, ...]:
+def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[Expert, ...]:
     """Return own specialists, the experts beside them, and the sandbox."""
 
     def named(domain: str, served: Served, role: str) -> Expert:
@@ -171,15 +171,15 @@ def _experts(bench: Workbench, serving: Iterable[Generation]) -> tuple[Expert, .
         others += [named(generation.domain, each, "expert") for each in generation.experts]
     sandboxed = [
         Expert(entry.id.hex(), entry.domain, "sandboxed", short_name(entry.author))
-        for entry in bench.store.shelf.list(state="sandboxed", base=bench.base)
+        for entry in context.store.shelf.list(state="sandboxed", base=context.base)
     ]
     return (*own, *others, *sandboxed)
 
 
-def _name(bench: Workbench) -> tuple[str, str, tuple[DeviceError, ...]]:
+def _name(context: NodeContext) -> tuple[str, str, tuple[DeviceError, ...]]:
     """Return short name, key, and what is wrong with them; new keys need room on the disk."""
     try:
-        me = bench.identity.author
+        me = context.identity.author
     except IdentityError as error:
         return "(no keys)", "", (error,)
     return short_name(me), full_name(me), ()
@@ -196,9 +196,9 @@ def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> 
     return f"{serves}; {len(lost)} lost" if lost else serves
 
 
-def _writer(bench: Workbench) -> str | None:
+def _writer(context: NodeContext) -> str | None:
     import psutil
 
-    pid, doing, _since = bench.home.lock.holder()
+    pid, doing, _since = context.home.lock.holder()
     # A killed writer leaves its name behind, though not its lock.
     return f"process {pid}: {doing}" if pid is not None and psutil.pid_exists(pid) else None

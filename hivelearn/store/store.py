@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from hivelearn.store.blobs import Blobs
+from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
 from hivelearn.store.durable import Reached, unwatched
@@ -17,13 +18,12 @@ from hivelearn.store.journal import Journal
 from hivelearn.store.lock import LOCK_WAIT_S
 from hivelearn.store.notes import Notes
 from hivelearn.store.offers import Offers
-from hivelearn.store.pauses import Pauses
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
 
 
 class Store:
-    """Blobs, shelf, generations, journal, inbox, notes and pauses of one home.
+    """Blobs, shelf, generations, journal, inbox, notes and checkpoints of one home.
 
     Every method of the parts may be called from any thread. Reads need nothing.
     Writes need a ``with store.writing(...)`` block: each thread opens its own,
@@ -41,7 +41,7 @@ class Store:
         self.inbox = Inbox(home.inbox, reached)
         self.journal = Journal(self.database, self.inbox)
         self.notes = Notes(self.database)
-        self.pauses = Pauses(self.database, self.blobs)
+        self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
         self._begin()
         forgets(self)

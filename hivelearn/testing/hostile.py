@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hivelearn.node import feed
+from hivelearn.node import own_records
 from hivelearn.node.node import Node
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
@@ -22,13 +22,13 @@ def changed(patch: Patch, change: "Callable[[Tensor], Tensor]") -> Adapter:
 
 def forged(author: Node, patch: Patch, change: "Callable[[Tensor], Tensor]") -> Patch:
     """Return a patch of a changed adapter, signed by ``author`` like any other."""
-    bench = author._bench  # noqa: SLF001 - a hostile author does not use the front door
-    with bench.store.writing("forge"):
-        return feed.publishable(bench, changed(patch, change), patch.domain)
+    context = author._context  # noqa: SLF001 - a hostile author does not use the front door
+    with context.store.writing("forge"):
+        return own_records.publishable(context, changed(patch, change), patch.domain)
 
 
 def shelf_state(node: Node, patch: Patch) -> State:
     """Return where ``patch`` rests on the node's shelf."""
-    entry = node._bench.store.shelf.get(patch.id)  # noqa: SLF001
+    entry = node._context.store.shelf.get(patch.id)  # noqa: SLF001
     assert entry is not None
     return entry.state

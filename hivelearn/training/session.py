@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from hivelearn.errors import UsageError
+from hivelearn.inference.chat import Example
 from hivelearn.inference.engine import Engine
-from hivelearn.inference.rows import Row
 from hivelearn.patch.adapter import Adapter
 from hivelearn.training import start
 from hivelearn.training.recipe import Recipe, chosen
@@ -83,7 +83,7 @@ class Session:
     def __init__(
         self,
         engine: Engine,
-        rows: Sequence[Row],
+        rows: Sequence[Example],
         recipe: Recipe,
         domain: str,
         names: Sequence[str] = (),

@@ -9,8 +9,8 @@ import torch
 from hivelearn.demo import tasks
 from hivelearn.identity import full_name
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.joining import Hub, Joining
-from hivelearn.node.workbench import open_workbench
+from hivelearn.node.context import open_context
+from hivelearn.node.share.network import Hub, Joining
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
@@ -74,8 +74,8 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
     status = json.loads(call("status", "--json", "--model", base).stdout)
     (row,) = status["domains"]
     assert (row["domain"], row["training"] + row["holdout"]) == ("roman", 1)
-    bench = open_workbench(base, NodeConfig(home=home))
-    assert [c.wrong for c in bench.store.journal.list()] == ["IIX"]
+    context = open_context(base, NodeConfig(home=home))
+    assert [c.wrong for c in context.store.journal.list()] == ["IIX"]
 
 
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
@@ -125,7 +125,7 @@ def test_a_join_that_meets_nobody_says_so(call, base):
 
 
 def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
-    visitor = open_workbench(base, NodeConfig(home=tmp_path / "visitor"))
+    visitor = open_context(base, NodeConfig(home=tmp_path / "visitor"))
 
     def visit():
         with Hub(visitor).join(["roman"], Joining("memory")) as swarm:
@@ -207,8 +207,8 @@ def test_debugging_shows_where_an_error_came_from(call, base, monkeypatch):
 
 
 def test_what_one_command_line_leaves_the_next_one_finds(call, home, base):
-    bench = open_workbench(base, NodeConfig(home=home))
+    context = open_context(base, NodeConfig(home=home))
     question = as_messages("14?")
-    bench.store.remember(Correction(question, "XIV", "roman", base=bench.base, created_s=1.0))
+    context.store.remember(Correction(question, "XIV", "roman", base=context.base, created_s=1.0))
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 1

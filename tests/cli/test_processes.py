@@ -9,7 +9,7 @@ import torch
 
 from hivelearn.demo import tasks
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.workbench import open_workbench
+from hivelearn.node.context import open_context
 from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
 
@@ -23,13 +23,13 @@ def base(tmp_path_factory):
 
 
 def taught(base, home, count=40):
-    bench = open_workbench(base, NodeConfig(home=home))
-    with bench.store.writing("teach"):
+    context = open_context(base, NodeConfig(home=home))
+    with context.store.writing("teach"):
         for at, row in enumerate(tasks.corrections(tasks.ROMAN, seed=0, n=count)):
             question = as_messages(row.prompt)
-            kept = Correction(question, row.answer, "roman", base=bench.base, created_s=float(at))
-            bench.store.remember(kept)
-    return bench
+            kept = Correction(question, row.answer, "roman", base=context.base, created_s=float(at))
+            context.store.remember(kept)
+    return context
 
 
 @pytest.mark.parametrize("words", [("status",), ("--help",), ("train", "--help")])
@@ -43,10 +43,10 @@ def test_status_and_help_load_nothing_that_takes_seconds(words, shell):
 
 
 def test_a_busy_home_can_be_asked_and_corrected_but_not_trained(started, call, until, base, home):
-    bench = taught(base, home)
+    context = taught(base, home)
     on = ("--model", base)
     with started("train", "roman", "--steps", "1000000", *on) as child:
-        until(lambda: bench.home.lock.holder()[1] == "train roman")
+        until(lambda: context.home.lock.holder()[1] == "train roman")
         busy = call("train", "roman", "--steps", "1", *on)
         assert busy.exit_code == 4
         assert f"process {child.pid} is writing" in busy.stderr
@@ -66,7 +66,7 @@ def test_a_busy_home_can_be_asked_and_corrected_but_not_trained(started, call, u
 def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
     started_aloud, call, interrupt, base, home
 ):
-    bench = taught(base, home)
+    context = taught(base, home)
     words = ("train", "roman", "--steps", "400", "--batch", "8", "--model", base)
     with started_aloud(*words) as child:
         assert child.stdout.readline()  # the permit for the first step
@@ -76,14 +76,14 @@ def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
     assert err.strip() == (
         "Stopped. What was learnt so far is kept; the same command goes on from there."
     )
-    checkpoint = bench.store.pauses.load(bench.base, "roman")
+    checkpoint = context.store.checkpoints.load(context.base, "roman")
     assert checkpoint is not None
     size = int.from_bytes(checkpoint[:8], "little")
     about = json.loads(json.loads(checkpoint[8 : 8 + size])["__metadata__"]["session"])
     assert 0 < about[2] < 400
     report = json.loads(call(*words, "--json").stdout)
     assert (report["steps"], report["adopted"]) == (400, True)
-    assert bench.store.pauses.load(bench.base, "roman") is None
+    assert context.store.checkpoints.load(context.base, "roman") is None
 
 
 def test_ctrl_c_in_a_join_is_calm_and_the_home_is_free_again(
@@ -93,8 +93,8 @@ def test_ctrl_c_in_a_join_is_calm_and_the_home_is_free_again(
         assert child.stdout.readline().startswith("listening on hl1")
         code, _, err = interrupt(child)
     assert (code, err.strip()) == (130, "Stopped. What had arrived is kept.")
-    bench = open_workbench(base, NodeConfig(home=home))
-    with bench.store.writing("after", wait_s=0.0):
+    context = open_context(base, NodeConfig(home=home))
+    with context.store.writing("after", wait_s=0.0):
         pass
 
 

@@ -21,7 +21,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(engine):
-    return [engine.rower.pair(f"What follows {n}?", str(n + 1)) for n in range(24)]
+    return [engine.encoder.pair(f"What follows {n}?", str(n + 1)) for n in range(24)]
 
 
 def stepped(engine, rows, rate):

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import lora
+from hivelearn.inference.chat import Example
 from hivelearn.inference.engine import AdapterMismatchError, Sampling
-from hivelearn.inference.rows import Row
 from hivelearn.patch.adapter import Adapter
 
 GREEDY = Sampling(6)
@@ -21,7 +21,7 @@ PROMPTS = ["Write 14 in Roman numerals.", "a", "Say when the brown fox jumps ove
 
 
 def rows_of(engine, answers=("XIV", "b", "never, please")):
-    return [engine.rower.pair(p, a) for p, a in zip(PROMPTS, answers, strict=True)]
+    return [engine.encoder.pair(p, a) for p, a in zip(PROMPTS, answers, strict=True)]
 
 
 def logits(model, row):
@@ -37,7 +37,7 @@ def test_logits_under_an_adapter_are_bit_equal_to_pefts(
     adapter = adapter_for(engine, dtype=dtype)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(base, adapter.save(tmp_path / "peft")).eval()
-    row = engine.rower.prompt("Hello there")
+    row = engine.encoder.prompt("Hello there")
     with engine._applied(adapter):
         ours = logits(engine.model, row)
     assert torch.equal(ours, logits(theirs, row))
@@ -53,7 +53,7 @@ def test_batches_answer_and_measure_as_singles_do(engine, adapter_for):
 
 
 def test_greedy_texts_of_a_batch_are_those_of_singles(nano):
-    rows = [nano.rower.prompt(p) for p in ("Say hello", "Write cat in capitals.", "Spell dog")]
+    rows = [nano.encoder.prompt(p) for p in ("Say hello", "Write cat in capitals.", "Spell dog")]
     together = nano.generate(rows, None, Sampling(12))
     assert together == [nano.generate([row], None, Sampling(12))[0] for row in rows]
     assert any(together)
@@ -70,7 +70,7 @@ def test_many_small_batches_measure_like_one(llama):
 
 
 def test_a_neighbours_long_question_does_not_cut_an_answer_short(llama):
-    short, long = llama.rower.prompt("Hello"), llama.rower.prompt("fox " * 110)
+    short, long = llama.encoder.prompt("Hello"), llama.encoder.prompt("fox " * 110)
     assert 256 - 20 < len(long.tokens) < 256
     texts = llama.generate([short, long], None, Sampling(40))
     assert texts == [llama.generate([row], None, Sampling(40))[0] for row in (short, long)]
@@ -86,7 +86,7 @@ def test_losses_are_those_of_transformers(engine):
 
 
 def test_a_part_without_tokens_has_no_loss(llama):
-    asked = llama.rower.prompt("Hello")
+    asked = llama.encoder.prompt("Hello")
     found = llama.losses([asked, *rows_of(llama)], None, "answer")
     assert math.isnan(found[0])
     assert all(map(math.isfinite, found[1:]))
@@ -94,7 +94,7 @@ def test_a_part_without_tokens_has_no_loss(llama):
 
 
 def test_the_base_is_restored_after_an_error_inside(llama, adapter_for):
-    row = llama.rower.prompt("Hello")
+    row = llama.encoder.prompt("Hello")
     before = logits(llama.model, row)
     with pytest.raises(RuntimeError, match="stop"), llama._applied(adapter_for(llama)):
         raise RuntimeError("stop")
@@ -154,7 +154,7 @@ def test_norms_are_those_of_the_weights(engine):
 
 
 def test_sampling_repeats_by_its_seed_and_leaves_the_callers_chance_alone(llama):
-    rows = [llama.rower.prompt(p) for p in PROMPTS]
+    rows = [llama.encoder.prompt(p) for p in PROMPTS]
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -166,7 +166,7 @@ def test_sampling_repeats_by_its_seed_and_leaves_the_callers_chance_alone(llama)
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pieces_of_a_stream_are_the_answer(engine, seed):
-    row, pieces = engine.rower.prompt("Hello"), []
+    row, pieces = engine.encoder.prompt("Hello"), []
     sampling = Sampling(24, 1.3, seed=seed)  # noise of a random model: broken UTF-8, newlines
     text = engine.generate([row], None, sampling, pieces.append)[0]
     assert "".join(pieces) == text
@@ -176,7 +176,7 @@ def test_pieces_of_a_stream_are_the_answer(engine, seed):
 
 def test_a_stream_comes_in_more_than_one_piece(nano):
     pieces = []
-    nano.generate([nano.rower.prompt("Say one two three")], None, Sampling(12), pieces.append)
+    nano.generate([nano.encoder.prompt("Say one two three")], None, Sampling(12), pieces.append)
     assert len(pieces) > 3
 
 
@@ -243,7 +243,7 @@ def test_asking_threads_do_not_disturb_a_training_one(llama, adapter_for):
 
 def test_a_row_without_any_weight_gives_no_step(llama, adapter_for):
     with pytest.raises(UsageError, match="nothing to learn"):
-        llama.gradients([[Row((1, 2, 3), bytes(3))]], adapter_for(llama), 0.1)
+        llama.gradients([[Example((1, 2, 3), bytes(3))]], adapter_for(llama), 0.1)
 
 
 def test_an_engine_tells_what_it_is(llama):

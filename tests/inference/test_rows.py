@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.inference.rows import (
+from hivelearn.inference.chat import (
     ANSWER,
     CONTENT,
+    ChatEncoder,
     ConversationError,
-    Row,
-    Rower,
+    Example,
     as_messages,
 )
 
@@ -22,7 +22,7 @@ def said(engine, row, mark):
 
 
 def tokenizer(engine):
-    return engine.rower._tokenizer
+    return engine.encoder._tokenizer
 
 
 TRAPS = {
@@ -37,7 +37,7 @@ TRAPS = {
 
 @pytest.mark.parametrize("words", TRAPS.values(), ids=TRAPS.keys())
 def test_exactly_the_users_words_are_marked(engine, words):
-    row = engine.rower.pair(words, "XIV")
+    row = engine.encoder.pair(words, "XIV")
     assert said(engine, row, CONTENT).strip() == words
     assert row.count("prompt") == row.marks.count(CONTENT) > 0
 
@@ -48,34 +48,34 @@ def test_every_turn_of_the_user_is_marked_and_no_other(engine):
         {"role": "assistant", "content": "user one"},
         {"role": "user", "content": "two"},
     ]
-    row = engine.rower.prompt(turns)
+    row = engine.encoder.prompt(turns)
     assert said(engine, row, CONTENT).replace(" ", "") == "onetwo"
 
 
 @pytest.mark.parametrize("answer", ["XIV", "e", "an end_of_turn", ""])
 def test_the_answer_is_tokenised_as_generated_and_ends_its_turn(engine, answer):
-    asked, row = engine.rower.prompt("Write 14."), engine.rower.pair("Write 14.", answer)
+    asked, row = engine.encoder.prompt("Write 14."), engine.encoder.pair("Write 14.", answer)
     alone = tokenizer(engine)(answer, add_special_tokens=False)["input_ids"]
     assert row.tokens[: len(asked.tokens)] == asked.tokens
     assert list(row.tokens[len(asked.tokens) :]) == [*alone, tokenizer(engine).eos_token_id]
     assert set(row.marks[len(asked.tokens) :]) == {ANSWER}
-    assert engine.rower.text(row.tokens[len(asked.tokens) :]) == answer
+    assert engine.encoder.text(row.tokens[len(asked.tokens) :]) == answer
 
 
 def test_the_prompt_is_what_the_models_own_template_renders(engine_of):
     for family in ("llama", "qwen3", "mistral"):
-        rower = engine_of(family)[1].rower
+        encoder = engine_of(family)[1].encoder
         turns = [SYSTEM, {"role": "user", "content": "Hello"}]
-        expected = rower._tokenizer.apply_chat_template(
+        expected = encoder._tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True
         )["input_ids"]
-        assert list(rower.prompt(turns).tokens) == expected
+        assert list(encoder.prompt(turns).tokens) == expected
 
 
 def test_a_tokenizer_without_a_template_gets_the_plain_one(engine_of):
-    rower = engine_of("gpt2")[1].rower
-    tokens = rower.prompt([SYSTEM, {"role": "user", "content": "Hello"}]).tokens
-    assert rower.text(tokens) == "system: Answer the user.\nuser: Hello\nassistant: "
+    encoder = engine_of("gpt2")[1].encoder
+    tokens = encoder.prompt([SYSTEM, {"role": "user", "content": "Hello"}]).tokens
+    assert encoder.text(tokens) == "system: Answer the user.\nuser: Hello\nassistant: "
 
 
 class Rewriting:
@@ -94,11 +94,11 @@ class Rewriting:
 
 
 def test_a_template_that_rewrites_text_is_searched(llama):
-    rower = Rower(Rewriting(tokenizer(llama)), (1,), None)
-    row = rower.pair("hello", "x")
+    encoder = ChatEncoder(Rewriting(tokenizer(llama)), (1,), None)
+    row = encoder.pair("hello", "x")
     assert said(llama, row, CONTENT) == "hello"
     assert row.tokens[-1] == 1  # no mark came through, so the plain end of a turn
-    assert rower.prompt("漢字").count("prompt") == 0  # nowhere to be found
+    assert encoder.prompt("漢字").count("prompt") == 0  # nowhere to be found
 
 
 class Refusing(Rewriting):
@@ -108,22 +108,22 @@ class Refusing(Rewriting):
 
 def test_a_template_that_raises_is_a_conversation_refused(llama):
     with pytest.raises(ConversationError, match="roles must alternate"):
-        Rower(Refusing(tokenizer(llama)), (1,), None).prompt("hello")
+        ChatEncoder(Refusing(tokenizer(llama)), (1,), None).prompt("hello")
 
 
 def test_a_long_conversation_is_refused_with_numbers(engine):
     with pytest.raises(ConversationError, match=r"has \d+ tokens, the model takes 256") as caught:
-        engine.rower.prompt("word " * 300)
+        engine.encoder.prompt("word " * 300)
     assert "longer context" in caught.value.remedy
     with pytest.raises(ConversationError, match="the model takes 256"):
-        engine.rower.pair("short", "word " * 300)
+        engine.encoder.pair("short", "word " * 300)
 
 
 def test_what_is_too_long_is_said_by_us_alone(llama, monkeypatch):
     own = tokenizer(llama)
     monkeypatch.setattr(own, "model_max_length", 16)
     monkeypatch.setattr(own, "deprecation_warnings", {})  # where transformers notes what it said
-    llama.rower.pair("word " * 30, "word " * 30)
+    llama.encoder.pair("word " * 30, "word " * 30)
     assert own.deprecation_warnings == {}
 
 
@@ -158,7 +158,7 @@ def test_what_is_no_conversation_is_refused_with_a_remedy(prompt):
 @pytest.mark.parametrize("answer", ["\ud800", b"x", None, 3])
 def test_an_answer_that_is_no_text_is_refused(llama, answer):
     with pytest.raises(ConversationError):
-        llama.rower.pair("hello", answer)
+        llama.encoder.pair("hello", answer)
 
 
 @given(st.text(min_size=1).filter(str.strip))
@@ -169,9 +169,9 @@ def test_any_text_of_a_user_becomes_one_message(text):
 def test_text_ends_where_the_turn_ends(llama):
     end = tokenizer(llama).eos_token_id
     tokens = [*tokenizer(llama)("yes", add_special_tokens=False)["input_ids"], end, 5, 6]
-    assert llama.rower.text(tokens) == "yes"
+    assert llama.encoder.text(tokens) == "yes"
 
 
 def test_a_row_counts_its_parts():
-    row = Row((1, 2, 3, 4), bytes([0, CONTENT, ANSWER, ANSWER]))
+    row = Example((1, 2, 3, 4), bytes([0, CONTENT, ANSWER, ANSWER]))
     assert (row.count("prompt"), row.count("answer")) == (1, 2)

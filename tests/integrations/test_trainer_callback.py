@@ -99,8 +99,8 @@ def test_a_run_becomes_a_signed_patch_with_what_was_learnt(base, node, tmp_path)
 def test_heat_makes_the_trainer_wait_and_changes_nothing_else(base, node, tmp_path):
     cool, hot = Ledger(), Ledger(2, 3, 5)
     patches = []
-    for world in (cool, hot):
-        callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    for environment in (cool, hot):
+        callback = hl.SwarmCallback(node, "roman", governor=environment.governor)
         train(lora(base), tmp_path, callback)
         patches.append(callback.patch.adapter.to_bytes())
     assert (cool.rests, hot.rests) == (0, 3)
@@ -108,15 +108,15 @@ def test_heat_makes_the_trainer_wait_and_changes_nothing_else(base, node, tmp_pa
 
 
 def test_every_pass_of_an_accumulated_step_waits_for_its_permit(base, node, tmp_path):
-    world = Ledger()
-    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    environment = Ledger()
+    callback = hl.SwarmCallback(node, "roman", governor=environment.governor)
     train(lora(base), tmp_path, callback, gradient_accumulation_steps=2)
-    assert world.readings == 6  # three steps of two passes
+    assert environment.readings == 6  # three steps of two passes
 
 
 def test_a_governor_told_to_end_ends_the_training_and_keeps_what_is_learnt(base, node, tmp_path):
-    world = Ledger(2, end=True)
-    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    environment = Ledger(2, end=True)
+    callback = hl.SwarmCallback(node, "roman", governor=environment.governor)
     assert train(lora(base), tmp_path, callback).global_step == 2  # the step in hand is finished
     assert callback.patch is not None
 
@@ -133,14 +133,14 @@ def test_a_patch_is_published_where_its_domain_is_joined(base, node, tmp_path):
 def test_a_model_that_cannot_be_sealed_is_refused_before_the_first_step(base, node, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    world = Ledger()
-    callback = hl.SwarmCallback(node, "roman", governor=world.governor)
+    environment = Ledger()
+    callback = hl.SwarmCallback(node, "roman", governor=environment.governor)
     with pytest.raises(hl.UsageError):
         train(AutoModelForCausalLM.from_pretrained(base), tmp_path, callback)
     other = small_model(tmp_path / "wider", width=64)
     with pytest.raises(hl.HivelearnError):
         train(lora(other), tmp_path, callback)
-    assert world.readings == 0
+    assert environment.readings == 0
     assert callback.patch is None
 
 

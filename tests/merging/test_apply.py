@@ -8,11 +8,11 @@ import torch
 from torch.nn import Parameter
 from transformers import AutoModelForCausalLM
 
-from hivelearn.merging.apply import merge_into
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way, merge
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ByName
+from hivelearn.merging.into_model import merge_into
+from hivelearn.merging.merge import MergeOptions, merge
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.recipe.schedule import ByName
 from hivelearn.patch import fingerprint
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import small_model
@@ -56,7 +56,7 @@ def full(adapters, recipe):
 def test_a_written_model_is_the_base_plus_the_merged_deltas(base, tmp_path, method):
     recipe = MergeRecipe(method)
     adapters = adapters_of(base)
-    out = merge_into(base, adapters, recipe, Way(out=tmp_path / "merged"))
+    out = merge_into(base, adapters, recipe, MergeOptions(out=tmp_path / "merged"))
     before, after = opened(base), opened(out)
     expected = full(adapters, recipe)
     changed = set()
@@ -74,7 +74,7 @@ def test_a_written_model_is_the_base_plus_the_merged_deltas(base, tmp_path, meth
 
 def test_an_open_model_is_changed_in_place_as_a_folder_would_be(base, tmp_path):
     adapters = adapters_of(base)
-    out = merge_into(base, adapters, TIES, Way(out=tmp_path / "merged"))
+    out = merge_into(base, adapters, TIES, MergeOptions(out=tmp_path / "merged"))
     model = opened(base)
     assert merge_into(model, adapters, TIES) is model
     for name, tensor in opened(out).state_dict().items():
@@ -82,7 +82,7 @@ def test_an_open_model_is_changed_in_place_as_a_folder_would_be(base, tmp_path):
 
 
 def test_everything_else_of_the_model_comes_along(base, tmp_path):
-    out = merge_into(base, adapters_of(base), TIES, Way(out=tmp_path / "merged"))
+    out = merge_into(base, adapters_of(base), TIES, MergeOptions(out=tmp_path / "merged"))
     assert {p.name for p in out.iterdir()} == {p.name for p in base.iterdir() if p.is_file()}
     for name in ("config.json", "tokenizer.json"):
         assert (out / name).read_bytes() == (base / name).read_bytes()
@@ -93,8 +93,8 @@ def test_a_sharded_checkpoint_stays_sharded(base, tmp_path):
     opened(base).save_pretrained(sharded, max_shard_size="40KB")
     assert len(list(sharded.glob("*.safetensors"))) > 1
     adapters = adapters_of(base)
-    one = merge_into(base, adapters, TIES, Way(out=tmp_path / "one"))
-    many = merge_into(sharded, adapters, TIES, Way(out=tmp_path / "many"))
+    one = merge_into(base, adapters, TIES, MergeOptions(out=tmp_path / "one"))
+    many = merge_into(sharded, adapters, TIES, MergeOptions(out=tmp_path / "many"))
     assert len(list(many.glob("*.safetensors"))) == len(list(sharded.glob("*.safetensors")))
     for name, tensor in opened(one).state_dict().items():
         assert torch.equal(tensor, opened(many).state_dict()[name])
@@ -104,7 +104,7 @@ def test_a_bfloat16_checkpoint_stays_bfloat16_and_is_rounded_once(base, tmp_path
     half = tmp_path / "half"
     opened(base).to(torch.bfloat16).save_pretrained(half)
     adapters = adapters_of(base)
-    out = merge_into(half, adapters, MergeRecipe(), Way(out=tmp_path / "merged"))
+    out = merge_into(half, adapters, MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     expected, name = full(adapters, MergeRecipe()), next(iter(adapters[0].factors))
     module = opened(out).get_submodule(name)
     weight = opened(half).get_submodule(name).weight.float()
@@ -130,7 +130,7 @@ def test_what_does_not_belong_to_the_model_is_refused_and_nothing_is_left(
 ):
     adapter = made(adapters_of(base, 1)[0], base)
     with pytest.raises(MergeError, match=says):
-        merge_into(base, [adapter], MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
     if adapter.base is None:
         model = opened(base)
@@ -141,14 +141,14 @@ def test_what_does_not_belong_to_the_model_is_refused_and_nothing_is_left(
 def test_adapters_that_name_their_base_go_into_that_base(base, tmp_path):
     adapter = adapters_of(base, 1)[0]
     known = Adapter(adapter.factors, adapter.rank, adapter.alpha, fingerprint.of_folder(base))
-    assert merge_into(base, [known], MergeRecipe(), Way(out=tmp_path / "merged")).exists()
+    assert merge_into(base, [known], MergeRecipe(), MergeOptions(out=tmp_path / "merged")).exists()
 
 
 def test_a_folder_with_something_in_it_is_not_overwritten(base, tmp_path):
     (tmp_path / "merged").mkdir()
     (tmp_path / "merged" / "letter.txt").write_text("dear")
     with pytest.raises(MergeError, match="not empty"):
-        merge_into(base, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, adapters_of(base, 1), MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert (tmp_path / "merged" / "letter.txt").read_text() == "dear"
     with pytest.raises(MergeError, match="nowhere to write"):
         merge_into(base, adapters_of(base, 1), MergeRecipe())
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_cut_is_refused_and_nothing_is_left(base, tmp_path)
     file = cut / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(MergeError, match=r"cut/model.safetensors is damaged"):
-        merge_into(cut, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(cut, adapters_of(base, 1), MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(base, tmp_path):
     shutil.copytree(base, odd)
     (odd / "model.safetensors").write_bytes(b'\x08\0\0\0\0\0\0\0{"a": 1')
     with pytest.raises(MergeError, match="damaged"):
-        merge_into(odd, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(odd, adapters_of(base, 1), MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
 
 
 def test_a_quantised_weight_is_refused(base, tmp_path):
@@ -185,7 +185,9 @@ def test_a_quantised_weight_is_refused(base, tmp_path):
     head = json.dumps(table, separators=(",", ":")).encode().ljust(size)
     file.write_bytes(raw[:8] + head[:size] + raw[8 + size :])
     with pytest.raises(MergeError, match="quantised"):
-        merge_into(eight, adapters_of(base, 1), MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(
+            eight, adapters_of(base, 1), MergeRecipe(), MergeOptions(out=tmp_path / "merged")
+        )
 
 
 def last_of(adapter, change):
@@ -223,7 +225,7 @@ def test_one_source_that_names_another_base_is_enough_to_refuse(base, tmp_path):
     one, two = adapters_of(base, 2)
     foreign = Adapter(one.factors, one.rank, one.alpha, b"x" * 32)
     with pytest.raises(MergeError, match="another model"):
-        merge_into(base, [foreign, two], MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, [foreign, two], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
 
 
@@ -264,7 +266,7 @@ def test_a_head_tied_to_the_embedding_is_refused(tmp_path):
     head = Adapter({"lm_head": (torch.ones(1, d_in), torch.ones(d_out, 1))}, 1, 1.0)
     for base in (folder, opened(folder)):
         with pytest.raises(MergeError, match=r"lm_head shares its weight with model.embed_tokens"):
-            merge_into(base, [head], MergeRecipe(), Way(out=tmp_path / "merged"))
+            merge_into(base, [head], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
 
 
 def test_float64_loses_nothing(base):

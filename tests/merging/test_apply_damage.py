@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hivelearn.merging import apply
-from hivelearn.merging.apply import merge_into
+from hivelearn.merging import into_model
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ByName
+from hivelearn.merging.into_model import merge_into
+from hivelearn.merging.merge import MergeOptions
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.recipe.schedule import ByName
 from hivelearn.patch import fingerprint
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import small_model
@@ -117,22 +117,22 @@ def test_a_damaged_base_is_named_and_nothing_is_left(base, tmp_path, adapter, da
         adapter = Adapter(adapter.factors, adapter.rank, adapter.alpha, mark)
     damage(base)
     with pytest.raises(MergeError, match=re.escape(str(base))) as caught:
-        merge_into(base, [adapter], MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert str(tmp_path / "merged") not in str(caught.value)
     assert not (tmp_path / "merged").exists()
 
 
 def test_a_base_that_shrinks_while_it_is_copied_is_named(base, tmp_path, adapter, monkeypatch):
-    real, file = apply._tensor_names, base / "model.safetensors"
+    real, file = into_model._tensor_names, base / "model.safetensors"
 
     def shrinking(*args):
         found = real(*args)
         file.write_bytes(file.read_bytes()[:-100])
         return found
 
-    monkeypatch.setattr(apply, "_tensor_names", shrinking)
+    monkeypatch.setattr(into_model, "_tensor_names", shrinking)
     with pytest.raises(MergeError, match="damaged") as caught:
-        merge_into(base, [adapter], MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert str(file) in caught.value.what
     assert not (tmp_path / "merged").exists()
 
@@ -141,16 +141,16 @@ def test_a_base_that_loses_its_config_while_it_is_judged_is_named(
     base, tmp_path, adapter, monkeypatch
 ):
     known = Adapter(adapter.factors, adapter.rank, adapter.alpha, fingerprint.of_folder(base))
-    real = apply._tensor_names
+    real = into_model._tensor_names
 
     def losing(*args):
         found = real(*args)
         (base / "config.json").unlink()
         return found
 
-    monkeypatch.setattr(apply, "_tensor_names", losing)
+    monkeypatch.setattr(into_model, "_tensor_names", losing)
     with pytest.raises(MergeError, match=r"holds no config\.json"):
-        merge_into(base, [known], MergeRecipe(), Way(out=tmp_path / "merged"))
+        merge_into(base, [known], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
 
 
@@ -161,7 +161,7 @@ def test_what_is_neither_model_nor_folder_is_refused(adapter):
 
 def test_a_module_in_which_nobody_has_a_weight_stays_bit_for_bit(base, tmp_path, adapter):
     nobody = MergeRecipe(weights=[ByName((("q_proj", 0.0), ("*", 1.0)))])
-    merge_into(base, [adapter], nobody, Way(out=tmp_path / "m"))
+    merge_into(base, [adapter], nobody, MergeOptions(out=tmp_path / "m"))
     new, old = (folder / "model.safetensors" for folder in (tmp_path / "m", base))
     assert new.read_bytes() == old.read_bytes()
 
@@ -170,7 +170,7 @@ def test_a_place_that_is_a_file_or_below_one_is_refused_and_kept(base, tmp_path,
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(MergeError, match=re.escape(f"{out} cannot be written")):
-            merge_into(base, [adapter], MergeRecipe(), Way(out=out))
+            merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=out))
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -184,22 +184,22 @@ def test_a_failure_behind_a_link_removes_what_was_written_and_not_the_link(
         (tmp_path / "disk" / "letter.txt").write_text("dear")  # somebody else's, meanwhile
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(apply.checkpoint, "copy_whole", broken)
+    monkeypatch.setattr(into_model.checkpoint, "copy_whole", broken)
     with pytest.raises(MergeError, match=r"link cannot be written: No space left"):
-        merge_into(base, [adapter], MergeRecipe(), Way(out=tmp_path / "link"))
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["letter.txt"]
 
 
 def test_two_models_into_one_folder_at_once_leave_the_first(base, tmp_path, adapter, monkeypatch):
-    out, real = tmp_path / "merged", apply.checkpoint.others_of
+    out, real = tmp_path / "merged", into_model.checkpoint.others_of
 
     def overtaken(folder):
-        monkeypatch.setattr(apply.checkpoint, "others_of", real)
-        merge_into(base, [adapter], MergeRecipe(), Way(out=out))
+        monkeypatch.setattr(into_model.checkpoint, "others_of", real)
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=out))
         return real(folder)
 
-    monkeypatch.setattr(apply.checkpoint, "others_of", overtaken)
+    monkeypatch.setattr(into_model.checkpoint, "others_of", overtaken)
     with pytest.raises(MergeError, match="cannot be written"):
-        merge_into(base, [adapter], MergeRecipe(), Way(out=out))
+        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=out))
     assert {path.name for path in out.iterdir()} == {path.name for path in base.iterdir()}

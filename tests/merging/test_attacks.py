@@ -12,8 +12,8 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import Size
 from hivelearn.merging.krylov import signs, width
 from hivelearn.merging.lowrank import truncate
-from hivelearn.merging.merge import Way, combine, merge
-from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
 
 M = "model.layers.0.self_attn.q_proj"
@@ -60,7 +60,7 @@ def test_the_norm_of_a_high_stack_is_measured(count, rank):
     sources = [
         adapter(common + 0.001 * drawn(n, rank, 300), drawn(2, 280, rank)) for n in range(count)
     ]
-    found = combine(sources, MergeRecipe(rank="stack"), Way(study=False))
+    found = combine(sources, MergeRecipe(rank="stack"), MergeOptions(study=False))
     assert found.report.merged[M] == pytest.approx(float(found.adapter.delta(M).norm()), rel=0.01)
 
 
@@ -107,4 +107,4 @@ def test_a_name_that_no_folder_can_have_is_refused(out):
 def test_a_score_that_is_no_number_is_refused(score):
     sources = [adapter(drawn(n, 2, 6), drawn(n + 9, 5, 2)) for n in (1, 2)]
     with pytest.raises(MergeError, match="validate returned"):
-        choose(sources, lambda _: score, MergeRecipe(), Way())
+        choose(sources, lambda _: score, MergeRecipe(), MergeOptions())

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from hivelearn.merging import krum, robust
-from hivelearn.merging.geometry import linear
-from hivelearn.merging.gram import gram
-from hivelearn.merging.parts import Part
+from hivelearn.merging.deltas import Part
+from hivelearn.merging.methods import krum, robust
+from hivelearn.merging.methods.geometry import linear
+from hivelearn.merging.methods.gram import gram
 
 SHAPE, RANK, HONEST = (48, 40), 8, 20
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.chance import bernoulli, numbers
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.methods.philox import bernoulli, numbers
 
 KEY = bytes(range(32))
 WORD = (1 << 64) - 1

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hivelearn.merging import checkpoint
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.files import checkpoint
 
 
 @pytest.fixture

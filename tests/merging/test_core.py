@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging import sparse
-from hivelearn.merging.core import in_core, joint_basis
+from hivelearn.merging.deltas import DenseDeltas, LoraDeltas, Part
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.isotropic import iso_c, tsv
 from hivelearn.merging.lowrank import Size
-from hivelearn.merging.parts import DenseDeltas, LoraDeltas, Part
+from hivelearn.merging.methods import sparse
+from hivelearn.merging.methods.core_space import in_core, joint_basis
+from hivelearn.merging.methods.isotropic import iso_c, tsv
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 SHAPE = (40, 32)  # (d_out, d_in)

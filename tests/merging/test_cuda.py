@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from hivelearn.merging.apply import merge_into
+from hivelearn.merging.into_model import merge_into
 from hivelearn.merging.merge import merge
-from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.testing.models import small_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

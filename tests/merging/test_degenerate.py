@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from hivelearn.merging import blocks
-from hivelearn.merging.core import joint_basis
+from hivelearn.merging.deltas import Part, narrowed
 from hivelearn.merging.factors import Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.merge import merge
-from hivelearn.merging.parts import Part, narrowed
-from hivelearn.merging.threshold import kth_largest
+from hivelearn.merging.methods.core_space import joint_basis
+from hivelearn.merging.methods.threshold import kth_largest
 from hivelearn.patch.adapter import Adapter
 
 M = "model.layers.0.self_attn.q_proj"

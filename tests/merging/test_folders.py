@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 from hivelearn.errors import HivelearnError
 from hivelearn.merging import merge as merge_module
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way, combine, merge
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ByName, Gradient
-from hivelearn.merging.sink import FolderSink
+from hivelearn.merging.files.sink import FolderSink
+from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.recipe.schedule import ByName, Gradient
 from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
 from hivelearn.testing.models import small_model
 
@@ -92,7 +92,7 @@ def test_the_result_is_of_the_wanted_type_in_memory_and_on_disk(folders, tmp_pat
 
 
 def test_an_energy_chooses_one_rank_for_the_file(folders, tmp_path):
-    report = combine(folders, MergeRecipe(energy=0.7), Way(out=tmp_path / "out")).report
+    report = combine(folders, MergeRecipe(energy=0.7), MergeOptions(out=tmp_path / "out")).report
     assert 1 <= report.rank < 9
     assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["r"] == report.rank
     assert report.error <= (1 - 0.7) ** 0.5 + 1e-6
@@ -219,7 +219,7 @@ def test_a_number_that_float16_cannot_hold_is_refused_not_written_as_infinity(ma
 
 
 def test_weights_may_differ_by_layer_and_name(made):
-    from hivelearn.merging.schedule import ByName, Gradient
+    from hivelearn.merging.recipe.schedule import ByName, Gradient
 
     shapes = {
         f"model.layers.{n}.{name}": (6, 5) for n in range(3) for name in ("q_proj", "up_proj")

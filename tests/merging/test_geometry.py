@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging import geometry
-from hivelearn.merging.gram import gram
-from hivelearn.merging.parts import Part
-from hivelearn.merging.recipe import MergeError
+from hivelearn.merging.deltas import Part
+from hivelearn.merging.methods import geometry
+from hivelearn.merging.methods.gram import gram
+from hivelearn.merging.recipe.recipe import MergeError
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 9_999)

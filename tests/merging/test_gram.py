@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging import gram as gram_module
-from hivelearn.merging.gram import distances, gram, norms
-from hivelearn.merging.parts import Part
-from hivelearn.merging.recipe import MergeError
+from hivelearn.merging.deltas import Part
+from hivelearn.merging.methods import gram as gram_module
+from hivelearn.merging.methods.gram import distances, gram, norms
+from hivelearn.merging.recipe.recipe import MergeError
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 RANKS = st.lists(st.integers(0, 6), min_size=1, max_size=6)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way, combine, merge
-from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
@@ -128,7 +128,7 @@ def test_weight_zero_leaves_an_adapter_and_its_modules_out(made):
 
 def test_the_report_tells_what_recompression_cost(made, truth):
     adapters = [made(n) for n in range(5)]
-    report = combine(adapters, MergeRecipe(rank=3), Way(study=False)).report
+    report = combine(adapters, MergeRecipe(rank=3), MergeOptions(study=False)).report
     dense = truth(adapters, [0.2] * 5, Q)
     values = torch.linalg.svdvals(dense)
     assert report.errors[Q] == pytest.approx(float(values[3:].norm() / values.norm()), rel=1e-3)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.median import geometric_median, weighted_median
+from hivelearn.merging.methods.median import geometric_median, weighted_median
 
 SOME = settings(max_examples=50, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 9_999)

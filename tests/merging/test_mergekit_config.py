@@ -5,9 +5,9 @@ import torch
 import yaml
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.mergekit_config import Config, parsed, read
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ByName, Gradient
+from hivelearn.merging.recipe.mergekit import Config, parsed, read
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.recipe.schedule import ByName, Gradient
 
 TIES = """
 merge_method: ties

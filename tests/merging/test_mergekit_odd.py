@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.mergekit_config import parsed, read
+from hivelearn.merging.recipe.mergekit import parsed, read
 
 BOMB = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
 BOMB = "x0: &x0 [lol, lol]\n" + BOMB

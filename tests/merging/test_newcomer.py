@@ -9,11 +9,10 @@ import torch
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 import hivelearn as hl
-from hivelearn.merging import mergekit_config
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import Way, combine, merge
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.schedule import ByName
+from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.recipe.recipe import MergeRecipe, mergekit
+from hivelearn.merging.recipe.schedule import ByName
 from hivelearn.patch.adapter import CONFIG_FILE, Adapter, AdapterError
 from hivelearn.patch.origin import Origin
 from hivelearn.testing.models import small_model
@@ -119,7 +118,7 @@ def test_mergekit_s_name_of_a_model_with_an_adapter_means_the_adapter(pair, tmp_
         "merge_method: linear\nmodels:\n"
         + "".join(f"- {{model: '{row}', parameters: {{weight: 1}}}}\n" for row in rows)
     )
-    assert mergekit_config.read(file).sources == (str(pair[0]), str(pair[1]), str(plus))
+    assert mergekit.read(file).sources == (str(pair[0]), str(pair[1]), str(plus))
 
 
 @pytest.mark.parametrize("weights", [np.array([3, 1]), torch.tensor([3.0, 1.0]), (3, 1)], ids=type)
@@ -152,4 +151,4 @@ def test_a_model_that_peft_has_wrapped_is_not_merged_into(tmp_path, made):
     model = AutoModelForCausalLM.from_pretrained(small_model(tmp_path / "base"))
     wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(MergeError, match="wrapped by PEFT"):
-        hl.merge_into(wrapped, [made(1)], MergeRecipe(), Way())
+        hl.merge_into(wrapped, [made(1)], MergeRecipe(), MergeOptions())

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.schedule import ByName, Gradient, depths_of, resolve
+from hivelearn.merging.recipe.schedule import ByName, Gradient, depths_of, resolve
 
 SOME = settings(max_examples=50, deadline=None, derandomize=True)
 LAYERS = [f"model.layers.{n}.{name}" for n in range(5) for name in ("mlp.up_proj", "q_proj")]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hivelearn.merging import sparse
+from hivelearn.merging.deltas import DenseDeltas, Part
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.lowrank import Size
-from hivelearn.merging.parts import DenseDeltas, Part
-from hivelearn.merging.shared_a import (
+from hivelearn.merging.methods import sparse
+from hivelearn.merging.methods.shared_a import (
     common_a,
     shared_a,
     shared_dare_linear,

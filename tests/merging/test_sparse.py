@@ -5,10 +5,11 @@ import tracemalloc
 import pytest
 import torch
 
-from hivelearn.merging import blocks, threshold
+from hivelearn.merging import blocks
+from hivelearn.merging.deltas import DenseDeltas, LoraDeltas, Part
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.parts import DenseDeltas, LoraDeltas, Part
-from hivelearn.merging.table import operator
+from hivelearn.merging.methods import threshold
+from hivelearn.merging.recipe.table import operator
 
 SHAPE = (61, 23)  # odd, so that no block ends where a vector register does
 DRAWN = ["dare_linear", "dare_ties", "della", "della_linear"]

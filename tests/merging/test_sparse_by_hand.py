@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.parts import DenseDeltas
-from hivelearn.merging.table import operator
+from hivelearn.merging.deltas import DenseDeltas
+from hivelearn.merging.recipe.table import operator
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 KEYS = [bytes([n]) * 32 for n in range(5)]

@@ -6,9 +6,9 @@ Normal deltas have no two equal magnitudes, where mergekit would keep an arbitra
 import pytest
 import torch
 
-from hivelearn.merging.chance import bernoulli
-from hivelearn.merging.parts import DenseDeltas
-from hivelearn.merging.table import operator
+from hivelearn.merging.deltas import DenseDeltas
+from hivelearn.merging.methods.philox import bernoulli
+from hivelearn.merging.recipe.table import operator
 
 merge_methods = pytest.importorskip("mergekit.merge_methods")
 peft_merge = pytest.importorskip("peft.utils.merge_utils")

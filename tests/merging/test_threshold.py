@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging import blocks, threshold
+from hivelearn.merging import blocks
+from hivelearn.merging.deltas import DenseDeltas, LoraDeltas, Part
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.parts import DenseDeltas, LoraDeltas, Part
-from hivelearn.merging.threshold import kth_largest
+from hivelearn.merging.methods import threshold
+from hivelearn.merging.methods.threshold import kth_largest
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 ROWS, COLUMNS = 330, 260

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.merge import combine, merge
-from hivelearn.merging.recipe import MergeRecipe
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
 
 Q = "model.layers.0.self_attn.q_proj"

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from hivelearn.device.reading import Reading, known
-from hivelearn.node.library import Library
+from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
-from hivelearn.node.workbench import World
+from hivelearn.node.share.library import Library
 from hivelearn.patch.notice import read_envelope
 from hivelearn.store.correction import as_messages, is_holdout, prompt_hash
 from hivelearn.testing.models import small_model
@@ -50,8 +50,8 @@ class Stage:
         self.slept.append(seconds)
         self._now += seconds
 
-    def world(self) -> World:
-        return World(
+    def environment(self) -> Environment:
+        return Environment(
             clock=lambda: NOW_S, monotonic=self.monotonic, sleep=self.sleep, read=self._read
         )
 
@@ -68,7 +68,7 @@ def prompts(about: str, n: int, *, held: bool) -> list[str]:
 
 def teach(node: Node, domain: str, right: str, train: int = 16, held: int = 0) -> None:
     """Correct so many questions of a domain, all with the same right answer."""
-    with node._bench.store.writing("teach"):
+    with node._context.store.writing("teach"):
         for side, n in ((False, train), (True, held)):
             for text in prompts(domain, n, held=side):
                 node.correct(text, right, domain=domain)
@@ -76,13 +76,13 @@ def teach(node: Node, domain: str, right: str, train: int = 16, held: int = 0) -
 
 def send(patch, node: Node):
     """Bring a patch to a node as the swarm would; return whether it was wanted."""
-    bench = node._bench
-    library = Library(bench)
+    context = node._context
+    library = Library(context)
     library.open(bytes(32), patch.domain)
     notice = read_envelope(patch.envelope, now_s=NOW_S)
     if not library.wants(notice):
         return False
-    with bench.store.writing("receive"):
+    with context.store.writing("receive"):
         library.partial(notice).write_bytes(patch.adapter.to_bytes())
         library.accept(notice, library.partial(notice))
     return True
@@ -104,7 +104,7 @@ def folder(tmp_path_factory) -> Path:
 def open_node(folder: Path, home: Path, stage: Stage | None = None, **settings) -> Node:
     """Return a node on a small model with small settings."""
     given = {"recipe": TINY, "base_texts": 24, "device": "cpu", "progress": False} | settings
-    return Node(folder, home=home, world=(stage or Stage()).world(), **given)
+    return Node(folder, home=home, environment=(stage or Stage()).environment(), **given)
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from hivelearn.errors import UsageError
-from hivelearn.merging.merge import Way, combine
-from hivelearn.merging.recipe import MergeRecipe
-from hivelearn.merging.table import TABLE
-from hivelearn.node import merging_in
+from hivelearn.merging.merge import MergeOptions, combine
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.recipe.table import TABLE
+from hivelearn.node.merge import into_own
 from hivelearn.patch.adapter import Adapter
 
 REFUSED = {
@@ -25,7 +25,7 @@ REFUSED = {
 @pytest.mark.parametrize(("recipe", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_recipe_that_trust_could_not_bound_is_refused_before_anything_is_judged(recipe, says):
     with pytest.raises(UsageError, match=says):
-        merging_in.bounded(recipe)
+        into_own.bounded(recipe)
 
 
 BOUNDED = sorted(n for n, op in TABLE.items() if op.by_weight and not op.rows_max)
@@ -40,10 +40,10 @@ def test_a_stranger_moves_a_merge_by_what_trust_gives_whatever_the_method(method
         return Adapter({"model.layers.0.q_proj": (a, torch.randn(20, 4, generator=chance))}, 4, 4.0)
 
     incumbent, stranger = adapter(1), adapter(2)
-    recipe = replace(merging_in.bounded(MergeRecipe(method)), weights=(0.95, 0.05), rank=20)
+    recipe = replace(into_own.bounded(MergeRecipe(method)), weights=(0.95, 0.05), rank=20)
     alone = replace(recipe, weights=(0.95,))
     module = "model.layers.0.q_proj"
-    way = Way(study=False)
+    way = MergeOptions(study=False)
     moved = combine([incumbent, stranger], recipe, way).adapter.delta(module)
     before = combine([incumbent], alone, way).adapter.delta(module)
     share = float((moved - before).norm() / incumbent.delta(module).norm())

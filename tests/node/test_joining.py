@@ -5,7 +5,7 @@ import time
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.node.living import Night, Rhythm
+from hivelearn.node.background import BackgroundRun, Rhythm
 from hivelearn.store.errors import WriterBusyError
 from hivelearn.testing.hostile import shelf_state
 
@@ -18,7 +18,7 @@ def test_a_patch_travels_rests_in_quarantine_and_is_admitted(make, kit, author):
         theirs.publish(patch)
         for _ in range(10):
             ours.sync(2.0)
-            if node._bench.store.shelf.get(patch.id):
+            if node._context.store.shelf.get(patch.id):
                 break
         assert shelf_state(node, patch) == "quarantined"
         assert any(peer.verified for peer in ours.peers)
@@ -87,7 +87,7 @@ def test_a_second_join_meets_its_peers_too(make):
     with node.join("yes", **ALONE), other.join("yes", **ALONE) as theirs:
         with node.join("no", peers=theirs.address) as ours:
             ours.sync(5.0)
-            assert [peer.key for peer in ours.peers] == [other._bench.identity.device]
+            assert [peer.key for peer in ours.peers] == [other._context.identity.device]
         with pytest.raises(UsageError, match="address"):
             node.join("yes", peers=["nowhere"])
 
@@ -141,7 +141,7 @@ def test_a_night_in_a_swarm_receives_admits_and_stops_clean(make, kit, author):
     with owner.join("yes", fabric="memory") as theirs:
         theirs.publish(patch)
         rhythm = Rhythm(("yes",), None, round_s=0.05, sync_s=1.0)
-        with Night(node, node._hub, rhythm, {"fabric": "memory"}) as night:
+        with BackgroundRun(node, node._hub, rhythm, {"fabric": "memory"}) as night:
             end = time.monotonic() + 30
             while not night.merged and time.monotonic() < end:
                 time.sleep(0.02)

@@ -75,7 +75,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_the_rest_is_bit_equal(taught, kit, at_ste
 
 
 def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
-    from hivelearn.node import learning
+    from hivelearn.node.learn import train
 
     expected = bytes_of(taught("whole").train("yes"))
     node, asked = taught("stopped"), []
@@ -84,8 +84,8 @@ def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
         asked.append(1)
         return len(asked) == 3
 
-    bench = node._bench
-    patch, report = learning.train(bench, "yes", kit.TINY, bench.config.safety, stop_after_three)
+    context = node._context
+    patch, report = train.train(context, "yes", kit.TINY, context.config.safety, stop_after_three)
     assert patch is None
     assert report.steps == 3
     assert str(report) == "yes: stopped after 3 of 8 steps; resumable"
@@ -95,19 +95,19 @@ def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
 def test_a_checkpoint_that_the_disk_lost_starts_it_anew(taught, kit, caplog):
     node = taught()
     expected = bytes_of(taught("other").train("yes"))
-    bench = node._bench
-    with bench.store.writing("break it"):
-        name = bench.store.pauses.save(bench.base, "yes", b"half", 0.0)
-        bench.store.blobs.delete(name)
+    context = node._context
+    with context.store.writing("break it"):
+        name = context.store.checkpoints.save(context.base, "yes", b"half", 0.0)
+        context.store.blobs.delete(name)
     assert bytes_of(node.train("yes")) == expected
     assert "anew" in caplog.text
 
 
 def test_a_checkpoint_of_other_corrections_starts_it_anew(taught, kit):
     node = taught()
-    bench = node._bench
-    with bench.store.writing("break it"):
-        bench.store.pauses.save(bench.base, "yes", b"half", 0.0)
+    context = node._context
+    with context.store.writing("break it"):
+        context.store.checkpoints.save(context.base, "yes", b"half", 0.0)
     node.train("yes")
     assert node.last_training.steps == kit.TINY.steps
 
@@ -174,7 +174,7 @@ def test_a_card_routes_what_is_its_own_and_leaves_the_rest(taught, kit):
 
 def test_a_training_that_diverges_seals_nothing(taught, monkeypatch):
     node = taught()
-    engine, made = node._bench.engine, []
+    engine, made = node._context.engine, []
     right = engine.gradients
 
     def broken(*args):
@@ -202,7 +202,7 @@ def test_two_homes_with_equal_corrections_train_equal_adapters(taught):
 
 def test_another_node_object_writing_to_the_home_is_named(taught, make):
     node = taught()
-    with node._bench.store.writing("hold it"):
+    with node._context.store.writing("hold it"):
         other = make()
         with pytest.raises(WriterBusyError, match="hold it"):
             other.train("yes")

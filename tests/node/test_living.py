@@ -5,8 +5,9 @@ import time
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.node import learning, living
-from hivelearn.node.living import Night, Rhythm
+from hivelearn.node import background
+from hivelearn.node.background import BackgroundRun, Rhythm
+from hivelearn.node.learn import train
 from hivelearn.training.recipe import Recipe
 
 
@@ -25,7 +26,7 @@ def night():
         each.stop()
 
 
-class Unmet(Night):
+class Unmet(BackgroundRun):
     """A night alone: the rounds without the network."""
 
     def _meet(self):
@@ -113,7 +114,7 @@ def test_a_bug_in_a_round_is_told_and_the_next_round_comes(make):
 
     node = make()
     with Broken(node, node._hub, Rhythm(("yes",), None, round_s=0.001), {}) as alive:
-        until(lambda: len(alive.errors) == living.ERRORS_MAX)
+        until(lambda: len(alive.errors) == background.ERRORS_MAX)
         assert set(alive.errors) == {"ZeroDivisionError()"}
         assert "alive" in repr(alive)
 
@@ -132,8 +133,8 @@ def test_a_correction_that_comes_while_a_training_rests_is_learnt_the_night_afte
     node = make()
     kit.teach(node, "yes", "yes yes")
     stop = iter([False, False, True])
-    bench = node._bench
-    learning.train(bench, "yes", kit.TINY, bench.config.safety, lambda _: next(stop))
+    context = node._context
+    train.train(context, "yes", kit.TINY, context.config.safety, lambda _: next(stop))
     node.correct(kit.prompts("yes, later", 1, held=False)[0], "yes yes", domain="yes")
     alive = night(node)
     until(lambda: len(alive.trained) == 2)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.node import learning, resuming
+from hivelearn.node.ask.ask import correct
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.conversation import correct
-from hivelearn.node.workbench import open_workbench
+from hivelearn.node.context import open_context
+from hivelearn.node.learn import resume, train
 
 
 @pytest.fixture
@@ -23,13 +23,13 @@ def taught(make, kit):
 
 def pause(node, recipe, after=3):
     """Train so many steps and stop, as a night that ends does."""
-    bench, asked = node._bench, []
+    context, asked = node._context, []
 
     def stop(_seconds):
         asked.append(1)
         return len(asked) == after
 
-    patch, report = learning.train(bench, "yes", recipe, bench.config.safety, stop)
+    patch, report = train.train(context, "yes", recipe, context.config.safety, stop)
     assert patch is None
     return report
 
@@ -100,9 +100,9 @@ def test_there_is_news_until_all_that_stands_was_learnt_to_the_end(taught, kit):
     node = taught()
 
     def news():
-        return resuming.has_news(node._bench, "yes")
+        return resume.has_news(node._context, "yes")
 
-    assert not resuming.has_news(node._bench, "nothing ever said")
+    assert not resume.has_news(node._context, "nothing ever said")
     assert news()
     pause(node, kit.TINY)
     learn_more(node, kit, 1)
@@ -122,8 +122,8 @@ def test_there_is_news_until_all_that_stands_was_learnt_to_the_end(taught, kit):
 
 def outside(node, text, domain="yes"):
     """Correct as a process does that never opens the model."""
-    bench = open_workbench(node._bench.folder, NodeConfig(home=node.home))
-    return correct(bench, text, "yes yes", domain=domain)
+    context = open_context(node._context.folder, NodeConfig(home=node.home))
+    return correct(context, text, "yes yes", domain=domain)
 
 
 def test_a_correction_longer_than_the_context_is_left_out_of_training_and_named(
@@ -136,7 +136,7 @@ def test_a_correction_longer_than_the_context_is_left_out_of_training_and_named(
     assert bytes_of(node.train("yes")) == expected
     assert str(node.last_training).endswith("; 1 correction does not fit the model")
     assert f"correction {long.id[:8]} is left out: the conversation has" in caplog.text
-    assert not resuming.has_news(node._bench, "yes")  # nor is it news every night
+    assert not resume.has_news(node._context, "yes")  # nor is it news every night
     assert "yes: left out, because they do not fit this model: 1" in str(node.status())
     caplog.clear()
     node.train("yes")

@@ -4,9 +4,10 @@ import pytest
 
 from hivelearn.device.permit import SAFETY
 from hivelearn.errors import UsageError
-from hivelearn.node import believing, learning
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.workbench import open_workbench
+from hivelearn.node.context import open_context
+from hivelearn.node.learn import train
+from hivelearn.node.merge import merge
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def admitted(make, kit, author):
 
 
 def state(node, patch):
-    return node._bench.store.shelf.get(patch.id).state
+    return node._context.store.shelf.get(patch.id).state
 
 
 def test_an_admission_rolled_back_is_had_again_by_asking(admitted, kit, author):
@@ -63,13 +64,13 @@ def test_a_candidate_adopted_and_rolled_back_is_had_again(make, kit, author):
 
 def test_a_night_leaves_alone_what_its_owner_took_back_until_asked(admitted, author):
     _, patch = author
-    bench = admitted._bench
+    context = admitted._context
     admitted.rollback("yes")
-    assert believing.merge(bench, "yes", again=False).outcome == "nothing to judge"
+    assert merge.merge(context, "yes", again=False).outcome == "nothing to judge"
     assert state(admitted, patch) == "sandboxed"
     report = admitted.merge("yes", adopt=False)  # asked, and left as a candidate
     assert report.outcome == "candidate"
-    assert believing.merge(bench, "yes", again=False).outcome == "admitted"
+    assert merge.merge(context, "yes", again=False).outcome == "admitted"
 
 
 def test_what_an_earlier_generation_serves_too_stays(make, kit, author):
@@ -88,9 +89,9 @@ def test_what_an_earlier_generation_serves_too_stays(make, kit, author):
 
 def test_where_there_is_nothing_no_model_is_opened_and_words_say_so(make, kit):
     node = make()
-    bench = open_workbench(node._bench.folder, NodeConfig(home=node.home))
+    context = open_context(node._context.folder, NodeConfig(home=node.home))
     with pytest.raises(UsageError, match="no corrections to train on in 'yes'"):
-        learning.train(bench, "yes", kit.TINY, SAFETY)
-    report = believing.merge(bench, "yes")
+        train.train(context, "yes", kit.TINY, SAFETY)
+    report = merge.merge(context, "yes")
     assert str(report) == "yes: nothing to judge: nothing arrived; nothing changed"
-    assert not bench.is_open
+    assert not context.is_open

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from hivelearn.device.reading import Reading, known
+from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
-from hivelearn.node.workbench import World
 from hivelearn.training.recipe import Recipe
 
 NOW_S = 1_700_000_000.0
@@ -25,12 +25,17 @@ def main(folder: str, home: str) -> None:
         time.sleep(0.2)
         return Reading(cpu_c=known(50.0), has_battery=known(False), on_mains=known(True))
 
-    world = World(
+    environment = Environment(
         clock=lambda: NOW_S, monotonic=lambda: float(next(ticks)), sleep=time.sleep, read=read
     )
     recipe = Recipe(rank=2, alpha=4.0, steps=40, batch=8, microbatch=8, rate=0.03)
     node = Node(
-        folder, home=Path(home), world=world, device="cpu", checkpoint_s=0.0, progress=False
+        folder,
+        home=Path(home),
+        environment=environment,
+        device="cpu",
+        checkpoint_s=0.0,
+        progress=False,
     )
     node.train("yes", recipe)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.merging.outcome import Merged
+from hivelearn.merging.run.outcome import Merged
 from hivelearn.report.merge_figure import draw, save
 from hivelearn.report.merge_report import MergeReport
 

@@ -42,9 +42,9 @@ def check_nothing_acknowledged_is_lost(store, said):
     if "committed" in said:
         assert store.generations.current(BASE, "roman").specialist.patch == PATCH
     if "paused 2" in said:
-        assert store.pauses.load(BASE, "roman") == b"second checkpoint"
+        assert store.checkpoints.load(BASE, "roman") == b"second checkpoint"
     elif "paused 1" in said:
-        assert store.pauses.load(BASE, "roman") in (b"first checkpoint", b"second checkpoint")
+        assert store.checkpoints.load(BASE, "roman") in (b"first checkpoint", b"second checkpoint")
     if "adopted" in said:
         assert store.blobs.read(hashlib.sha256(b"fetched").hexdigest()) == b"fetched"
     if "forgotten" in said:

@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from hivelearn.store import errors
+from hivelearn.store.checkpoints import Candidate
 from hivelearn.store.database import Database
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.home import Home
 from hivelearn.store.notes import EvidenceCount, Vouch
-from hivelearn.store.pauses import Candidate
 from hivelearn.store.store import Store
 
 BASE, AUTHOR = b"b" * 32, b"a" * 32
@@ -231,8 +231,8 @@ def test_the_sweep_spares_what_any_row_needs(store, entry, tmp_path):
         store.shelf.add(entry("refused", state="refused", payload=names["refused"]))
         served = Served(None, names["served"], AUTHOR)
         store.generations.commit(Generation(BASE, "roman", served, (), "train", 1.0))
-        store.pauses.leave(Candidate(BASE, "roman", names["left"], "{}", 1.0))
-        names["paused"] = store.pauses.save(BASE, "roman", b"paused", 1.0)
+        store.checkpoints.leave(Candidate(BASE, "roman", names["left"], "{}", 1.0))
+        names["paused"] = store.checkpoints.save(BASE, "roman", b"paused", 1.0)
     later = Store(Home.open(store.home.path, clock=lambda: 9e9))
     with later.writing("test"):
         pass

@@ -23,7 +23,7 @@ def engine(folder):
 
 @pytest.fixture(scope="session")
 def rows(engine):
-    return [engine.rower.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
+    return [engine.encoder.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ def main(folder: str, checkpoint: str, out: str) -> None:
     """Make the remaining steps."""
     torch.set_num_threads(1)
     engine = ResidentEngine(load(Path(folder), "cpu"), bytes(range(32)))
-    rows = [engine.rower.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
+    rows = [engine.encoder.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
     recipe = Recipe(rank=2, alpha=4.0, steps=6, batch=5, microbatch=3, rate=0.01)
     session = Session(engine, rows, recipe, "words").restore(Path(checkpoint).read_bytes())
     for _ in session:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from hivelearn.inference.rows import Row
+from hivelearn.inference.chat import Example
 from hivelearn.patch.adapter import Adapter
 
 
@@ -72,7 +72,7 @@ def test_the_users_words_weigh_what_the_recipe_says(engine, rows):
 
 def test_a_first_token_has_no_loss_and_no_weight(engine):
     """A template may begin with the user's words: nothing stands before them to guess from."""
-    first = Row((40, 41, 42, 43), bytes([1, 1, 2, 2]))
+    first = Example((40, 41, 42, 43), bytes([1, 1, 2, 2]))
     adapter = random_b(engine)
     answer = engine.losses([first], adapter, "answer")[0]
     prompt = engine.losses([first], adapter, "prompt")[0]

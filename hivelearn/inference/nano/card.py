@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from textwrap import dedent
 
-# System lines that occur in training, so that a system message is not a surprise.
+# System lines that occur in training, so that a system message is not a prompt_losses.
 SYSTEM_LINES = (
     "You are a helpful assistant.",
     "Answer briefly.",

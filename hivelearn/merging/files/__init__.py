@@ -1,0 +1,1 @@
+"""Adapters and models on disk: read as mapped files, written module by module."""

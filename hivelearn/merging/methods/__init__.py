@@ -1,0 +1,1 @@
+"""The merge methods, one page for each family."""

@@ -1,0 +1,1 @@
+"""How one merge is carried out, module by module."""

@@ -1,0 +1,1 @@
+"""Corrections become an announced patch."""

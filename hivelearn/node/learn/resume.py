@@ -1,0 +1,121 @@
+"""A training begins, or goes on where it stopped with the corrections that it began with.
+
+What experts say while a training rests waits for the next one: else a machine
+that may learn an hour a night, and is corrected every day, would begin anew
+every night and never end. Only what makes its checkpoint wrong ends a training:
+a correction forgotten since, for nothing forgotten may be learnt from, or another
+recipe. Then it begins anew, and says why.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from hivelearn.errors import UsageError
+from hivelearn.node import measure
+from hivelearn.node.context import NodeContext
+from hivelearn.node.measure import Fitting
+from hivelearn.store.errors import MissingBlobError
+from hivelearn.training.recipe import Recipe
+from hivelearn.training.session import CheckpointError, Session, names_in, nothing_to_learn
+
+log: Final = logging.getLogger("hivelearn.train")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A training that can be pulled, and what its report must say of its corrections."""
+
+    session: Session
+    learns_from: tuple[str, ...]  # ids of its corrections
+    left_out: int = 0  # corrections that do not fit the model
+    newer: int = 0  # that came since it began, and wait for the next training
+    anew: str = ""  # why an interrupted training was given up; empty if none was
+
+
+def begun(context: NodeContext, domain: str, recipe: Recipe) -> Begun:
+    """Return the domain's interrupted training, else a new one on all its corrections.
+
+    Raises:
+        UsageError: no corrections to learn from, or none that fits the model.
+    """
+    corrections = context.store.journal.list(domain, holdout=False)
+    if not corrections:
+        raise nothing_to_learn(domain)  # before a model is opened for nothing
+    now = measure.fitting(context, corrections)
+    anew = ""
+    try:
+        checkpoint = context.store.checkpoints.load(context.base, domain)
+        if checkpoint is not None:
+            return _gone_on(context, domain, recipe, checkpoint, now)
+    except (CheckpointError, MissingBlobError) as error:
+        anew = error.what
+        log.warning("%s: the interrupted training is given up and begins anew: %s", domain, anew)
+    if not now.rows:
+        raise UsageError(
+            f"no correction to train on in {domain!r} fits this model: "
+            f"{next(iter(now.left_out.values()))}",
+            remedy="Open a model with a longer context, or correct shorter questions.",
+        )
+    ids = tuple(c.id for c in now.corrections)
+    session = Session(context.engine, now.rows, recipe, domain, ids)
+    return Begun(session, ids, len(now.left_out), anew=anew)
+
+
+def _gone_on(
+    context: NodeContext, domain: str, recipe: Recipe, checkpoint: bytes, now: Fitting
+) -> Begun:
+    """Return the training of ``checkpoint``, on the very rows that it began with.
+
+    Raises:
+        CheckpointError: it cannot go on, and why.
+    """
+    ids = names_in(checkpoint)
+    # Also an answer that was corrected again since: it was said, and the better one waits.
+    said = {c.id: c for c in context.store.journal.list(domain, holdout=False, superseded=True)}
+    forgotten = [each for each in ids if each not in said]
+    if forgotten:
+        count = len(forgotten)
+        raise CheckpointError(
+            f"{count} of its corrections {'was' if count == 1 else 'were'} forgotten since"
+        )
+    then = measure.fitting(context, [said[each] for each in ids])
+    if not then.rows:
+        raise CheckpointError("the checkpoint names no correction that fits this model")
+    session = Session(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
+    newer = sum(each.id not in ids for each in now.corrections)
+    return Begun(session, ids, len(now.left_out), newer)
+
+
+def note_learnt(context: NodeContext, domain: str, training: Begun) -> None:
+    """Remember what the domain's last whole training learnt from."""
+    context.store.notes.set(_setting(context, domain), _digest(training.learns_from))
+
+
+def has_news(context: NodeContext, domain: str) -> bool:
+    """Return whether a training is to be made, or to be ended.
+
+    Told by what the corrections are and not by when they came: a clock may run back, and
+    what came while a training rested is older than its end.
+    """
+    corrections = context.store.journal.list(domain, holdout=False)
+    if not corrections:
+        return False
+    if context.store.checkpoints.checkpoint(context.base, domain) is not None:
+        return True
+    last = context.store.notes.setting(_setting(context, domain))
+    cannot = measure.left_out(context)
+    if last == _digest(c.id for c in corrections if c.id not in cannot):
+        return False
+    fitting = measure.fitting(context, corrections).corrections
+    return bool(fitting) and last != _digest(c.id for c in fitting)
+
+
+def _setting(context: NodeContext, domain: str) -> str:
+    return f"learnt/{context.base.hex()}/{domain}"
+
+
+def _digest(ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

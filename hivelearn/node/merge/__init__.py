@@ -1,0 +1,1 @@
+"""Arrived patches become better answers, or leave a reason why not."""

@@ -1,0 +1,182 @@
+"""The second story: arrived patches become better answers, or leave a reason why not.
+
+    quarantine → trust (all of the trusted, a few strangers) → screen → probe by own evidence
+        → the domain is ours (a specialist and a holdout): merge, judge the merge, adopt | "no lift"
+        → else: admit as experts, if their authors are trusted and nothing is harmed
+
+Read `merge` top to bottom; the two ends of the story are `into_own.py` and
+`admit.py`. Each commit is a generation that `rollback` takes back.
+"""
+
+from collections.abc import Sequence
+
+from hivelearn.errors import PeerError
+from hivelearn.gate import rules
+from hivelearn.gate.gain import N_MIN, Unmeasured, paired_gain
+from hivelearn.gate.measures import delta_norms
+from hivelearn.gate.screen import Surroundings, screen
+from hivelearn.inference.engine import AdapterMismatchError
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.node import measure, reputation
+from hivelearn.node.context import NodeContext
+from hivelearn.node.merge import admit, into_own, rollback, strangers
+from hivelearn.node.merge.round import Round
+from hivelearn.node.reports import MergeReport
+from hivelearn.patch.envelope import Patch
+from hivelearn.patch.verdict import Verdict
+from hivelearn.store.correction import check_domain
+from hivelearn.store.errors import MissingBlobError
+from hivelearn.store.shelf import Entry, State
+
+
+def merge(
+    context: NodeContext,
+    domain: str,
+    recipe: MergeRecipe | None = None,
+    *,
+    adopt: bool = True,
+    again: bool = True,
+) -> MergeReport:
+    """Judge what rests in quarantine for ``domain``; merge or admit what passes.
+
+    Args:
+        context: the node.
+        domain: which domain's patches to judge.
+        recipe: method, density and rank of a merge; its weights are trust's to give.
+        adopt: False leaves what passed as a candidate for ``node.adopt(report)``.
+        again: judge also what a rollback took out; False unless a person asks for it.
+
+    Raises:
+        WriterBusyError: another process writes to this home.
+    """
+    check_domain(domain)
+    if recipe is not None:
+        into_own.bounded(recipe)  # said before anything is judged
+    with context.store.writing(f"merge {domain}"):
+        if again:
+            rollback.give_back(context, domain)
+        if not _here(context, domain):  # before a model is opened for nothing
+            why = "nothing arrived"
+            return MergeReport(domain, "nothing to judge", Unmeasured(why), why=why)
+        this = Round(
+            context,
+            domain,
+            context.store.generations.serving(context.base),
+            measure.probes(context, domain),
+            trusted=reputation.trusted(context),
+            at_fault=set(reputation.at_fault(context, domain)),
+        )
+        waiting = _waiting(this)
+        patches = _innocent(this, _measured(this, _screened(this, waiting)))
+        if not patches:
+            why = _nothing(waiting)
+            return this.conclude("nothing to judge", Unmeasured(why), why=why)
+        if this.ours:
+            return into_own.merged(this, patches, recipe, adopt=adopt)
+        # Trusted authors first: an expert is compared with a pool that holds those before it.
+        patches.sort(key=lambda patch: (patch.body.author not in this.trusted, patch.id))
+        return admit.admitted(this, patches, adopt=adopt)
+
+
+def _waiting(this: Round) -> list[Entry]:
+    """Return what is judged now: all of trusted authors, and strangers whose turn it is."""
+    here = _here(this.context, this.domain)
+    unknown = [entry for entry in here if entry.author not in this.trusted]
+    due = strangers.waiting(this.context, this.domain, this.state, unknown)
+    places = this.context.config.strangers_per_merge
+    for entry in due[places:]:
+        if entry.state == "quarantined":
+            this.postpone(entry)
+    return [entry for entry in here if entry.author in this.trusted] + due[:places]
+
+
+def _here(context: NodeContext, domain: str) -> list[Entry]:
+    """Return what rests on the shelf for a judgement, but for what a rollback took out."""
+    states: tuple[State, ...] = ("quarantined", "sandboxed")
+    spared = rollback.taken_back(context, domain)
+    return [
+        entry
+        for state in states
+        for entry in context.store.shelf.list(state=state, domain=domain, base=context.base)
+        if entry.id not in spared
+    ]
+
+
+def _nothing(waiting: Sequence[Entry]) -> str:
+    if waiting:
+        return "nothing passed"
+    return "only strangers' patches are here: judged already, or waiting for their turn"
+
+
+def _screened(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
+    """Return the patches that pass the screens without a model, sorted by id."""
+    context, passed = this.context, []
+    served = [s for g in this.now for s in (g.specialist, *g.experts) if s is not None]
+    around = Surroundings(
+        base=context.base,
+        weights=context.engine.norms(),
+        trusted=[delta_norms(each) for each in map(context.usable, served) if each is not None],
+    )
+    for entry in waiting:
+        patch, verdict = _screen(context, entry, around)
+        if patch is not None and verdict.accepted:
+            passed.append(patch)
+        else:
+            this.settle(entry.id, entry.author, "refused", verdict)
+    return sorted(passed, key=lambda patch: patch.id)
+
+
+def _screen(
+    context: NodeContext, entry: Entry, around: Surroundings
+) -> tuple[Patch | None, Verdict]:
+    try:
+        patch = context.patch(entry.id)
+    except (PeerError, MissingBlobError) as error:
+        # It was whole when it came in, so this disk lost it: nobody else's fault.
+        lost = f"its payload is lost: {error.what}"
+        return None, Verdict(accepted=False, layer="format", code="payload.lost", why=lost)
+    verdict = screen(patch.adapter, around)
+    try:
+        context.engine.check(patch.adapter)
+    except AdapterMismatchError as error:
+        verdict = Verdict(
+            accepted=False, layer="policy", code="policy.shape", why=error.what, fault="author"
+        )
+    return patch, verdict
+
+
+def _measured(this: Round, patches: Sequence[Patch]) -> list[Patch]:
+    """Measure each patch alone on the own holdout; refuse outliers of a cohort."""
+    rows, engine = this.probes.own, this.context.engine
+    if len(rows) < N_MIN:
+        return list(patches)
+    base = engine.losses(rows, None, "answer")
+    losses = {p.id: engine.losses(rows, p.adapter, "answer") for p in patches}
+    means = {patch: sum(values) / len(values) for patch, values in losses.items()}
+    kept = []
+    for patch in patches:
+        gain = paired_gain(base, losses[patch.id], seed=this.context.config.seed)
+        this.gains[patch.id] = gain
+        verdict = rules.judge_outlier(means[patch.id], list(means.values()), gain)
+        if verdict.accepted:
+            kept.append(patch)
+        else:
+            this.settle(patch.id, patch.body.author, "refused", verdict)
+    return kept
+
+
+def _innocent(this: Round, patches: Sequence[Patch]) -> list[Patch]:
+    """Return the patches of authors who are not at fault; the others' rest this round.
+
+    One hand made the batch. A patch that itself harms goes on: what harms gets no
+    weight, and its verdict says so.
+    """
+    harms = {p.id for p in patches if reputation.judgement(this.gain(p.id)) == "harm"}
+    guilty = this.at_fault | {p.body.author for p in patches if p.id in harms}
+    kept = []
+    for patch in patches:
+        if patch.body.author in guilty and patch.id not in harms:
+            this.settle(patch.id, patch.body.author, "sandboxed", rules.BESIDE_A_FAULT)
+        else:
+            kept.append(patch)
+    return kept

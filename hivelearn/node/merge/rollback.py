@@ -1,0 +1,60 @@
+"""What a person decides after regretting an adoption: the previous generation serves again."""
+
+import json
+
+from hivelearn.node.context import NodeContext
+from hivelearn.store.generations import Generation
+
+
+def rollback(context: NodeContext, domain: str) -> Generation:
+    """Serve the previous state of a domain again, as a new generation.
+
+    What the undone one admitted or merged rests in the sandbox: reachable by name, judged
+    again when somebody asks for a merge, and not by a night, which would undo by the
+    morning what its owner did.
+
+    Raises:
+        NothingToRollBackError: nothing was ever adopted there, or all is undone.
+    """
+    store = context.store
+    with store.writing(f"roll back {domain}"), store.together():
+        restored = store.generations.rollback(context.base, domain, context.environment.clock())
+        for expert in restored.experts:  # what serves again waits for no judgement
+            entry = expert.patch and store.shelf.get(expert.patch)
+            if entry and entry.state in ("quarantined", "sandboxed", "merged"):
+                store.shelf.move(entry.id, "admitted", reason=restored.why)
+        _take_back(context, restored)
+        return restored
+
+
+def _take_back(context: NodeContext, restored: Generation) -> None:
+    """Send to the sandbox what the undone generation took in and nothing serves any more."""
+    assert restored.undoes is not None
+    shelf, notes = context.store.shelf, context.store.notes
+    history = context.store.generations.history(context.base, restored.domain)
+    undone = json.loads(history[restored.undoes - 1].report)
+    serving = {expert.patch for expert in restored.experts}
+    gone = []
+    for name in undone.get("patches", ()):
+        entry = shelf.get(bytes.fromhex(name))
+        if entry and entry.id not in serving and entry.state in ("admitted", "merged"):
+            shelf.move(entry.id, "sandboxed", reason=restored.why)
+            gone.append(name)
+    key = _setting(context, restored.domain)
+    notes.set(key, sorted({*notes.setting(key, ()), *gone}))
+
+
+def taken_back(context: NodeContext, domain: str) -> set[bytes]:
+    """Return the patches that a rollback took out, and that nobody asked to judge again since."""
+    return {
+        bytes.fromhex(name) for name in context.store.notes.setting(_setting(context, domain), ())
+    }
+
+
+def give_back(context: NodeContext, domain: str) -> None:
+    """Let them be judged like all others. The caller holds the writer lock."""
+    context.store.notes.unset(_setting(context, domain))
+
+
+def _setting(context: NodeContext, domain: str) -> str:
+    return f"taken back/{context.base.hex()}/{domain}"

@@ -1,0 +1,205 @@
+"""What the swarm may ask of this node's store, and the quarantine at its door.
+
+Called from the swarm's threads. What arrives is unsealed here, by the one door,
+and rests on the shelf as *quarantined*: nothing of it is served, merged or even
+measured before `node.merge` judges it. What leaves was published or heard in
+the very topic in which it is offered.
+"""
+
+import logging
+import threading
+from collections import Counter, deque
+from pathlib import Path
+from typing import Final
+
+from hivelearn.errors import PeerError, UsageError
+from hivelearn.node import own_records, reputation
+from hivelearn.node.context import NodeContext
+from hivelearn.node.share import ancestry
+from hivelearn.node.share.quota import Sandbox
+from hivelearn.patch.envelope import Patch, unseal_notice
+from hivelearn.patch.notice import Notice
+from hivelearn.store.shelf import REFUSED_MAX, State
+from hivelearn.trust.standing import Judgement
+
+TOLD_MAX: Final = 256  # sentences about refusals
+BLAMED_MAX: Final = 1_024  # relays and their faults
+log: Final = logging.getLogger("hivelearn.swarm")
+
+
+class NoRoomError(PeerError):
+    """A payload came, and the places for unknown authors were taken meanwhile."""
+
+    fault = "nobody"
+    code = "policy.room"
+    remedy = "Vouch for its author, or raise sandbox_max or sandbox_max_bytes."
+
+
+class Library:
+    """This node's patches, as `hivelearn.swarm` sees them."""
+
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+        self._domains: dict[bytes, str] = {}  # topic -> domain
+        self._lock = threading.RLock()
+        self._sandbox = Sandbox(context)
+        self.arrived = 0
+        self.refused: deque[str] = deque(maxlen=TOLD_MAX)  # sentences, for reports
+        self.blamed: Counter[tuple[bytes, str]] = Counter()  # (peer, code): relays' faults
+
+    # -- topics -----------------------------------------------------------
+
+    def open(self, topic: bytes, domain: str) -> None:
+        """Say which domain a topic is about."""
+        with self._lock:
+            self._domains[topic] = domain
+
+    def close(self, topic: bytes) -> None:
+        """Take, tell and give nothing in a topic any more."""
+        with self._lock:
+            self._domains.pop(topic, None)
+
+    def publish(self, topic: bytes, patch: Patch) -> None:
+        """Offer a patch in a topic from now on, at every later join, too.
+
+        Raises:
+            UsageError: somebody else's patch that is not here.
+        """
+        context = self._context
+        with context.store.writing("publish"):
+            if context.store.shelf.get(patch.id) is None:
+                if patch.body.author != context.identity.author:
+                    raise UsageError(
+                        f"patch {patch.id.hex()[:8]} is another author's, and not on this shelf",
+                        remedy="Publish own patches; what arrives is passed on by itself.",
+                    )
+                own_records.shelve(context, patch)  # loaded from a folder
+            context.store.offers.add(patch.id, topic)
+
+    def _topics(self, domain: str) -> list[bytes]:
+        with self._lock:
+            return [topic for topic, about in self._domains.items() if about == domain]
+
+    def _heard(self, patch: bytes, domain: str) -> None:
+        """Note that a patch may be passed on in the topic in which it was heard.
+
+        Of two open topics about one domain (one may be closed by a secret) we are
+        not told which it was, and pass it on in neither.
+        """
+        topics = self._topics(domain)
+        if len(topics) == 1 and not self._context.store.offers.has(patch, topics):
+            with self._context.store.writing("swarm"):
+                self._context.store.offers.add(patch, topics[0])
+
+    # -- giving -----------------------------------------------------------
+
+    def heads(self, topic: bytes) -> list[bytes]:
+        """Return the ids of all patches that this node offers in a topic."""
+        return self._context.store.offers.heads(topic) if topic in self._domains else []
+
+    def envelope(self, patch: bytes) -> bytes | None:
+        """Return the signed envelope of a patch that is offered somewhere now, or None."""
+        entry = self._context.store.shelf.get(patch)
+        return entry.envelope if entry and self._offered(patch) else None
+
+    def payload(self, patch: bytes) -> Path | None:
+        """Return the file of a complete payload that is offered somewhere now, or None."""
+        entry = self._context.store.shelf.get(patch)
+        if entry is None or entry.payload is None or not self._offered(patch):
+            return None
+        return self._context.store.blobs.path(entry.payload)
+
+    def _offered(self, patch: bytes) -> bool:
+        return self._context.store.offers.has(patch, set(self._domains))
+
+    # -- taking -----------------------------------------------------------
+
+    def wants(self, notice: Notice) -> bool:
+        """Return whether to fetch what was announced: our base, our topics, room, new."""
+        body, context = notice.body, self._context
+        if body.base != context.base or not self._topics(body.domain):
+            return False  # policy.base: nobody's fault
+        if body.device == context.identity.device:
+            self._own(notice)
+            return False
+        if body.payload_bytes > context.config.patch_max_bytes:
+            return False
+        if not context.store.shelf.wants(notice.id):
+            self._heard(notice.id, body.domain)
+            return False
+        trusted = reputation.trusted(context)
+        with self._lock:
+            if not self._sandbox.lets_in(notice, trusted):
+                return False
+            self._sandbox.expect(notice, trusted)
+        return True
+
+    def _own(self, notice: Notice) -> None:
+        """An own record that is not here: this home is an old copy; never reuse its numbers."""
+        if self._context.store.shelf.get(notice.id) is not None:
+            return
+        current = self._context.identity.certificate.epoch
+        if notice.body.certificate.epoch >= current:
+            own_records.renewed(self._context)
+            log.warning("this home is older than its own feed; a new feed epoch has begun")
+
+    def partial(self, notice: Notice) -> Path:
+        """Return where a payload may arrive piece by piece, resumed after a crash."""
+        return self._context.store.blobs.partial(notice.body.payload_root.hex())
+
+    def accept(self, notice: Notice, payload: Path) -> None:
+        """Unseal a complete payload and put it into quarantine; refuse it with its reason."""
+        try:
+            unseal_notice(notice, payload.read_bytes())
+            state: State = "quarantined" if ancestry.complete(self._context, notice) else "parked"
+            self._take(notice, payload, state)
+        except PeerError as error:
+            payload.unlink(missing_ok=True)
+            self._tell(notice, error.what)
+            if error.fault == "author":
+                self._refuse(notice)
+            raise
+        finally:
+            with self._lock:
+                self._sandbox.arrived(notice)
+
+    def _take(self, notice: Notice, payload: Path, state: State) -> None:
+        context, name = self._context, notice.body.payload_root.hex()
+        store = context.store
+        with self._lock, store.writing("swarm"), store.together():
+            if not self._sandbox.lets_in(notice, reputation.trusted(context)):
+                raise NoRoomError("no room left for patches of unknown authors")
+            store.blobs.adopt(payload, name)
+            arrival = store.shelf.add(
+                own_records.entry_of(notice, state, name, context.environment.clock())
+            )
+            if arrival == "equivocation":
+                self._fault(notice, "harm")
+                if not store.shelf.needs_blob(name):
+                    store.blobs.delete(name)
+                self._tell(notice, "its device signed one number twice")
+                return
+            self._heard(notice.id, notice.body.domain)
+            ancestry.unpark(context, notice.body.domain)
+        self.arrived += 1
+
+    def _refuse(self, notice: Notice) -> None:
+        """Remember what its author signed and nobody can use, so that it is not fetched again."""
+        context = self._context
+        entry = own_records.entry_of(notice, "refused", None, context.environment.clock())
+        with context.store.writing("swarm"), context.store.together():
+            if context.store.shelf.add(entry) != "known":  # a second copy was on its way
+                self._fault(notice, "failure")
+
+    def _fault(self, notice: Notice, judgement: Judgement) -> None:
+        reputation.at_the_door(self._context, notice.body.author, notice.body.domain, judgement)
+        self._context.store.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
+
+    def _tell(self, notice: Notice, what: str) -> None:
+        self.refused.append(f"{notice.id.hex()[:8]}: {what}")
+        log.warning("refused %s: %s", notice.id.hex()[:8], what)
+
+    def blame(self, peer: bytes, code: str) -> None:
+        """Remember that a relay delivered bytes that do not verify. Reputation is untouched."""
+        if (peer, code) in self.blamed or len(self.blamed) < BLAMED_MAX:
+            self.blamed[peer, code] += 1

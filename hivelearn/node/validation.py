@@ -1,0 +1,39 @@
+"""What callers of a node may give, by the argument's name; checked before anything happens.
+
+Texts, domains and conversations are judged where they are read; here stands what
+would otherwise fail deep inside, as a stranger's error.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from hivelearn import bounds
+from hivelearn.bounds import NONE, TEXT, Rule, a
+from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.node.reports import MergeReport
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.envelope import Patch
+from hivelearn.training.recipe import Recipe
+
+
+def _lists(given: object) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    "adapter": a(Adapter, "an hl.Adapter"),
+    "recipe": NONE | a(Recipe, "an hl.Recipe"),
+    "merge_recipe": NONE | a(MergeRecipe, "a recipe of hivelearn.merging.recipe.recipe"),
+    "prompts": Rule("a list of prompts", _lists),
+    "pairs": Rule("a list of (prompt, answer)", _lists),
+    "experts": NONE | TEXT | Rule("a list of ids, as text", _lists),
+    "what": a(MergeReport, "the report of node.merge(..., adopt=False)")
+    | a(Patch, "an own patch, such as node.seal makes"),
+    "note": TEXT,
+    "licence": TEXT,
+}
+
+
+def check(**given: object) -> None:
+    """Raise UsageError unless every argument is what its rule takes."""
+    bounds.check({name: RULES[name] for name in given}, given)
