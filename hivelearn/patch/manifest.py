@@ -19,7 +19,7 @@ from hivelearn.patch import header
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
 
-PATCH: Final = 1  # record kinds; the others come with later issues
+PATCH: Final = 1  # the only kind of record today; readers skip kinds they do not know
 _KEYS: Final = frozenset(range(1, 17))
 PARENTS_MAX: Final = 256
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it

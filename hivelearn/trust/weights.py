@@ -3,7 +3,7 @@
 A known author's share is the least of three: their part of √rank · reliability
 · gain, 20 %, and twice their rank. Caps are absolute. What they leave over goes
 to the incumbent and is **never** handed out again: renormalised caps let
-attackers reach 71 % (docs of the measurement: DESIGN section 7).
+attackers reach 71 % (docs/design.md, "Trust").
 
 Unknown authors share one seat of 5 %, taken by the best of them. One seat,
 because any rule that gives each newcomer a little gives a thousand newcomers a
