@@ -17,7 +17,7 @@ from hivelearn.merging.merge import MergeOptions, combine
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run.outcome import Merged
 from hivelearn.patch.adapter import Adapter
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 Score = Callable[[Adapter], float]
 

@@ -34,8 +34,8 @@ from hivelearn.merging.run.plan import Plan, planned
 from hivelearn.merging.run.report import Tally, reported
 from hivelearn.merging.run.survey import Survey, surveyed
 from hivelearn.patch.adapter import Adapter
+from hivelearn.printable import shown
 from hivelearn.report.progress import Progress
-from hivelearn.showing import shown
 
 Score = Callable[[Adapter], float]
 AUTO: Final = "auto"

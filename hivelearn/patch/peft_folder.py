@@ -23,7 +23,7 @@ from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.alphas import Alphas
 from hivelearn.patch.header import DIM_MAX, allowed, key
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hivelearn.errors import UsageError
+from hivelearn.printable import printable
 from hivelearn.report.canvas import new_figure, quiet
-from hivelearn.showing import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

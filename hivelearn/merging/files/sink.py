@@ -20,7 +20,7 @@ from hivelearn.patch import header, peft_config
 from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
 from hivelearn.patch.folder import Replacement, replace_all
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,

@@ -22,7 +22,7 @@ from hivelearn.merging.recipe.recipe import SOURCES_MAX
 from hivelearn.patch import peft_folder
 from hivelearn.patch.adapter import Adapter, AdapterError
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import printable
+from hivelearn.printable import printable
 
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
 _SAMPLED: Final = 8  # modules of it

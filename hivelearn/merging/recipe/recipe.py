@@ -25,7 +25,7 @@ from hivelearn.merging.recipe.schedule import (
     to_value,
 )
 from hivelearn.merging.recipe.table import operator
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 WEIGHT_MAX: Final = 1_000.0  # far above any sane weight, far below float32 overflow
 SOURCES_MAX: Final = 256  # as many as a patch may name parents

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
 from hivelearn.patch.peft_config import layer_of
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 ANY: Final = "*"
 END: Final = "$"  # of a module's name, which has letters, digits, _ and . alone

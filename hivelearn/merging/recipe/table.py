@@ -9,7 +9,7 @@ from typing import Final
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe.operator import Operator, Param
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 _TINY: Final = 1e-6  # the smallest number above 0 that a recipe can hold
 LAM: Final = Param("lam", 1.0, -1_000.0, 1_000.0)
