@@ -34,7 +34,7 @@ def draw(report: "MergeReport") -> "Axes":
     if not report.cosines:
         raise UsageError(
             "this merge did not look at its sources, so there is nothing to draw",
-            remedy="Merge with hl.combine(sources, recipe); it studies them first.",
+            remedy="Merge with hl.merge(sources, ..., report=True); it studies them first.",
         )
     figure = new_figure(13.0, 4.2)
     first, second, third = figure.subplots(1, 3)

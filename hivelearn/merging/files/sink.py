@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.files.sources import Source, octets
+from hivelearn.merging.files.sources import AdapterSource, octets
 from hivelearn.patch import header, peft_config
 from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
 from hivelearn.patch.folder import Replacement, replace_all
@@ -175,7 +175,7 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
         )
 
 
-def refuse_place(out: Path, sources: Sequence[Source]) -> None:
+def refuse_place(out: Path, sources: Sequence[AdapterSource]) -> None:
     """Refuse a folder in which the result would replace or change what is there.
 
     Raises:

@@ -41,7 +41,7 @@ Mergeable: TypeAlias = "Adapter | HoldsAdapter | str | os.PathLike[str] | Any"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AdapterSource:
     """One adapter that takes part in a merge.
 
     Attributes:
@@ -76,6 +76,7 @@ class Source:
                 raise MergeError(
                     f"{self.name} holds NaN or infinity in {factor} of {module}",
                     remedy="Leave it out: one such number would spread over the whole merge.",
+                    module=module,
                 )
 
     def key(self) -> bytes:
@@ -107,7 +108,7 @@ def octets(tensor: Tensor) -> memoryview:
     return view
 
 
-def open_all(given: Sequence[Mergeable]) -> list[Source]:
+def open_all(given: Sequence[Mergeable]) -> list[AdapterSource]:
     """Open every source and check that they belong together.
 
     Raises:
@@ -122,7 +123,9 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     if not given:
         raise MergeError("nothing to merge: no adapter was given")
     if len(given) > SOURCES_MAX:
-        raise MergeError(f"{len(given)} adapters; a merge takes {SOURCES_MAX}")
+        raise MergeError(
+            f"{len(given)} adapters were given, and a merge takes at most {SOURCES_MAX}"
+        )
     sources = [_open(one, f"source {place}") for place, one in enumerate(given)]
     bases = {source.base for source in sources if source.base is not None}
     if len(bases) > 1:
@@ -145,14 +148,14 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     return sources
 
 
-def _open(one: Mergeable, place: str) -> Source:
+def _open(one: Mergeable, place: str) -> AdapterSource:
     if isinstance(one, str | os.PathLike):
         name = f"{place} ({Path(one).name})"
         try:
             folder = peft_folder.open_folder(Path(one))
         except AdapterError as error:  # of many, which?
             raise AdapterError(f"{name}: {error.what}", remedy=error.remedy) from error
-        return Source(name, None, folder.shapes, folder.origin, folder)
+        return AdapterSource(name, None, folder.shapes, folder.origin, folder)
     adapter = getattr(one, "adapter", one)
     if not isinstance(adapter, Adapter):
         if not hasattr(one, "peft_config"):
@@ -166,4 +169,4 @@ def _open(one: Mergeable, place: str) -> Source:
     }
     named = getattr(one, "id", None)  # a patch has one
     name = f"{place} (patch {named.hex()[:8]})" if isinstance(named, bytes) else place
-    return Source(name, adapter.base, shapes, adapter.origin, adapter)
+    return AdapterSource(name, adapter.base, shapes, adapter.origin, adapter)

@@ -67,7 +67,7 @@ class Job:
         for n, density in enumerate(densities):
             if not 0.0 < density <= 1.0:
                 raise MergeError(
-                    f"density {density} of delta {n} is not in (0, 1]",
+                    f"has density {density}, which is not in (0, 1]",
                     remedy="To leave a delta out, give it weight 0.",
                     delta=n,
                 )
@@ -112,7 +112,7 @@ def without_outliers(job: Job) -> Kept:
     densities, gammas = job.densities(), job.each("gamma")
     for n in job.present:
         if not 0.0 <= gammas[n] <= 1.0:
-            raise MergeError(f"gamma {gammas[n]} of delta {n} is not in [0, 1]", delta=n)
+            raise MergeError(f"has gamma {gammas[n]}, which is not in [0, 1]", delta=n)
         if densities[n] < 1.0:
             count = max(1, int(densities[n] * job.size))
             top = min(int(gammas[n] * job.size), job.size - count)
@@ -160,8 +160,8 @@ def ranked(job: Job) -> Kept:
             low, high = densities[n] - epsilons[n], densities[n] + epsilons[n]
             if not 0.0 < low <= high < 1.0:
                 raise MergeError(
-                    f"density {densities[n]} ± epsilon {epsilons[n]} of delta {n} "
-                    "leaves the range from 0 to 1",
+                    f"has density {densities[n]} ± epsilon {epsilons[n]}, which leaves the range "
+                    "from 0 to 1",
                     remedy="Choose a smaller epsilon.",
                     delta=n,
                 )

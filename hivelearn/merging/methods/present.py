@@ -53,7 +53,7 @@ def _check(gram: Tensor, weights: Tensor, name: str) -> None:
         if not 0.0 <= weight < float("inf"):  # NaN fails this too
             what = "a negative share" if weight < 0 else f"{weight:g}"
             raise MergeError(
-                f"{name} cannot give delta {place} {what} of the weight",
+                f"has {what} of the weight, which {name} cannot give",
                 remedy="linear, task_arithmetic, iso_c, tsv and the entrywise methods can.",
                 delta=place,
             )

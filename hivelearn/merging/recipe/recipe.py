@@ -77,7 +77,9 @@ class MergeRecipe:
 
     def _check_weights(self) -> None:
         if len(self.weights) > SOURCES_MAX:
-            raise MergeError(f"{len(self.weights)} weights; a merge takes {SOURCES_MAX} sources")
+            raise MergeError(
+                f"{len(self.weights)} weights were given, and a merge takes at most {SOURCES_MAX}"
+            )
         for place, weight in enumerate(self.weights):
             for number in numbers(weight):
                 if abs(number) > WEIGHT_MAX:

@@ -139,6 +139,7 @@ def resolve(setting: Schedule, module: str, depths: Mapping[str, float], what: s
     if value is None:
         raise MergeError(
             f"{what} says nothing of {module}",
+            module=module,
             remedy=f"End its list with a rule for every other module: ({ANY!r}, value).",
         )
     return value.at(depths[module]) if isinstance(value, Gradient) else value

@@ -11,7 +11,7 @@ from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Gain, Measure
 from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import MergeOptions, combine
+from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.node import measure, reputation
@@ -128,7 +128,7 @@ def _combined(
     wanted = bounded(recipe or MergeRecipe())
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
-    made = combine(parts, plan, MergeOptions(study=False, progress=False)).adapter
+    made = merge(parts, plan, progress=False)
     if made.rank > RANK_MAX:
         raise MergeError(
             f"this merge has rank {made.rank}, and what serves may have {RANK_MAX}",
