@@ -17,7 +17,8 @@ from safetensors import safe_open
 from timing import Row, interleaved
 
 import hivelearn as hl
-from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 RANK = 16
 MIB = 1 << 20

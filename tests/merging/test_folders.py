@@ -15,7 +15,8 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sink import FolderSink
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.schedule import ByName, Gradient
-from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 from hivelearn.testing.models import small_model
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"

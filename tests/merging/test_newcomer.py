@@ -15,8 +15,10 @@ from hivelearn.merging.recipe import mergekit
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import ByName
 from hivelearn.merging.run.options import MergeOptions
-from hivelearn.patch.adapter import CONFIG_FILE, Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.origin import Origin
+from hivelearn.patch.peft_config import CONFIG_FILE
 from hivelearn.testing.models import small_model
 
 

@@ -20,7 +20,8 @@ from hivelearn.merging.blocks import finite
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe.recipe import SOURCES_MAX
 from hivelearn.patch import peft_folder
-from hivelearn.patch.adapter import Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.origin import Origin
 from hivelearn.printable import printable
 

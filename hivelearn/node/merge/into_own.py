@@ -20,7 +20,7 @@ from hivelearn.node.merge.round import Round
 from hivelearn.node.reports import MergeReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
-from hivelearn.patch.header import RANK_MAX
+from hivelearn.patch.limits import PATCH_RANK_MAX
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
@@ -129,10 +129,10 @@ def _combined(
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
     made = merge(parts, plan, progress=False)
-    if made.rank > RANK_MAX:
+    if made.rank > PATCH_RANK_MAX:
         raise MergeError(
-            f"this merge has rank {made.rank}, and what serves may have {RANK_MAX}",
-            remedy=f"Give the recipe a rank of at most {RANK_MAX}.",
+            f"this merge has rank {made.rank}, and what serves may have {PATCH_RANK_MAX}",
+            remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
         )
     return made
 
