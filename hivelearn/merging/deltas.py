@@ -1,14 +1,16 @@
 """What a merge works on: one module's deltas, as factors or dense, never all rows at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 # Blocks of rows with their place, made anew at every call: (slice, (rows, d_in) float32).
 Rows = Callable[[], Iterator[tuple[slice, Tensor]]]
+# A method's settings in one module; one per delta is a tensor (n,).
+Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,7 @@ class DenseDeltas:
     def block(self, index: int, place: slice) -> Tensor:
         """Return rows ``place`` of delta ``index``, a float32 copy."""
         return self.matrices[index][place].float().clone()
+
+
+# (n deltas, (n,) weights, settings, n keys) -> the merged delta
+StreamMethod = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]

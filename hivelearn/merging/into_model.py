@@ -24,7 +24,12 @@ from hivelearn.merging.files.sink import unwritable
 from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
-from hivelearn.merging.run.coefficients import Weighed, adapter_wide, weighed, whole_coefficients
+from hivelearn.merging.run.coefficients import (
+    ModuleInput,
+    adapter_wide,
+    module_input,
+    whole_coefficients,
+)
 from hivelearn.merging.run.options import MergeOptions
 from hivelearn.merging.run.plan import MergePlan, make_plan
 from hivelearn.merging.run.survey import take_survey
@@ -32,7 +37,7 @@ from hivelearn.merging.run.torch_defaults import torch_defaults
 from hivelearn.patch import fingerprint
 from hivelearn.report.progress import Progress
 
-Weigher = Callable[[str], Weighed]  # a module's name to what the method gets of it
+InputOf = Callable[[str], ModuleInput]  # a module's name to what the method gets of it
 
 _OPEN: Final = frozenset(FLOATS.values())
 
@@ -74,7 +79,7 @@ def merge_into(
 
 
 def _merge_into(base: Any, plan: MergePlan, options: MergeOptions) -> Any:
-    weigh = _weigher(plan)
+    input_of = _input_of(plan)
     with Progress(options.progress, f"merge {plan.op.name}", len(plan.modules)) as shown:
         done = count(1)
 
@@ -82,21 +87,21 @@ def _merge_into(base: Any, plan: MergePlan, options: MergeOptions) -> Any:
             shown.at(next(done), module)
             with plan.naming_errors(module):
                 plan.refuse_broken(module)  # rows are added as they come; nothing looks at them
-                _add(weight, plan, weigh(module))
+                _add(weight, plan, input_of(module))
 
         if isinstance(base, str | os.PathLike):
             return _folder(Path(base), plan, options, change)
-        return _model(base, plan, weigh, change)
+        return _model(base, plan, input_of, change)
 
 
-def _weigher(plan: MergePlan) -> Weigher:
+def _input_of(plan: MergePlan) -> InputOf:
     wide = adapter_wide(plan)
     survey = take_survey(plan, lambda _module: None) if wide else None
     whole = whole_coefficients(plan, survey) if survey is not None else None
-    return lambda module: weighed(plan, module, survey, whole)
+    return lambda module: module_input(plan, module, survey, whole)
 
 
-def _add(weight: Tensor, plan: MergePlan, found: Weighed) -> None:
+def _add(weight: Tensor, plan: MergePlan, found: ModuleInput) -> None:
     """Add the merged rows to ``weight``, (d_out, d_in) of any float type, rounding once."""
     if not found.loras:  # nobody has a weight in this module
         return
@@ -138,7 +143,7 @@ def _place_of(weight: Tensor) -> int:
     return weight.data_ptr() if plain else id(weight)
 
 
-def _model(model: Any, plan: MergePlan, weigh: Weigher, change: Change) -> Any:
+def _model(model: Any, plan: MergePlan, input_of: InputOf, change: Change) -> Any:
     if not isinstance(model, torch.nn.Module):
         raise MergeError(
             f"a {type(model).__name__} is no model",
@@ -157,7 +162,7 @@ def _model(model: Any, plan: MergePlan, weigh: Weigher, change: Change) -> Any:
     _refuse_shared(model, plan)
     for module in plan.modules:
         plan.refuse_broken(module)
-        weigh(module)  # weights that cancel are known before the first add
+        input_of(module)  # weights that cancel are known before the first add
     with torch.no_grad():
         for module, weight in weights.items():
             change(module, weight)

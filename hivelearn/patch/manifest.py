@@ -27,7 +27,7 @@ _NO_PARENTS: Final[list[codec.Value]] = []  # key 6, reserved
 _NO_TRUNK: Final = None  # key 7, reserved
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
+SIGNED_LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
 
 
 class BodyError(PeerError):
@@ -70,8 +70,8 @@ class RouterCard:
         match value:
             case {1: int(median), 2: int(ceiling), **rest} if codec.ignorable(rest):
                 _require_numbers(median, ceiling)
-                require(0 <= median <= fixed(LOSS_MAX), "card median out of range")
-                require(0 <= ceiling <= fixed(LOSS_MAX), "card ceiling out of range")
+                require(0 <= median <= fixed(SIGNED_LOSS_MAX), "card median out of range")
+                require(0 <= ceiling <= fixed(SIGNED_LOSS_MAX), "card ceiling out of range")
                 return cls(real(median), real(ceiling))
         raise BodyError("router card malformed")
 
@@ -112,7 +112,7 @@ class Receipt:
                 require(min(s, t, n) >= 0, "receipt malformed")
                 require(n & (n - 1) == 0, "receipt counts records exactly")
                 for loss in (b, a):
-                    require(loss is None or 0 <= loss <= fixed(LOSS_MAX), "receipt loss")
+                    require(loss is None or 0 <= loss <= fixed(SIGNED_LOSS_MAX), "receipt loss")
                 before, after = (None if x is None else real(x) for x in (b, a))
                 return cls(s, t, n, before, after)
         raise BodyError("receipt malformed")

@@ -11,7 +11,7 @@ from hivelearn.merging.factors import Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.merge import merge
 from hivelearn.merging.methods.core_space import joint_basis
-from hivelearn.merging.methods.threshold import kth_largest
+from hivelearn.merging.methods.kth_largest import kth_largest
 from hivelearn.patch.adapter import Adapter
 
 M = "model.layers.0.self_attn.q_proj"

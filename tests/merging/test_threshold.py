@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hivelearn.merging import blocks
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.methods import threshold
-from hivelearn.merging.methods.threshold import kth_largest
+from hivelearn.merging.methods import kth_largest as threshold
+from hivelearn.merging.methods.kth_largest import kth_largest
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 ROWS, COLUMNS = 330, 260

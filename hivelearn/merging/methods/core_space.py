@@ -19,20 +19,18 @@ Source: Panariello et al. 2025, "Core Space", arXiv:2509.17786; Stoica et al. 20
 KnOTS, arXiv:2410.19735. Ours: the bases.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, LoraDelta, LoraDeltas, Rows
+from hivelearn.merging.deltas import LoraDelta, LoraDeltas, Settings, StreamMethod
 from hivelearn.merging.factors import Factors, Size, decompose, nothing
 from hivelearn.merging.krylov import signs, spectrum
 
-Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
-Stream = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]
 _NULL: Final = 1e-12  # squared singular values below this share of the first: no direction
 
 
@@ -98,7 +96,7 @@ def joint_basis(loras: Sequence[LoraDelta]) -> Basis:
 
 
 def in_core(
-    loras: Sequence[LoraDelta], function: Stream, settings: Settings, size: Size
+    loras: Sequence[LoraDelta], function: StreamMethod, settings: Settings, size: Size
 ) -> Factors:
     """Merge by ``function`` in the joint core and return the best factors of the result.
 

@@ -16,10 +16,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, LoraDeltas, Rows
+from hivelearn.merging.deltas import Deltas, LoraDeltas, Rows, Settings
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import TOO_LARGE
-from hivelearn.merging.methods.core_space import Settings
 
 _NULL: Final = 1e-6  # singular values below this share of the first are rounding
 

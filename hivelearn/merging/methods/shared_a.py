@@ -10,20 +10,18 @@ adapters whose A differ: averaging factors that do not match is wrong without a 
 Source: Sun et al. 2024, FFA-LoRA, arXiv:2403.12313.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, DenseDeltas, LoraDelta, Rows
+from hivelearn.merging.deltas import DenseDeltas, LoraDelta, Settings, StreamMethod
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import Factors, Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.methods import sparse
 
-Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
-Stream = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]
 _CLOSE: Final = 1e-6  # relative to the norm of A: what saving and loading may change
 
 
@@ -88,7 +86,9 @@ def _alike(a: Tensor, first: Tensor) -> bool:
     return bool(far <= _CLOSE * torch.linalg.vector_norm(first.float()))
 
 
-def _on_b(function: Stream, loras: Sequence[LoraDelta], settings: Settings, size: Size) -> Factors:
+def _on_b(
+    function: StreamMethod, loras: Sequence[LoraDelta], settings: Settings, size: Size
+) -> Factors:
     a = common_a(loras)
     deltas = DenseDeltas([lora.b.float() * lora.scale for lora in loras])  # each (d_out, r)
     weights = torch.tensor([lora.weight for lora in loras], dtype=torch.float32)

@@ -41,7 +41,7 @@ def whole_coefficients(plan: MergePlan, survey: Survey) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Weighed:
+class ModuleInput:
     """What a method gets of one module.
 
     Attributes:
@@ -55,7 +55,9 @@ class Weighed:
     coefficients: tuple[float, ...] = ()
 
 
-def weighed(plan: MergePlan, module: str, survey: Survey | None, whole: Tensor | None) -> Weighed:
+def module_input(
+    plan: MergePlan, module: str, survey: Survey | None, whole: Tensor | None
+) -> ModuleInput:
     """Return what the plan's method gets of ``module``.
 
     Args:
@@ -83,13 +85,13 @@ def weighed(plan: MergePlan, module: str, survey: Survey | None, whole: Tensor |
         weights = weights * share
     # Who has no weight here is gone, and so is their own density.
     own = {n: v[weights != 0] if isinstance(v, Tensor) else v for n, v in settings.items()}
-    return Weighed(_heavy(plan.loras(module, weights.tolist())), own)
+    return ModuleInput(_heavy(plan.loras(module, weights.tolist())), own)
 
 
-def _summed(plan: MergePlan, module: str, coefficients: Tensor) -> Weighed:
+def _summed(plan: MergePlan, module: str, coefficients: Tensor) -> ModuleInput:
     """Return a weighted sum: the coefficients are the weights."""
     row = tuple(coefficients.tolist())
-    return Weighed(_heavy(plan.loras(module, row)), {}, row)
+    return ModuleInput(_heavy(plan.loras(module, row)), {}, row)
 
 
 def _inner(plan: MergePlan, module: str, here: Tensor, survey: Survey | None) -> Tensor | None:

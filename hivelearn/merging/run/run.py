@@ -22,7 +22,7 @@ from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.lowrank import Size
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
-from hivelearn.merging.run.coefficients import adapter_wide, weighed, whole_coefficients
+from hivelearn.merging.run.coefficients import adapter_wide, module_input, whole_coefficients
 from hivelearn.merging.run.options import MergeOptions
 from hivelearn.merging.run.plan import MergePlan, make_plan
 from hivelearn.merging.run.report import ReportBuilder
@@ -83,7 +83,7 @@ def _merge_module(
 ) -> tuple[Tensor, Tensor]:
     """Merge one module, tell the report how it went, and return its factors."""
     with plan.naming_errors(module):
-        found = weighed(plan, module, survey, whole)
+        found = module_input(plan, module, survey, whole)
         if not found.loras:  # nobody has a weight in this module, so it stays as it is
             d_out, d_in = plan.shape(module)
             report.add_untouched(module)

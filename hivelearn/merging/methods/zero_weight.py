@@ -17,7 +17,7 @@ P = ParamSpec("P")
 Rule = Callable[Concatenate[Tensor, Tensor, P], Tensor]  # (gram, weights, ...) -> coefficients
 
 
-def of_present(rule: Rule[P]) -> Rule[P]:
+def without_zero_weights(rule: Rule[P]) -> Rule[P]:
     """Let ``rule`` see the patches of positive weight only, their weights summing to 1.
 
     What comes out takes any weights ≥ 0 and depends on their ratios alone; a patch
