@@ -21,7 +21,7 @@ from merge_rivals import Pair, byzfl_median, dense, mergekit_call, peft_call
 from timing import Row, arguments, interleaved, report
 from torch import Tensor
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.factors import Size
 from hivelearn.merging.methods.gram import gram
 from hivelearn.merging.recipe.table import operator
@@ -65,10 +65,11 @@ def adapters(shape: tuple[int, int], count: int, seed: int, *, one_a: bool = Fal
     return found
 
 
-def parts_of(pairs: list[Pair]) -> list[Part]:
+def parts_of(pairs: list[Pair]) -> list[LoraDelta]:
     """Return them as a merge sees them, each with its share of the mean."""
     return [
-        Part(a, b, 1.0, 1.0 / len(pairs), n.to_bytes(32, "big")) for n, (a, b) in enumerate(pairs)
+        LoraDelta(a, b, 1.0, 1.0 / len(pairs), n.to_bytes(32, "big"))
+        for n, (a, b) in enumerate(pairs)
     ]
 
 
@@ -113,7 +114,7 @@ def row(
 
 def linear(pairs: list[Pair]) -> "one_module.Factors":
     """Return the exact mean at rank 16."""
-    return one_module.factors(operator("linear"), parts_of(pairs), {}, Size(RANK))
+    return one_module.merge_factors(operator("linear"), parts_of(pairs), {}, Size(RANK))
 
 
 def bench_linear(shape: tuple[int, int], count: int, seed: int, how: Work) -> Row:
@@ -155,8 +156,8 @@ def coefficients(method: str, pairs: list[Pair]) -> Tensor:
 def merged(method: str, pairs: list[Pair]) -> "one_module.Factors":
     """Return the whole merge by coefficients, as factors that lose nothing."""
     found = coefficients(method, pairs).tolist()
-    parts = [Part(a, b, 1.0, c) for (a, b), c in zip(pairs, found, strict=True)]
-    return one_module.factors(operator(method), parts, {}, Size(RANK * len(pairs)))
+    parts = [LoraDelta(a, b, 1.0, c) for (a, b), c in zip(pairs, found, strict=True)]
+    return one_module.merge_factors(operator(method), parts, {}, Size(RANK * len(pairs)))
 
 
 def bench_geometry(seed: int, how: Work) -> list[Row]:
@@ -191,11 +192,11 @@ def bench_ties(seed: int, how: Work) -> list[Row]:
     settings = {"density": torch.full((how.count,), 0.2), "lam": 1.0, "normalize": True}
 
     def stream() -> None:
-        for _ in one_module.rows(operator("ties"), parts, settings)():
+        for _ in one_module.merge_rows(operator("ties"), parts, settings)():
             pass
 
     def core() -> None:
-        one_module.factors(operator("core_ties"), parts, settings, Size(RANK * how.count))
+        one_module.merge_factors(operator("core_ties"), parts, settings, Size(RANK * how.count))
 
     rival = mergekit_call(dense(pairs), "ties", weight=1.0, density=0.2)
     size = f"{how.dense[0]}x{how.dense[1]}, n={how.count}"
@@ -219,7 +220,7 @@ def bench_shared(seed: int, how: Work) -> list[Row]:
         rows.append(
             row(
                 f"shared-A {method}, {how.square[0]}x{how.square[1]}, n=16",
-                lambda ours=ours, settings=settings: one_module.factors(
+                lambda ours=ours, settings=settings: one_module.merge_factors(
                     ours, parts_of(pairs), dict(settings), Size(RANK)
                 ),
                 peft_call(pairs, combination_type=method, density=0.5),

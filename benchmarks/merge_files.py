@@ -17,8 +17,8 @@ from safetensors import safe_open
 from timing import Row, interleaved
 
 import hivelearn as hl
-from hivelearn.merging.merge import MergeOptions
-from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 RANK = 16
 MIB = 1 << 20
@@ -126,14 +126,14 @@ def bench_files(*, quick: bool, seed: int, shared: float) -> Row:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write_set(folder, shape, seed, shared=shared)
-        way = MergeOptions(out=folder / "merged", dtype="bfloat16", study=False, progress=False)
+        out = folder / "merged"
         recipe = hl.MergeRecipe(rank=RANK)
 
         os.sync()  # what is not written yet cannot be forgotten
 
         def ours() -> None:
             forget(paths)
-            hl.combine(paths, recipe, way)
+            hl.merge(paths, recipe, out=out, dtype="bfloat16", progress=False)
 
         def reading() -> None:
             forget(paths)

@@ -21,12 +21,11 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.inference.answer import Route as Route
     from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
     from hivelearn.merging.into_model import merge_into as merge_into
-    from hivelearn.merging.merge import MergeOptions as MergeOptions
-    from hivelearn.merging.merge import combine as combine
     from hivelearn.merging.merge import merge as merge
     from hivelearn.merging.recipe.recipe import MergeRecipe as MergeRecipe
     from hivelearn.merging.recipe.schedule import ByName as ByName
     from hivelearn.merging.recipe.schedule import Gradient as Gradient
+    from hivelearn.merging.run.options import MergeOptions as MergeOptions
     from hivelearn.node.config import NodeConfig as NodeConfig
     from hivelearn.node.node import Node as Node
     from hivelearn.patch.adapter import Adapter as Adapter
@@ -56,8 +55,7 @@ _HOME = {
     "Route": "hivelearn.inference.answer",
     "SwarmCallback": "hivelearn.integrations.trainer",
     "UsageError": "hivelearn.errors",
-    "MergeOptions": "hivelearn.merging.merge",
-    "combine": "hivelearn.merging.merge",
+    "MergeOptions": "hivelearn.merging.run.options",
     "merge": "hivelearn.merging.merge",
     "merge_into": "hivelearn.merging.into_model",
 }
@@ -84,7 +82,6 @@ __all__ = [
     "SwarmCallback",
     "UsageError",
     "__version__",
-    "combine",
     "merge",
     "merge_into",
 ]

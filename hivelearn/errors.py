@@ -8,7 +8,7 @@ somebody would handle differently; callers read fields, not text.
 
 from typing import ClassVar, Literal
 
-from hivelearn.showing import message
+from hivelearn.printable import message
 
 Fault = Literal["author", "relay", "nobody"]
 

@@ -162,7 +162,7 @@ def nothing_is_left_for_later(source: Source) -> Iterator[str]:
 
 # One breach of each rule, so that none of them can fall asleep.
 BREACHES: dict[Rule, tuple[str, str]] = {
-    a_file_fits_its_measure: ("hivelearn/long.py", "x = 1\n" * 301),
+    a_file_fits_its_measure: ("hivelearn/long.py", "x = 1\n" * (LINES_MAX + 1)),
     a_function_fits_a_screen: ("hivelearn/f.py", "def f():\n" + "    x = 1\n" * 60),
     parameters_are_few: ("tests/f.py", "def f(self, a, b, c, d, *, e, f, g, h): ..."),
     a_name_says_something: ("hivelearn/swarm/utils.py", ""),

@@ -20,7 +20,7 @@ from hivelearn.device.reading import Reading
 from hivelearn.errors import HivelearnError
 from hivelearn.identity import full_name, short_name
 from hivelearn.node.config import NodeConfig
-from hivelearn.showing import printable
+from hivelearn.printable import printable
 
 if TYPE_CHECKING:
     from hivelearn.node.context import NodeContext

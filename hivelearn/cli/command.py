@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 import typer
 
 from hivelearn.errors import DeviceError, HivelearnError
-from hivelearn.showing import printable
+from hivelearn.printable import printable
 
 T = TypeVar("T")
 

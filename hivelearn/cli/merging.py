@@ -70,18 +70,17 @@ def merge(merging: Merging) -> int:
     folders, recipe, dtype = wanted(merging)
     if merging.out is None:
         raise UsageError("nowhere to write", remedy="Say where: hivelearn merge a/ b/ -o c/")
-    from hivelearn.merging.merge import MergeOptions, combine
-
     if merging.base is not None:
         from hivelearn.merging.into_model import merge_into
+        from hivelearn.merging.run.options import MergeOptions
 
-        way = MergeOptions(out=merging.out)
-        print(f"written: {merge_into(merging.base, folders, recipe, way)}")
+        options = MergeOptions(out=merging.out)
+        print(f"written: {merge_into(merging.base, folders, recipe, options)}")
         return DONE
+    from hivelearn.merging import merge as front
+
     study = merging.plot is not None or merging.json
-    report = combine(
-        folders, recipe, MergeOptions(out=merging.out, dtype=dtype, study=study)
-    ).report
+    _, report = front.merge(folders, recipe, out=merging.out, dtype=dtype, study=study, report=True)
     if merging.plot is not None:
         from hivelearn.report.merge_figure import save
 

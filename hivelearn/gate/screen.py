@@ -17,7 +17,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from hivelearn.gate.measures import delta_norms, nonfinite, whole_norm
-from hivelearn.patch.header import PAYLOAD_MAX_BYTES, RANK_MAX
+from hivelearn.patch.header import PAYLOAD_MAX_BYTES
+from hivelearn.patch.limits import PATCH_RANK_MAX
 from hivelearn.patch.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Norms = Mapping[str, float]  # module -> Frobenius norm
 class ScreenLimits:
     """What this node lets in; each may be lowered."""
 
-    rank_max: int = RANK_MAX
+    rank_max: int = PATCH_RANK_MAX
     payload_max_bytes: int = PAYLOAD_MAX_BYTES
     base_ratio_max: float = 10.0  # ‖delta‖ to ‖weight‖; only amplified attacks come near
     cohort_ratio_max: float = 4.0  # ‖delta‖ to the median of trusted patches

@@ -13,13 +13,14 @@ from typing import Final
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import Mergeable
-from hivelearn.merging.merge import MergeOptions, combine
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.merging.run.outcome import Merged
+from hivelearn.merging.run.options import MergeOptions
+from hivelearn.merging.run.run import run_merge
 from hivelearn.patch.adapter import Adapter
-from hivelearn.showing import shown
+from hivelearn.printable import shown
+from hivelearn.report.merge_report import MergeReport
 
-Score = Callable[[Adapter], float]
+Validate = Callable[[Adapter], float]  # a score on held-out data, higher is better
 
 _LENGTHS: Final = (0.5, 1.0, 1.5, 2.0)  # of the mean; 1 is `linear`
 _OTHERS: Final[tuple[tuple[str, dict[str, float], int], ...]] = (  # method, settings, sources
@@ -65,8 +66,11 @@ def candidates(frame: MergeRecipe, count: int) -> list[MergeRecipe]:
 
 
 def choose(
-    sources: Sequence[Mergeable], validate: Score | None, frame: MergeRecipe, way: MergeOptions
-) -> Merged:
+    sources: Sequence[Mergeable],
+    validate: Validate | None,
+    frame: MergeRecipe,
+    options: MergeOptions,
+) -> tuple[Adapter, MergeReport]:
     """Return the merge whose adapter scores best; the first of equals, so the simplest.
 
     Args:
@@ -74,7 +78,7 @@ def choose(
         validate: an adapter to its score on held-out data, higher is better. Asked once
             for each recipe and each source alone.
         frame: weights, rank, energy and seed of all recipes; its method is not used.
-        way: of the one that is kept.
+        options: of the one that is kept.
 
     Raises:
         MergeError: no ``validate``, or a score that is no finite number.
@@ -84,21 +88,19 @@ def choose(
             "'auto' needs something to choose by",
             remedy="Pass validate=lambda adapter: ..., a score on held-out data, higher is better.",
         )
-    quick = replace(way, out=None, dtype="float32", study=False, progress=False)
+    quick = replace(options, out=None, dtype="float32", study=False, progress=False)
     trials = [
-        Trial(recipe, _scored(validate, combine(sources, recipe, quick).adapter))
+        Trial(recipe, _scored(validate, run_merge(sources, recipe, quick)[0]))
         for recipe in candidates(frame, len(sources))
     ]
     best = max(trials, key=lambda trial: trial.score)
-    own = MergeRecipe("linear", rank=frame.rank, energy=frame.energy)
-    alone = [
-        _scored(validate, combine([source], own, replace(quick, trust=None)).adapter)
-        for source in sources
-    ]
-    return combine(sources, best.recipe, way).because(_why(best, trials, alone))
+    own, untrusted = MergeRecipe(rank=frame.rank, energy=frame.energy), replace(quick, trust=None)
+    alone = [_scored(validate, run_merge([source], own, untrusted)[0]) for source in sources]
+    adapter, report = run_merge(sources, best.recipe, options)
+    return adapter, replace(report, why=_why(best, trials, alone))
 
 
-def _scored(validate: Score, adapter: Adapter) -> float:
+def _scored(validate: Validate, adapter: Adapter) -> float:
     said = validate(adapter)
     try:
         score = float(said)

@@ -44,9 +44,9 @@ def refuse_overflow(deltas: Deltas, indices: list[int], place: slice) -> None:
         MergeError: always; called once something was found.
     """
     broken = [n for n in indices if not finite(deltas.block(n, place))]
-    who = f"delta {broken[0]} is" if broken else "the merged delta is"
+    who = "" if broken else "the merged delta "
     raise MergeError(
-        f"{who} not finite in float32 in rows {place.start} to {place.stop}",
+        f"{who}is not finite in float32 in rows {place.start} to {place.stop}",
         remedy="Leave out the adapter, or scale its factors down.",
         delta=broken[0] if broken else None,
     )

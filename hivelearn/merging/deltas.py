@@ -1,18 +1,20 @@
 """What a merge works on: one module's deltas, as factors or dense, never all rows at once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 # Blocks of rows with their place, made anew at every call: (slice, (rows, d_in) float32).
 Rows = Callable[[], Iterator[tuple[slice, Tensor]]]
+# A method's settings in one module; one per delta is a tensor (n,).
+Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LoraDelta:
     """One adapter's share in one module; its delta is ``scale · b @ a``."""
 
     a: Tensor  # (r_i, d_in), CPU, any float type
@@ -54,23 +56,23 @@ class Deltas(Protocol):
 class LoraDeltas:
     """Deltas made from factors whenever a block of them is needed."""
 
-    parts: Sequence[Part]  # at least one; weights are not applied
+    loras: Sequence[LoraDelta]  # at least one; weights are not applied
 
     @property
     def count(self) -> int:
         """How many."""
-        return len(self.parts)
+        return len(self.loras)
 
     @property
     def shape(self) -> tuple[int, int]:
         """(d_out, d_in) of each."""
-        return self.parts[0].b.shape[0], self.parts[0].a.shape[1]
+        return self.loras[0].b.shape[0], self.loras[0].a.shape[1]
 
     def block(self, index: int, place: slice) -> Tensor:
         """Return rows ``place`` of delta ``index``, in float32 whatever the factors are."""
-        part = self.parts[index]
+        lora = self.loras[index]
         # The scale goes to the thin side: rows x r instead of rows x d_in products.
-        return (part.b[place].float() * part.scale) @ part.a.float()
+        return (lora.b[place].float() * lora.scale) @ lora.a.float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +94,7 @@ class DenseDeltas:
     def block(self, index: int, place: slice) -> Tensor:
         """Return rows ``place`` of delta ``index``, a float32 copy."""
         return self.matrices[index][place].float().clone()
+
+
+# (n deltas, (n,) weights, settings, n keys) -> the merged delta
+StreamMethod = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]

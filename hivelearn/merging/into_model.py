@@ -22,24 +22,31 @@ from hivelearn.merging.files import checkpoint
 from hivelearn.merging.files.checkpoint import FLOATS, Change
 from hivelearn.merging.files.sink import unwritable
 from hivelearn.merging.files.sources import Mergeable, open_all
-from hivelearn.merging.merge import MergeOptions
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
-from hivelearn.merging.run.coefficients import Weighed, adapter_wide, weighed, whole_coefficients
-from hivelearn.merging.run.naming import named
-from hivelearn.merging.run.plain_torch import plain_torch
-from hivelearn.merging.run.plan import Plan, planned
-from hivelearn.merging.run.survey import surveyed
+from hivelearn.merging.run.coefficients import (
+    ModuleInput,
+    adapter_wide,
+    module_input,
+    whole_coefficients,
+)
+from hivelearn.merging.run.options import MergeOptions
+from hivelearn.merging.run.plan import MergePlan, make_plan
+from hivelearn.merging.run.survey import take_survey
+from hivelearn.merging.run.torch_defaults import torch_defaults
 from hivelearn.patch import fingerprint
 from hivelearn.report.progress import Progress
 
-Weigher = Callable[[str], Weighed]  # a module's name to what the method gets of it
+InputOf = Callable[[str], ModuleInput]  # a module's name to what the method gets of it
 
 _OPEN: Final = frozenset(FLOATS.values())
 
 
 def merge_into(
-    base: Any, sources: Sequence[Mergeable], recipe: MergeRecipe, way: MergeOptions | None = None
+    base: Any,
+    sources: Sequence[Mergeable],
+    recipe: MergeRecipe,
+    options: MergeOptions | None = None,
 ) -> Any:
     """Merge adapters and add the result to a model's weights.
 
@@ -56,7 +63,7 @@ def merge_into(
         base: folder of a model with safetensors weights, or an open transformers model.
         sources: as for :func:`hivelearn.merging.merge.merge`.
         recipe: how; its rank and energy are not used, nothing is recompressed.
-        way: ``way.out`` is the folder to write; an open model is changed in place.
+        options: ``options.out`` is the folder to write; an open model is changed in place.
 
     Returns:
         The folder that was written, as a Path, or the open model.
@@ -66,44 +73,44 @@ def merge_into(
             another; the sources belong to another model, or hold NaN; the model is
             quantised, damaged or not loaded; the folder cannot be written.
     """
-    way = way or MergeOptions()
-    with plain_torch():
-        return _merge_into(base, planned(open_all(sources), recipe, way.trust), way)
+    options = options or MergeOptions()
+    with torch_defaults():
+        return _merge_into(base, make_plan(open_all(sources), recipe, options.trust), options)
 
 
-def _merge_into(base: Any, plan: Plan, way: MergeOptions) -> Any:
-    weigh = _weigher(plan)
-    with Progress(way.progress, f"merge {plan.op.name}", len(plan.modules)) as shown:
+def _merge_into(base: Any, plan: MergePlan, options: MergeOptions) -> Any:
+    input_of = _input_of(plan)
+    with Progress(options.progress, f"merge {plan.op.name}", len(plan.modules)) as shown:
         done = count(1)
 
         def change(module: str, weight: Tensor) -> None:
             shown.at(next(done), module)
-            with named(plan, module):
+            with plan.naming_errors(module):
                 plan.refuse_broken(module)  # rows are added as they come; nothing looks at them
-                _add(weight, plan, weigh(module))
+                _add(weight, plan, input_of(module))
 
         if isinstance(base, str | os.PathLike):
-            return _folder(Path(base), plan, way, change)
-        return _model(base, plan, weigh, change)
+            return _folder(Path(base), plan, options, change)
+        return _model(base, plan, input_of, change)
 
 
-def _weigher(plan: Plan) -> Weigher:
+def _input_of(plan: MergePlan) -> InputOf:
     wide = adapter_wide(plan)
-    survey = surveyed(plan, lambda _module: None) if wide else None
+    survey = take_survey(plan, lambda _module: None) if wide else None
     whole = whole_coefficients(plan, survey) if survey is not None else None
-    return lambda module: weighed(plan, module, survey, whole)
+    return lambda module: module_input(plan, module, survey, whole)
 
 
-def _add(weight: Tensor, plan: Plan, found: Weighed) -> None:
+def _add(weight: Tensor, plan: MergePlan, found: ModuleInput) -> None:
     """Add the merged rows to ``weight``, (d_out, d_in) of any float type, rounding once."""
-    if not found.parts:  # nobody has a weight in this module
+    if not found.loras:  # nobody has a weight in this module
         return
     wide = torch.promote_types(weight.dtype, torch.float32)
-    for place, block in one_module.rows(plan.op, found.parts, found.settings)():
+    for place, block in one_module.merge_rows(plan.op, found.loras, found.settings)():
         weight[place] = (weight[place].to(wide) + block.to(weight.device)).to(weight.dtype)
 
 
-def _refuse_misfit(module: str, found: Sequence[int], plan: Plan) -> None:
+def _refuse_misfit(module: str, found: Sequence[int], plan: MergePlan) -> None:
     """Refuse a weight, ``found`` as (d_out, d_in), of another shape than the adapters'."""
     if tuple(found) != plan.shape(module):
         raise MergeError(
@@ -113,7 +120,7 @@ def _refuse_misfit(module: str, found: Sequence[int], plan: Plan) -> None:
         )
 
 
-def _refuse_shared(model: Any, plan: Plan) -> None:
+def _refuse_shared(model: Any, plan: MergePlan) -> None:
     """Refuse modules whose weight is another's too: what is added here would act there."""
     weights = model.named_parameters(remove_duplicate=False)
     names = {name: _place_of(weight) for name, weight in weights}
@@ -136,7 +143,7 @@ def _place_of(weight: Tensor) -> int:
     return weight.data_ptr() if plain else id(weight)
 
 
-def _model(model: Any, plan: Plan, weigh: Weigher, change: Change) -> Any:
+def _model(model: Any, plan: MergePlan, input_of: InputOf, change: Change) -> Any:
     if not isinstance(model, torch.nn.Module):
         raise MergeError(
             f"a {type(model).__name__} is no model",
@@ -155,7 +162,7 @@ def _model(model: Any, plan: Plan, weigh: Weigher, change: Change) -> Any:
     _refuse_shared(model, plan)
     for module in plan.modules:
         plan.refuse_broken(module)
-        weigh(module)  # weights that cancel are known before the first add
+        input_of(module)  # weights that cancel are known before the first add
     with torch.no_grad():
         for module, weight in weights.items():
             change(module, weight)
@@ -197,12 +204,12 @@ def _quantised(module: str) -> MergeError:
     )
 
 
-def _folder(base: Path, plan: Plan, way: MergeOptions, change: Change) -> Path:
-    if way.out is None:
+def _folder(base: Path, plan: MergePlan, options: MergeOptions, change: Change) -> Path:
+    if options.out is None:
         raise MergeError(
-            "nowhere to write the merged model", remedy="Give way=MergeOptions(out=folder)."
+            "nowhere to write the merged model", remedy="Give hl.MergeOptions(out=folder)."
         )
-    out = Path(way.out)
+    out = Path(options.out)
     files = checkpoint.files_of(base)
     _refuse_taken(out)
     tensors = _tensor_names(base, plan, files)
@@ -225,7 +232,7 @@ def _folder(base: Path, plan: Plan, way: MergeOptions, change: Change) -> Path:
     return out
 
 
-def _refuse_foreign(base: Path, plan: Plan) -> None:
+def _refuse_foreign(base: Path, plan: MergePlan) -> None:
     """Refuse a base that is not the one that the sources name, as far as any names one."""
     known = {source.base for source in plan.sources if source.base is not None}
     if not known:
@@ -267,7 +274,9 @@ def _clear(out: Path, written: Sequence[Path], *, folder_too: bool) -> None:
             out.rmdir()
 
 
-def _tensor_names(base: Path, plan: Plan, files: Sequence[Path]) -> dict[str, tuple[str, bool]]:
+def _tensor_names(
+    base: Path, plan: MergePlan, files: Sequence[Path]
+) -> dict[str, tuple[str, bool]]:
     """Return checkpoint name to (module, transposed) for all that will change."""
     rows = {name: row for file in files for name, row in checkpoint.header(file)[0].items()}
     model = checkpoint.skeleton(base)

@@ -16,30 +16,18 @@ import torch
 from torch import Tensor
 
 from hivelearn.codec import fixed, real
-from hivelearn.errors import UsageError
-from hivelearn.patch import chunks, header, peft_config
-from hivelearn.patch.adapter_spec import ALPHA_MAX
+from hivelearn.patch import chunks, header, peft_config, peft_folder
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.folder import Replacement, replace_all, written
+from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
 from hivelearn.patch.origin import Origin
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-RANK_MAX: Final = 4_096  # in hand: a stack of adapters grows; a patch may have header.RANK_MAX
-UNIT_ALPHA: Final = 1e-6
-WEIGHTS_FILE: Final = "adapter_model.safetensors"
-CONFIG_FILE: Final = "adapter_config.json"
 _DTYPES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 _TORCH: Final = {name: dtype for dtype, name in _DTYPES.items()}
-
-
-class AdapterError(UsageError):
-    """These factors, or this folder, are not a plain LoRA."""
-
-    remedy = (
-        "Train or convert it with plain LoRA (bias='none', no DoRA, no modules_to_save), "
-        f"rank at most {RANK_MAX}, one float type."
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +55,10 @@ class Adapter:
         """Sort the modules and refuse what cannot be an adapter."""
         if not self.factors:
             raise AdapterError("an adapter without modules")
-        if not (0 < self.rank <= RANK_MAX):
-            raise AdapterError(f"rank {self.rank} is not in 1 … {RANK_MAX}")
-        if not UNIT_ALPHA <= self.alpha <= ALPHA_MAX:  # NaN fails this too
-            raise AdapterError(f"alpha {self.alpha} is not in {UNIT_ALPHA} … {ALPHA_MAX:g}")
+        if not (0 < self.rank <= ADAPTER_RANK_MAX):
+            raise AdapterError(f"rank {self.rank} is not in 1 … {ADAPTER_RANK_MAX}")
+        if not ALPHA_MIN <= self.alpha <= ALPHA_MAX:  # NaN fails this too
+            raise AdapterError(f"alpha {self.alpha} is not in {ALPHA_MIN} … {ALPHA_MAX:g}")
         object.__setattr__(self, "alpha", real(fixed(self.alpha)))
         if 2 * len(self.factors) > header.TENSORS_MAX:
             raise AdapterError(f"{2 * len(self.factors)} tensors, limit {header.TENSORS_MAX}")
@@ -154,7 +142,7 @@ class Adapter:
         head = header.read(payload)
         dtype = _TORCH[head.dtype]
 
-        def tensor(entry: header.Entry) -> Tensor:
+        def tensor(entry: header.TensorEntry) -> Tensor:
             at = head.data_start + entry.start
             flat = torch.frombuffer(
                 bytearray(payload[at : at + entry.end - entry.start]), dtype=dtype
@@ -187,22 +175,18 @@ class Adapter:
             Replacement(path / CONFIG_FILE) as config,
         ):
             weights.file.write(self.to_bytes())
-            config.file.write(peft_config.text(self.config()).encode())
+            config.file.write(peft_config.config_text(self.config()).encode())
             replace_all((weights, config))
         return path
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read a PEFT folder. See :func:`hivelearn.patch.peft_folder.load`."""
-        from hivelearn.patch import peft_folder
-
         factors, rank, alpha, origin = peft_folder.load(Path(folder))
         return cls(factors, rank, alpha, origin=origin)
 
     @classmethod
     def from_model(cls, model: "Module | Any", name: str | None = None) -> Self:
         """Take the LoRA out of an open PEFT model. See :mod:`hivelearn.patch.peft_folder`."""
-        from hivelearn.patch import peft_folder
-
         factors, rank, alpha, origin = peft_folder.from_model(model, name)
         return cls(factors, rank, alpha, origin=origin)

@@ -7,10 +7,10 @@ from hivelearn import codec
 from hivelearn.codec import fixed, real
 from hivelearn.errors import PeerError
 from hivelearn.patch import header
+from hivelearn.patch.limits import ALPHA_MAX, PATCH_RANK_MAX
 
-TARGETS_MAX: Final = 64
-LAYERS_MAX: Final = 2_048
-ALPHA_MAX: Final = 65_536.0  # PEFT accepts 8e6, which is an attack, not a setting
+ADAPTER_TARGETS_MAX: Final = 64
+ADAPTER_LAYERS_MAX: Final = 2_048
 
 
 class SpecError(PeerError):
@@ -84,17 +84,17 @@ class AdapterSpec:
                 pass
             case _:
                 raise SpecError("malformed")
-        if type(rank) is not int or not 0 < rank <= header.RANK_MAX:
+        if type(rank) is not int or not 0 < rank <= PATCH_RANK_MAX:
             raise SpecError(f"rank {rank}")
         if type(alpha) is not int or not 0 < alpha <= fixed(ALPHA_MAX):
             raise SpecError(f"alpha {alpha}")
         if dtype not in header.ITEM_BYTES:
             raise SpecError(f"dtype {dtype[:20]!r}")
-        if not _sorted_unique(targets, str) or not 0 < len(targets) <= TARGETS_MAX:
+        if not _sorted_unique(targets, str) or not 0 < len(targets) <= ADAPTER_TARGETS_MAX:
             raise SpecError("targets")
         if not all(header.allowed(target) for target in targets):
             raise SpecError("a target that no LoRA may touch")
-        if not _sorted_unique(layers, int) or len(layers) > LAYERS_MAX:
+        if not _sorted_unique(layers, int) or len(layers) > ADAPTER_LAYERS_MAX:
             raise SpecError("layers")
         return cls(rank, real(alpha), dtype, tuple(targets), tuple(layers), shared)
 

@@ -14,11 +14,12 @@ from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.identity import Identity
 from hivelearn.patch import chunks, header, notice
-from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
 from hivelearn.patch.notice import Notice, read_envelope
+from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 ENVELOPE_FILE: Final = "patch.cbor"
 VALID_S: Final = 365 * 86_400
@@ -69,11 +70,8 @@ class Patch:
         """Write a PEFT folder with the envelope beside it; return the folder.
 
         Raises:
-            UsageError: the patch builds on a trunk, whose factors are not here.
             FolderError, DeviceError: the folder cannot be written.
         """
-        if self.body.onto is not None:
-            raise UsageError("a patch onto a trunk cannot be saved alone", remedy="Save the trunk.")
         path = self.adapter.save(folder)
         with written(path):
             (path / ENVELOPE_FILE).write_bytes(self.envelope)
@@ -89,8 +87,6 @@ class Label:
     seq: int
     prev: bytes | None
     now_s: float
-    parents: tuple[bytes, ...] = ()
-    onto: bytes | None = None
     receipt: Receipt | None = None
     card: RouterCard | None = None
     shared_a: bool = False
@@ -145,8 +141,6 @@ def _body(adapter: Adapter, label: Label, identity: Identity, payload: bytes) ->
         certificate=identity.certificate,
         seq=label.seq,
         prev=label.prev,
-        parents=tuple(sorted(set(label.parents))),
-        onto=label.onto,
         base=label.base,
         adapter=AdapterSpec.of(adapter, shared_a=label.shared_a),
         domain=label.domain,

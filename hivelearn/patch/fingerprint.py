@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.errors import UsageError
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 _TAG: Final = b"hivelearn/base/1\0"
 _BLOCK: Final = 1 << 20

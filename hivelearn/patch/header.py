@@ -17,11 +17,11 @@ from functools import lru_cache
 from typing import Final
 
 from hivelearn.errors import PeerError
+from hivelearn.patch.limits import PATCH_RANK_MAX
 
 HEADER_MAX_BYTES: Final = 1 << 20
 PAYLOAD_MAX_BYTES: Final = 512 << 20
 TENSORS_MAX: Final = 4_096
-RANK_MAX: Final = 64
 DIM_MAX: Final = 1 << 20
 NAME_MAX: Final = 200
 _LENGTH_BYTES: Final = 8
@@ -42,7 +42,7 @@ class HeaderError(PeerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorEntry:
     """Where one tensor lies in the data region."""
 
     shape: tuple[int, int]
@@ -56,7 +56,7 @@ class Header:
 
     dtype: str
     rank: int
-    factors: Mapping[str, tuple[Entry, Entry]]  # module -> (A (r, d_in), B (d_out, r))
+    factors: Mapping[str, tuple[TensorEntry, TensorEntry]]  # module -> (A (r, d_in), B (d_out, r))
     data_start: int
 
 
@@ -91,12 +91,12 @@ def offsets(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, int]
     return {name: entry.start for name, entry in _laid_out(shapes, dtype).items()}
 
 
-def _laid_out(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, Entry]:
+def _laid_out(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, TensorEntry]:
     entries, at = {}, 0
     for name in sorted(shapes):
         rows, columns = shapes[name]
         end = at + rows * columns * ITEM_BYTES[dtype]
-        entries[name], at = Entry((rows, columns), at, end), end
+        entries[name], at = TensorEntry((rows, columns), at, end), end
     return entries
 
 
@@ -149,7 +149,7 @@ def _one_dtype(table: Mapping[str, object]) -> str:
     return dtype
 
 
-def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[str, Entry]:
+def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[str, TensorEntry]:
     entries, at = {}, 0
     for name in sorted(table):
         match table[name]:
@@ -164,13 +164,13 @@ def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[s
             raise HeaderError(f"tensor {name[:80]!r} has a dimension out of range", "shape")
         if (start, end) != (at, at + rows * columns * ITEM_BYTES[dtype]):
             raise HeaderError("offsets are not those of the sorted tensors", "offsets")
-        entries[name], at = Entry((rows, columns), start, end), end
+        entries[name], at = TensorEntry((rows, columns), start, end), end
     if at != data_bytes:
         raise HeaderError(f"{data_bytes} bytes of data for {at} bytes of tensors", "offsets")
     return entries
 
 
-def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
+def _canonical(entries: Mapping[str, TensorEntry], dtype: str) -> bytes:
     """Return the header that safetensors 0.8 writes for these tensors, padded to 8 bytes."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     for name, entry in entries.items():
@@ -180,8 +180,10 @@ def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
     return raw + b" " * (-len(raw) % 8)
 
 
-def _pairs(entries: Mapping[str, Entry]) -> tuple[int, dict[str, tuple[Entry, Entry]]]:
-    found: dict[str, dict[str, Entry]] = {}
+def _pairs(
+    entries: Mapping[str, TensorEntry],
+) -> tuple[int, dict[str, tuple[TensorEntry, TensorEntry]]]:
+    found: dict[str, dict[str, TensorEntry]] = {}
     for name, entry in entries.items():
         match = _KEY.fullmatch(name)
         if match is None or not allowed(match[1]):
@@ -194,6 +196,6 @@ def _pairs(entries: Mapping[str, Entry]) -> tuple[int, dict[str, tuple[Entry, En
         ranks |= {pair["A"].shape[0], pair["B"].shape[1]}
         factors[module] = (pair["A"], pair["B"])
     rank = ranks.pop()
-    if ranks or rank > RANK_MAX:
-        raise HeaderError(f"ranks differ or exceed {RANK_MAX}", "rank")
+    if ranks or rank > PATCH_RANK_MAX:
+        raise HeaderError(f"ranks differ or exceed {PATCH_RANK_MAX}", "rank")
     return rank, factors

@@ -1,6 +1,8 @@
 """The signed body of a record: everything a node must know before it asks for the payload.
 
-Keys 1 … 16 of one canonical map (table in ``Body``). Unknown keys up to 63 are
+Keys 1 … 16 of one canonical map (table in ``Body``). Keys 6 and 7 are reserved for
+ancestry, the parents of a patch and the trunk it builds on: nobody writes anything but
+"none" there yet, and whoever does is refused like an unknown key. Unknown keys up to 63 are
 critical and refused; keys from 64 on are for later versions and ignored, here and
 in the sections (the signature covers the bytes as received, so nothing is lost).
 Reals are integers in units of 1e-6. Nothing here is looked up by name in a peer's text.
@@ -21,10 +23,11 @@ from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
 
 PATCH: Final = 1  # the only kind of record today; readers skip kinds they do not know
 _KEYS: Final = frozenset(range(1, 17))
-PARENTS_MAX: Final = 256
+_NO_PARENTS: Final[list[codec.Value]] = []  # key 6, reserved
+_NO_TRUNK: Final = None  # key 7, reserved
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
+SIGNED_LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
 
 
 class BodyError(PeerError):
@@ -67,8 +70,8 @@ class RouterCard:
         match value:
             case {1: int(median), 2: int(ceiling), **rest} if codec.ignorable(rest):
                 _require_numbers(median, ceiling)
-                require(0 <= median <= fixed(LOSS_MAX), "card median out of range")
-                require(0 <= ceiling <= fixed(LOSS_MAX), "card ceiling out of range")
+                require(0 <= median <= fixed(SIGNED_LOSS_MAX), "card median out of range")
+                require(0 <= ceiling <= fixed(SIGNED_LOSS_MAX), "card ceiling out of range")
                 return cls(real(median), real(ceiling))
         raise BodyError("router card malformed")
 
@@ -109,7 +112,7 @@ class Receipt:
                 require(min(s, t, n) >= 0, "receipt malformed")
                 require(n & (n - 1) == 0, "receipt counts records exactly")
                 for loss in (b, a):
-                    require(loss is None or 0 <= loss <= fixed(LOSS_MAX), "receipt loss")
+                    require(loss is None or 0 <= loss <= fixed(SIGNED_LOSS_MAX), "receipt loss")
                 before, after = (None if x is None else real(x) for x in (b, a))
                 return cls(s, t, n, before, after)
         raise BodyError("receipt malformed")
@@ -123,8 +126,6 @@ class Body:
     certificate: Certificate  # 3: [device, not_after, epoch, signature]
     seq: int  # 4
     prev: bytes | None  # 5: id of seq - 1
-    parents: tuple[bytes, ...]  # 6: sorted patch ids, provenance only
-    onto: bytes | None  # 7: None (the base) or one trunk
     base: bytes  # 8: fingerprint of the base model
     adapter: AdapterSpec  # 9
     domain: str  # 10
@@ -143,11 +144,8 @@ class Body:
         require(0 <= self.seq < 2**63, "seq out of range")
         # A crash between number and signature leaves a gap: prev may be unknown, nobody at fault.
         require(self.prev is None or self.seq > 0, "prev does not fit seq")
-        ids = [*self.parents, self.base, self.payload_root]
-        ids += [i for i in (self.prev, self.onto) if i is not None]
+        ids = [self.base, self.payload_root, *([] if self.prev is None else [self.prev])]
         require(all(len(i) == HASH_BYTES for i in ids), "an id is not 32 bytes")
-        require(len(self.parents) <= PARENTS_MAX, f"{len(self.parents)} parents")
-        require(list(self.parents) == sorted(set(self.parents)), "parents are not sorted")
         require(DOMAIN.fullmatch(self.domain) is not None, f"domain {self.domain[:80]!r}")
         require(0 < self.payload_bytes <= header.PAYLOAD_MAX_BYTES, "payload size")
         require(0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "time")
@@ -168,8 +166,8 @@ class Body:
             3: chain,
             4: self.seq,
             5: self.prev,
-            6: list(self.parents),
-            7: self.onto,
+            6: _NO_PARENTS,
+            7: _NO_TRUNK,
             8: self.base,
             9: self.adapter.to_value(),
             10: self.domain,
@@ -190,6 +188,7 @@ class Body:
             BodyError: a field is missing, of the wrong type or out of range.
         """
         require(codec.ignorable(value.keys() - _KEYS) and value.keys() >= _KEYS, "keys")
+        require(value[6] == _NO_PARENTS and value[7] is _NO_TRUNK, "a reserved key is used")
         match value:
             case {
                 1: int(kind),
@@ -197,8 +196,6 @@ class Body:
                 3: [bytes(device), int(not_after), int(epoch), bytes(signature)],
                 4: int(seq),
                 5: bytes() | None as prev,
-                6: [*parents],
-                7: bytes() | None as onto,
                 8: bytes(base),
                 9: spec,
                 10: str(domain),
@@ -213,15 +210,12 @@ class Body:
             case _:
                 raise BodyError("a field has the wrong type")
         require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes")
-        require(all(type(p) is bytes for p in parents), "a parent is no id")
         _require_numbers(kind, not_after, epoch, seq, length, chunk, created, valid_until)
         return cls(
             author=author,
             certificate=Certificate(author, device, not_after, epoch, signature),
             seq=seq,
             prev=prev,
-            parents=tuple(parents),
-            onto=onto,
             base=base,
             adapter=AdapterSpec.from_value(spec),
             domain=domain,

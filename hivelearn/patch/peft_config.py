@@ -2,8 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from hivelearn.patch.origin import Origin
+
+WEIGHTS_FILE: Final = "adapter_model.safetensors"
+CONFIG_FILE: Final = "adapter_config.json"
 
 
 def config(
@@ -29,7 +33,7 @@ def config(
     }
 
 
-def text(config: Mapping[str, object]) -> str:
+def config_text(config: Mapping[str, object]) -> str:
     """Return a configuration as the file holds it."""
     return json.dumps(config, indent=2, sort_keys=True) + "\n"
 

@@ -18,14 +18,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, UNIT_ALPHA, WEIGHTS_FILE, AdapterError
-from hivelearn.patch.adapter_spec import ALPHA_MAX
 from hivelearn.patch.alphas import Alphas
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.header import DIM_MAX, allowed, key
+from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import shown
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
+from hivelearn.printable import shown
 
-Factors = dict[str, tuple[Tensor, Tensor]]
+FactorsByModule = dict[str, tuple[Tensor, Tensor]]
 
 _PREFIX: Final = "base_model.model."
 # PEFT's settings under which the delta stays scale · B · A, whatever their value.
@@ -113,7 +114,7 @@ def open_folder(folder: Path) -> Folder:
     return Folder(folder, shapes, _scales(config, shapes), Origin.of(config), file)
 
 
-def load(folder: Path) -> tuple[Factors, int, float, Origin]:
+def load(folder: Path) -> tuple[FactorsByModule, int, float, Origin]:
     """Return (factors, rank, alpha, origin) of a PEFT folder. Raises as :func:`open_folder`."""
     opened = open_folder(folder)
     factors = {module: opened.read(module) for module in opened.shapes}
@@ -172,9 +173,10 @@ def _shape(module: str, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, in
     """Return (d_out, d_in, rank) of factors with these shapes."""
     if (len(a), len(b)) != (2, 2) or a[0] != b[1] or not a[0]:
         raise AdapterError(f"{module}: A {a} and B {b} are no factors of one rank")
-    if a[0] > RANK_MAX or not 0 < min(b[0], a[1]) <= max(b[0], a[1]) <= DIM_MAX:
+    if a[0] > ADAPTER_RANK_MAX or not 0 < min(b[0], a[1]) <= max(b[0], a[1]) <= DIM_MAX:
         raise AdapterError(
-            f"{module}: A {a} and B {b} have a rank over {RANK_MAX}, or a side not in 1 … {DIM_MAX}"
+            f"{module}: A {a} and B {b} have a rank over {ADAPTER_RANK_MAX}, or a side not in "
+            f"1 … {DIM_MAX}"
         )
     return b[0], a[1], a[0]
 
@@ -208,16 +210,16 @@ def _scales(
         raise AdapterError(f"lora_alpha or alpha_pattern cannot be read: {error}") from None
     for module, (*_, rank) in shapes.items():
         alpha = scales[module] * rank  # as if it were no rsLoRA; 0 switches a module off
-        if alpha and not UNIT_ALPHA <= alpha <= ALPHA_MAX:  # NaN fails this too
+        if alpha and not ALPHA_MIN <= alpha <= ALPHA_MAX:  # NaN fails this too
             raise AdapterError(
-                f"{module}: an alpha of {alpha:g} is not in {UNIT_ALPHA} … {ALPHA_MAX:g}"
+                f"{module}: an alpha of {alpha:g} is not in {ALPHA_MIN} … {ALPHA_MAX:g}"
             )
     if not any(scales.values()):
         raise AdapterError("an alpha of 0 switches the adapter off")
     return scales
 
 
-def from_model(model: Any, name: str | None) -> tuple[Factors, int, float, Origin]:
+def from_model(model: Any, name: str | None) -> tuple[FactorsByModule, int, float, Origin]:
     """Return (factors, rank, alpha, origin) of a PEFT model's adapter (the active one by default).
 
     The factors are copies: training on does not change them.
@@ -263,7 +265,9 @@ def _active(model: Any) -> str:
     return str(names[0])
 
 
-def _fold(factors: Factors, scales: Mapping[str, float]) -> tuple[Factors, int, float]:
+def _fold(
+    factors: FactorsByModule, scales: Mapping[str, float]
+) -> tuple[FactorsByModule, int, float]:
     """Give all modules one rank and one scale without changing any delta."""
     rank = max(a.shape[0] for a, _ in factors.values())
     scale = max(scales.values())

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
 
 from hivelearn.errors import Fault
 
@@ -26,8 +25,3 @@ class Verdict:
     def to_json(self) -> str:
         """Return one JSON object, for the shelf and for reports."""
         return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Return the verdict that :meth:`to_json` wrote."""
-        return cls(**json.loads(text))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from hivelearn.errors import UsageError
+from hivelearn.printable import printable
 from hivelearn.report.canvas import new_axes, quiet
 from hivelearn.report.interval import number_text, percent_text
-from hivelearn.showing import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

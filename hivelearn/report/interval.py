@@ -1,30 +1,11 @@
-"""How a measured number reads: with its sign, unit, interval and count, or not at all.
+"""How a measured number reads: with its sign and unit, or not at all.
 
-What was not measured is never a zero and never a blank: it reads "unmeasured
-here", with the reason where one is known.
+What was not measured is never a zero and never a blank: it reads "unmeasured here".
 """
 
 from typing import Final
 
 UNMEASURED: Final = "unmeasured here"
-
-
-def gain_text(mean: float, low: float, high: float, n: int, unit: str = "nats") -> str:
-    """Return a mean gain with its interval, such as ``+0.031 nats [0.020, 0.042] n=60``.
-
-    Args:
-        mean: of paired differences, loss before - loss after; above zero is better.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        n: pairs it was measured on.
-        unit: what the three numbers count.
-    """
-    return f"{_signed(mean)} {unit} [{low:.3f}, {high:.3f}] n={n}"
-
-
-def unmeasured_text(why: str = "") -> str:
-    """Return what stands where a number was not measured, with the reason if one is known."""
-    return f"{UNMEASURED}: {why}" if why else UNMEASURED
 
 
 def number_text(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
@@ -59,20 +40,6 @@ def bytes_text(size_bytes: int | None) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def seconds_text(seconds: float | None) -> str:
-    """Return a duration as people say it: ``340 ms``, ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds is None:
-        return UNMEASURED
-    if round(seconds, 3) < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if round(seconds, 1) < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _signed(value: float, digits: int = 3) -> str:

@@ -1,18 +1,16 @@
 """A merge in three pictures: how alike its sources are, how large, how much each counts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hivelearn.errors import UsageError
+from hivelearn.printable import printable
 from hivelearn.report.canvas import new_figure, quiet
-from hivelearn.showing import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from hivelearn.report.merge_report import MergeReport
 
 # Okabe & Ito's colours, without the yellow that white swallows; they repeat after seven.
 _COLOURS: Final = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #767676".split()
@@ -22,7 +20,26 @@ _NAMED_MAX: Final = 12  # curves up to which a legend names them
 _DARK: Final = 0.6  # cosine from which a cell is dark and its number white
 
 
-def draw(report: "MergeReport") -> "Axes":
+class _Merge(Protocol):
+    """What is drawn of a merge; see :class:`hivelearn.report.merge_report.MergeReport`."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+    @property
+    def weights(self) -> tuple[float, ...]: ...
+    @property
+    def coefficients(self) -> Mapping[str, tuple[float, ...]]: ...
+    @property
+    def cosines(self) -> tuple[tuple[float, ...], ...]: ...
+    @property
+    def norms(self) -> Mapping[str, tuple[float, ...]]: ...
+    @property
+    def merged(self) -> Mapping[str, float]: ...
+
+
+def draw(report: _Merge) -> "Axes":
     """Draw cosines between the sources, norms by layer, and coefficients.
 
     Returns:
@@ -34,7 +51,7 @@ def draw(report: "MergeReport") -> "Axes":
     if not report.cosines:
         raise UsageError(
             "this merge did not look at its sources, so there is nothing to draw",
-            remedy="Merge with hl.combine(sources, recipe); it studies them first.",
+            remedy="Merge with hl.merge(sources, ..., report=True); it studies them first.",
         )
     figure = new_figure(13.0, 4.2)
     first, second, third = figure.subplots(1, 3)
@@ -45,18 +62,18 @@ def draw(report: "MergeReport") -> "Axes":
     return first  # type: ignore[no-any-return]
 
 
-def save(path: Path, report: "MergeReport") -> Path:
+def save(path: Path, report: _Merge) -> Path:
     """Write the figure of :func:`draw` as a PNG and return where it lies."""
     figure: Any = draw(report).figure
     figure.savefig(path, format="png", dpi=144)
     return path
 
 
-def _names(report: "MergeReport") -> list[str]:
+def _names(report: _Merge) -> list[str]:
     return [printable(name)[:18] for name in report.sources]
 
 
-def _cosines(ax: "Axes", report: "MergeReport") -> None:
+def _cosines(ax: "Axes", report: _Merge) -> None:
     count = len(report.sources)
     ax.imshow(report.cosines, vmin=-1.0, vmax=1.0, cmap="PuOr_r")
     for row, cosines in enumerate(report.cosines if count <= _NUMBERS_MAX else ()):
@@ -72,7 +89,7 @@ def _cosines(ax: "Axes", report: "MergeReport") -> None:
     ax.set_title("cosines between the sources", loc="left", fontsize=10)
 
 
-def _norms(ax: "Axes", report: "MergeReport") -> None:
+def _norms(ax: "Axes", report: _Merge) -> None:
     layers: dict[int, list[str]] = {}
     for module in report.norms:
         number = next((int(part) for part in module.split(".") if part.isdigit()), None)
@@ -107,7 +124,7 @@ def _length(norms: Sequence[float]) -> float:
     return math.hypot(*norms)
 
 
-def _coefficients(ax: "Axes", report: "MergeReport") -> None:
+def _coefficients(ax: "Axes", report: _Merge) -> None:
     """Draw the mean over the modules, with whiskers from the least to the greatest."""
     weighted_sum = bool(report.coefficients)
     columns = list(zip(*report.coefficients.values(), strict=True)) or [

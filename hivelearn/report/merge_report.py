@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from hivelearn.report.merge_figure import draw
 from hivelearn.report.table import Cell, Table
 
 if TYPE_CHECKING:
@@ -73,6 +74,4 @@ class MergeReport:
         Returns:
             The first of three axes; ``.figure`` is the whole.
         """
-        from hivelearn.report.merge_figure import draw
-
         return draw(self)

@@ -13,8 +13,8 @@ from html import escape
 from typing import Final
 
 from hivelearn.errors import UsageError
+from hivelearn.printable import printable
 from hivelearn.report.interval import UNMEASURED, number_text
-from hivelearn.showing import printable
 
 Cell = str | int | float | bool | None
 _GAP: Final = "  "

@@ -37,8 +37,6 @@ def notice_of(payload: bytes, who: identity.Identity, *, seq: int = 0, **claims:
         "certificate": who.certificate,
         "seq": seq,
         "prev": None,
-        "parents": (),
-        "onto": None,
         "base": bytes(32),
         "adapter": _SPEC,
         "domain": "roman",

@@ -13,20 +13,18 @@ from typing import Final, Self
 
 from hivelearn.bounds import FLAG, NONE, WHOLE_MAX, Rule, check_record, many, real, whole
 from hivelearn.errors import UsageError
-from hivelearn.patch.adapter_spec import ALPHA_MAX
-from hivelearn.patch.header import RANK_MAX
+from hivelearn.patch.limits import ALPHA_MAX, ALPHA_MIN, PATCH_RANK_MAX
 
 RATE_TIMES_WIDTH: Final = 1.5  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
-UNIT_ALPHA: Final = 1e-6  # in which an alpha is signed
 _SHARE: Final = real(0, 1)
 _BELOW_ONE: Final = real(0, 1, below=True)
 _POSITIVE: Final = real(0, above=True)
 _NAME: Final = Rule("a name", lambda given: isinstance(given, str) and given != "")
 
 RULES: Final[Mapping[str, Rule]] = {
-    "rank": whole(1, RANK_MAX),
-    "alpha": real(UNIT_ALPHA, ALPHA_MAX),
+    "rank": whole(1, PATCH_RANK_MAX),
+    "alpha": real(ALPHA_MIN, ALPHA_MAX),
     "targets": _NAME | many(_NAME, "a list of names", least=1),
     "steps": whole(1, STEPS_MAX),
     "batch": whole(1),

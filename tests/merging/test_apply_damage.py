@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from hivelearn.merging import into_model
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.into_model import merge_into
-from hivelearn.merging.merge import MergeOptions
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import ByName
+from hivelearn.merging.run.options import MergeOptions
 from hivelearn.patch import fingerprint
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import small_model

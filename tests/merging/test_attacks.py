@@ -7,12 +7,11 @@ import torch
 
 from hivelearn import codec
 from hivelearn.codec import CodecError
-from hivelearn.merging.auto import choose
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import Size
 from hivelearn.merging.krylov import signs, width
 from hivelearn.merging.lowrank import truncate
-from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
 
@@ -60,8 +59,8 @@ def test_the_norm_of_a_high_stack_is_measured(count, rank):
     sources = [
         adapter(common + 0.001 * drawn(n, rank, 300), drawn(2, 280, rank)) for n in range(count)
     ]
-    found = combine(sources, MergeRecipe(rank="stack"), MergeOptions(study=False))
-    assert found.report.merged[M] == pytest.approx(float(found.adapter.delta(M).norm()), rel=0.01)
+    found, report = merge(sources, rank="stack", report=True, study=False)
+    assert report.merged[M] == pytest.approx(float(found.delta(M).norm()), rel=0.01)
 
 
 def test_factors_chosen_to_hide_from_a_known_sketch_are_found():
@@ -107,4 +106,4 @@ def test_a_name_that_no_folder_can_have_is_refused(out):
 def test_a_score_that_is_no_number_is_refused(score):
     sources = [adapter(drawn(n, 2, 6), drawn(n + 9, 5, 2)) for n in (1, 2)]
     with pytest.raises(MergeError, match="validate returned"):
-        choose(sources, lambda _: score, MergeRecipe(), MergeOptions())
+        merge(sources, "auto", validate=lambda _: score)

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from hivelearn.merging.auto import candidates, choose
+from hivelearn.merging.auto import candidates
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import MergeOptions, combine, merge
+from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import Gradient
 
@@ -22,15 +22,15 @@ def nearness(target):
 def test_it_finds_the_recipe_whose_result_is_wanted(made):
     adapters = [made(n) for n in range(3)]
     for recipe in candidates(MergeRecipe(rank=24), 3):
-        target = combine(adapters, recipe, MergeOptions(study=False)).adapter
-        found = choose(adapters, nearness(target.delta(Q)), MergeRecipe(rank=24), MergeOptions())
-        torch.testing.assert_close(found.adapter.delta(Q), target.delta(Q), atol=1e-4, rtol=1e-3)
+        target = merge(adapters, recipe)
+        found = merge(adapters, "auto", validate=nearness(target.delta(Q)), rank=24)
+        torch.testing.assert_close(found.delta(Q), target.delta(Q), atol=1e-4, rtol=1e-3)
 
 
 def test_it_says_why_and_what_it_tried(made):
     adapters = [made(n) for n in range(3)]
     target = 1.5 * merge(adapters, rank=24).delta(Q)
-    report = choose(adapters, nearness(target), MergeRecipe(rank=24), MergeOptions()).report
+    _, report = merge(adapters, "auto", validate=nearness(target), rank=24, report=True)
     assert "chosen by held-out score: task_arithmetic(lam=1.5)" in report.why
     assert "the best source alone" in report.why
     assert all(name in report.why for name in ("karcher", "core_ties", "robust", "lam=0.5"))
@@ -38,15 +38,14 @@ def test_it_says_why_and_what_it_tried(made):
 
 def test_it_says_no_lift_if_a_source_alone_scores_better(made):
     adapters = [made(n) for n in range(3)]
-    report = choose(
-        adapters, nearness(adapters[1].delta(Q)), MergeRecipe(rank=24), MergeOptions()
-    ).report
+    score = nearness(adapters[1].delta(Q))
+    _, report = merge(adapters, "auto", validate=score, rank=24, report=True)
     assert "no lift: source 1 alone" in report.why
 
 
 def test_of_equals_the_simplest_is_kept(made):
-    merged = choose([made(1), made(2)], lambda _: 1.0, MergeRecipe(), MergeOptions())
-    assert merged.report.method == "task_arithmetic"
+    _, report = merge([made(1), made(2)], "auto", validate=lambda _: 1.0, report=True)
+    assert report.method == "task_arithmetic"
 
 
 def test_weights_rank_and_folder_are_kept(made, tmp_path):

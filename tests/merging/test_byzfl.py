@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.methods import krum, robust
 from hivelearn.merging.methods.geometry import linear
 from hivelearn.merging.methods.gram import gram
@@ -45,7 +45,7 @@ def patches(count, seed=0, *, spread=0.35):
     half = RANK // 2
     a, b = draw(half, SHAPE[1]), draw(SHAPE[0], half)
     return [
-        Part(
+        LoraDelta(
             torch.cat([a, draw(half, SHAPE[1])]),
             torch.cat([b, spread * draw(SHAPE[0], half)], dim=1),
             0.5,
@@ -63,7 +63,7 @@ def shipped(vector):
     """The best patch of rank 8 for an attack vector."""
     u, values, vt = torch.linalg.svd(vector.view(SHAPE).double(), full_matrices=False)
     roots = values[:RANK].sqrt()
-    return Part((roots[:, None] * vt[:RANK]).float(), (u[:, :RANK] * roots).float(), 1.0, 1.0)
+    return LoraDelta((roots[:, None] * vt[:RANK]).float(), (u[:, :RANK] * roots).float(), 1.0, 1.0)
 
 
 def merged(rule, parts, weights=None, **params):

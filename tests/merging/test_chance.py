@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.methods.philox import bernoulli, numbers
+from hivelearn.merging.methods.philox import bernoulli, random_words
 
 KEY = bytes(range(32))
 WORD = (1 << 64) - 1
@@ -50,7 +50,7 @@ def test_every_row_is_philox_at_its_own_counter(row, width):
     counters = (width + 7) // 8
     drawn = [philox([1 + row * counters + n, 0, *words[2:]], words[:2]) for n in range(counters)]
     halves = [half for four in drawn for word in four for half in (word & 0xFFFFFFFF, word >> 32)]
-    assert numbers(KEY, slice(row, row + 1), width).tolist() == [halves[:width]]
+    assert random_words(KEY, slice(row, row + 1), width).tolist() == [halves[:width]]
 
 
 @SOME

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.deltas import DenseDeltas, LoraDeltas, Part
+from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.lowrank import Size
 from hivelearn.merging.methods import sparse
@@ -23,7 +23,7 @@ def part(seed, rank=4, *, scale=2.0, weight=0.5, shape=SHAPE, dtype=torch.float3
     chance = torch.Generator().manual_seed(seed)
     a = torch.randn(rank, shape[1], generator=chance)
     b = torch.randn(shape[0], rank, generator=chance)
-    return Part(a.to(dtype), b.to(dtype), scale, weight, bytes([seed]) * 32)
+    return LoraDelta(a.to(dtype), b.to(dtype), scale, weight, bytes([seed]) * 32)
 
 
 def delta(each):
@@ -110,7 +110,7 @@ def test_the_bases_are_the_singular_vectors():
         assert float((found.T @ found - torch.eye(10)).abs().max()) < 1e-5
         wanted = torch.linalg.svd(whole)[0][:, :10]
         assert float(((found * wanted).sum(dim=0).abs() - 1).abs().max()) < 1e-5
-    for each, rotated in zip(parts, basis.parts, strict=True):
+    for each, rotated in zip(parts, basis.loras, strict=True):
         assert (
             gap(basis.left.double() @ delta(rotated) @ basis.right.double().T, delta(each)) < 1e-5
         )
@@ -174,7 +174,7 @@ def test_a_weak_direction_is_kept_and_a_rounding_error_is_not(strength, held):
     basis = joint_basis([part(1), weak])
     assert basis.shape == (held, held)
     if held == 8:
-        found = basis.left.double() @ delta(basis.parts[1]) @ basis.right.double().T
+        found = basis.left.double() @ delta(basis.loras[1]) @ basis.right.double().T
         assert gap(found, delta(weak)) < 1e-2  # float32 bases, 1e-4 of the strongest
 
 
@@ -263,7 +263,7 @@ def test_it_is_the_paper_on_whole_deltas_and_in_the_core(function, paper, weight
     # The core turns low-rank deltas to small ones and changes nothing else: 12 = 3 x 4 dimensions.
     parts = [part(n, 4, weight=weight) for n, weight in enumerate(weights)]
     basis = joint_basis(parts)
-    cores = [delta(each) for each in basis.parts]
+    cores = [delta(each) for each in basis.loras]
     lifted = basis.left.double() @ paper(cores, weights, 0.7) @ basis.right.double().T
     merged = in_core(parts, function, {"lam": 0.7}, FULL)
     assert gap(dense(merged), lifted) < 1e-5

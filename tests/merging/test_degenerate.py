@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from hivelearn.merging import blocks
-from hivelearn.merging.deltas import Part, narrowed
+from hivelearn.merging.deltas import LoraDelta, narrowed
 from hivelearn.merging.factors import Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.merge import merge
 from hivelearn.merging.methods.core_space import joint_basis
-from hivelearn.merging.methods.threshold import kth_largest
+from hivelearn.merging.methods.kth_largest import kth_largest
 from hivelearn.patch.adapter import Adapter
 
 M = "model.layers.0.self_attn.q_proj"
@@ -112,12 +112,12 @@ def test_ranks_beyond_those_of_the_matrix_cost_nothing(method, d_out, d_in):
 
 
 def test_a_basis_of_more_columns_than_entries_is_orthonormal_and_spans_the_deltas():
-    parts = [Part(drawn(n, 12, 20), drawn(n + 50, 30, 12), 0.5, 1.0) for n in range(9)]
+    parts = [LoraDelta(drawn(n, 12, 20), drawn(n + 50, 30, 12), 0.5, 1.0) for n in range(9)]
     basis = joint_basis(parts)
     assert basis.shape == (30, 20)  # of 108 columns
     for side in (basis.left, basis.right):
         assert torch.allclose(side.T @ side, torch.eye(side.shape[1]), atol=1e-4)
-    for part, own in zip(parts, basis.parts, strict=True):
+    for part, own in zip(parts, basis.loras, strict=True):
         delta = 0.5 * part.b @ part.a
         again = 0.5 * basis.left @ own.b @ own.a @ basis.right.T
         assert float((again - delta).norm() / delta.norm()) < 1e-5

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from hivelearn.patch.adapter import WEIGHTS_FILE
+from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 # In a process of its own: the limit holds for every file, the log of these tests too.
 CHILD = """

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.methods import geometry
 from hivelearn.merging.methods.gram import gram
 from hivelearn.merging.recipe.recipe import MergeError
@@ -180,8 +180,8 @@ def test_other_factors_and_mixed_ranks_give_the_same_merge(rule):
         (torch.cat([pairs[0][0]] * 2), torch.cat([pairs[0][1], -pairs[0][1] * 0.5], dim=1) * 2),
         (mix @ pairs[1][0], pairs[1][1] @ torch.linalg.inv(mix)),
     ]
-    plain = rule(gram([Part(a, b, 2.0, 1.0) for a, b in pairs]), weights_of(2))
-    turned = rule(gram([Part(a, b, 2.0, 1.0) for a, b in same]), weights_of(2))
+    plain = rule(gram([LoraDelta(a, b, 2.0, 1.0) for a, b in pairs]), weights_of(2))
+    turned = rule(gram([LoraDelta(a, b, 2.0, 1.0) for a, b in same]), weights_of(2))
     assert gap(turned, plain) < 1e-9
 
 
@@ -264,7 +264,7 @@ def test_a_weight_that_vanishes_beside_another_is_no_division_by_zero():
 
 REFUSED = {
     "three for an arc": (geometry.slerp, torch.eye(3), [1.0, 1.0, 1.0], "between two"),
-    "negative": (geometry.karcher, torch.eye(2), [1.0, -1.0], "delta 1 a negative share"),
+    "negative": (geometry.karcher, torch.eye(2), [1.0, -1.0], "delta 1 has a negative share"),
     "NaN weight": (geometry.karcher, torch.eye(2), [float("nan"), 1.0], "delta 0"),
     "no weight": (geometry.karcher, torch.eye(2), [0.0, 0.0], "every weight is 0"),
     "NaN": (geometry.multislerp, torch.full((2, 2), float("nan")), [1.0, 1.0], "NaN"),

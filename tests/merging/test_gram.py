@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.methods import gram as gram_module
 from hivelearn.merging.methods.gram import distances, gram, norms
 from hivelearn.merging.recipe.recipe import MergeError
@@ -19,7 +19,7 @@ def parts_of(ranks, seed=0, *, shape=SHAPE, dtype=torch.float32):
     chance = torch.Generator().manual_seed(seed)
     scales = (torch.rand(len(ranks), generator=chance) * 4 - 2).tolist()
     return [
-        Part(
+        LoraDelta(
             torch.randn(rank, shape[1], generator=chance).to(dtype),
             torch.randn(shape[0], rank, generator=chance).to(dtype),
             scale,
@@ -60,7 +60,7 @@ def test_other_factors_of_the_same_deltas_have_the_same_gram_matrix(ranks, seed)
     for part in parts:
         rank = part.a.shape[0]
         mix = torch.eye(rank).double() * 3 + torch.randn(rank, rank, generator=chance).double()
-        turned.append(Part(mix @ part.a, part.b @ torch.linalg.inv(mix), part.scale, 1.0))
+        turned.append(LoraDelta(mix @ part.a, part.b @ torch.linalg.inv(mix), part.scale, 1.0))
     assert gap(gram(turned), gram(parts), gram(parts).diagonal().sum()) < 1e-9
 
 
@@ -68,8 +68,8 @@ def test_other_factors_of_the_same_deltas_have_the_same_gram_matrix(ranks, seed)
 @given(st.floats(1e-3, 1e3), st.floats(-8.0, 8.0))
 def test_a_scale_may_lie_in_either_factor_or_apart(factor, scale):
     one = parts_of([3, 5], dtype=torch.float64)
-    plain = [Part(p.a, p.b, scale * factor, 1.0) for p in one]
-    folded = [Part(p.a * factor, p.b * scale, 1.0, 1.0) for p in one]
+    plain = [LoraDelta(p.a, p.b, scale * factor, 1.0) for p in one]
+    folded = [LoraDelta(p.a * factor, p.b * scale, 1.0, 1.0) for p in one]
     assert gap(gram(folded), gram(plain), gram(plain).diagonal().sum()) < 1e-12
 
 
@@ -95,11 +95,11 @@ def test_distances_survive_what_the_patches_have_in_common(eps, loud):
     """Float32 is off by 5e-2 at eps 1e-3; telescoping about part 0 fails if that one is loud."""
     chance = torch.Generator().manual_seed(1)
     shared = parts_of([4], shape=(64, 80))[0]
-    parts = [Part(shared.a, -shared.b, loud, 1.0)]
+    parts = [LoraDelta(shared.a, -shared.b, loud, 1.0)]
     for _ in range(5):
         b = shared.b + eps * torch.randn(shared.b.shape, generator=chance)
         a = shared.a + eps * torch.randn(shared.a.shape, generator=chance)
-        parts.append(Part(a, b, 1.0, 1.0))
+        parts.append(LoraDelta(a, b, 1.0, 1.0))
     flat = dense(parts)
     expected = (flat[:, None] - flat).square().sum(dim=2)
     found = distances(gram(parts))
@@ -119,7 +119,7 @@ def test_over_modules_they_add_up_to_those_of_whole_adapters():
 
 @pytest.mark.parametrize("size", [3e38, 1e-30])
 def test_factors_near_the_ends_of_their_range_neither_overflow_nor_vanish(size):
-    parts = [Part(torch.full((2, 100), size), torch.full((50, 2), size), 1.0, 1.0)] * 2
+    parts = [LoraDelta(torch.full((2, 100), size), torch.full((50, 2), size), 1.0, 1.0)] * 2
     entry = 2 * float(torch.tensor(size).double()) ** 2
     assert float(gram(parts)[0, 1]) == pytest.approx(5000 * entry**2, rel=1e-12)
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import MergeOptions, combine, merge
-from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.merging.merge import merge
 from hivelearn.patch.adapter import Adapter
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
@@ -128,7 +127,7 @@ def test_weight_zero_leaves_an_adapter_and_its_modules_out(made):
 
 def test_the_report_tells_what_recompression_cost(made, truth):
     adapters = [made(n) for n in range(5)]
-    report = combine(adapters, MergeRecipe(rank=3), MergeOptions(study=False)).report
+    _, report = merge(adapters, rank=3, report=True, study=False)
     dense = truth(adapters, [0.2] * 5, Q)
     values = torch.linalg.svdvals(dense)
     assert report.errors[Q] == pytest.approx(float(values[3:].norm() / values.norm()), rel=1e-3)
@@ -137,16 +136,16 @@ def test_the_report_tells_what_recompression_cost(made, truth):
 
 
 def test_the_report_tells_no_loss_where_there_is_none(made):
-    merged = combine([made(1), made(2)], MergeRecipe(rank=8))
-    assert merged.report.error == 0.0
-    assert str(merged).startswith("linear: rank 8, 2 modules, 0.0% lost to recompression")
+    _, report = merge([made(1), made(2)], rank=8, report=True)
+    assert report.error == 0.0
+    assert str(report).startswith("linear: rank 8, 2 modules, 0.0% lost to recompression")
 
 
 def test_zero_deltas_merge_to_zero_without_a_nan():
     nothing = Adapter({Q: (torch.ones(4, 24), torch.zeros(20, 4))}, 4, 4.0)
-    merged = combine([nothing, copy.deepcopy(nothing)], MergeRecipe(rank=2))
-    assert not merged.adapter.delta(Q).any()
-    assert merged.report.error == 0.0
+    merged, report = merge([nothing, copy.deepcopy(nothing)], rank=2, report=True)
+    assert not merged.delta(Q).any()
+    assert report.error == 0.0
 
 
 def test_negative_weights_subtract_when_asked_for(made, truth):

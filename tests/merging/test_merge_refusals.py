@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import combine, merge
-from hivelearn.merging.recipe.recipe import SOURCES_MAX
+from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe.recipe import SOURCES_MAX, MergeRecipe
 from hivelearn.merging.recipe.table import TABLE
 from hivelearn.patch.adapter import Adapter
 
@@ -105,17 +105,28 @@ def test_factors_that_overflow_with_their_weight_are_refused(made):
 
 
 def test_more_sources_than_a_recipe_may_name_are_refused(made):
-    with pytest.raises(MergeError, match=f"{SOURCES_MAX + 1} adapters; a merge takes"):
+    with pytest.raises(MergeError, match=r"257 adapters were given, and a merge takes at most 256"):
         merge([made(1)] * (SOURCES_MAX + 1))
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_an_arc_between_two_takes_two(made, count):
-    with pytest.raises(MergeError, match=f"'slerp' takes 2 adapters, not {count}"):
+@pytest.mark.parametrize(("count", "given"), [(1, "1 was"), (3, "3 were")])
+def test_an_arc_between_two_takes_two(made, count, given):
+    says = f"'slerp' merges exactly 2 adapters, and {given} given"
+    with pytest.raises(MergeError, match=says):
         merge([made(n) for n in range(count)], method="slerp")
 
 
-def test_what_is_no_recipe_is_refused_with_one_that_is(made):
-    with pytest.raises(MergeError, match="a str is no recipe") as caught:
-        combine([made(1)], "linear")
-    assert "hl.MergeRecipe('linear')" in str(caught.value)
+def test_what_is_neither_a_method_nor_a_recipe_is_refused_with_what_is(made):
+    with pytest.raises(MergeError, match="no merge method is called a list") as caught:
+        merge([made(1)], [1, 2])
+    assert "linear" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"weights": [1.0]}, {"rank": 2}, {"density": 0.5}, {"energy": 0.9}, {"seed": 3}],
+    ids=min,
+)
+def test_what_a_recipe_says_itself_is_not_said_beside_it(made, beside):
+    with pytest.raises(MergeError, match=f"{min(beside)} is given beside a recipe"):
+        merge([made(1)], MergeRecipe("ties"), **beside)

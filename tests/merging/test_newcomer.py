@@ -10,11 +10,15 @@ from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 import hivelearn as hl
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import MergeOptions, combine, merge
-from hivelearn.merging.recipe.recipe import MergeRecipe, mergekit
+from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe import mergekit
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import ByName
-from hivelearn.patch.adapter import CONFIG_FILE, Adapter, AdapterError
+from hivelearn.merging.run.options import MergeOptions
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.origin import Origin
+from hivelearn.patch.peft_config import CONFIG_FILE
 from hivelearn.testing.models import small_model
 
 
@@ -89,9 +93,11 @@ def test_the_refused_one_of_many_is_named(pair, tmp_path, made):
 
 def test_a_report_says_why_a_method_was_chosen(made):
     sources = [made(1), made(2)]
-    best = combine(sources, MergeRecipe(rank=4), validate=lambda one: float(one.nbytes))
-    assert "chosen by held-out score" in best.report.why
-    assert best.adapter.rank == 4
+    best, report = merge(
+        sources, "auto", rank=4, validate=lambda one: float(one.nbytes), report=True
+    )
+    assert "chosen by held-out score" in report.why
+    assert best.rank == 4
 
 
 def test_a_lora_on_the_output_layer_is_refused_with_the_way_out(tmp_path):
@@ -143,7 +149,8 @@ def test_torch_s_own_types_and_plain_dicts_are_understood(made):
 @pytest.mark.parametrize("method", ["karcher", "robust", "geometric_median", "krum"])
 def test_who_cannot_be_subtracted_is_named(made, method):
     sources = [made(n) for n in (1, 2, 3, 4)]
-    with pytest.raises(MergeError, match="cannot give source 2 a negative share"):
+    says = f"source 2 has a negative share of the weight, which {method} cannot give"
+    with pytest.raises(MergeError, match=says):
         merge(sources, weights=[2, 2, -0.5, 2], method=method, allow_negative=True)
 
 

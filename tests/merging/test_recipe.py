@@ -39,7 +39,7 @@ BAD = {
     "negative weight": ({"weights": (1.0, -0.1)}, "allow_negative=True"),
     "negative in a gradient": ({"weights": (Gradient((1, -1)),)}, "is negative"),
     "all weights zero": ({"weights": (0.0, 0.0)}, "every weight is 0"),
-    "257 weights": ({"weights": (1.0,) * 257}, "a merge takes 256"),
+    "257 weights": ({"weights": (1.0,) * 257}, "a merge takes at most 256"),
     "density for linear": ({"params": {"density": 0.5}}, "takes no 'density'"),
     "a misspelt setting": ({"method": "ties", "params": {"densty": 0.5}}, "takes: density, lam"),
     "density 0": ({"method": "ties", "params": {"density": 0.0}}, "density 0 is not within"),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.methods import geometry, krum, robust
 from hivelearn.merging.methods.gram import gram
 from hivelearn.merging.methods.median import geometric_median
@@ -115,12 +115,12 @@ def test_one_patch_merges_to_itself_and_equal_ones_to_what_they_are(rule, size):
 def test_other_factors_and_mixed_ranks_give_the_same_merge(rule):
     chance = torch.Generator().manual_seed(3)
     draw = lambda *shape: torch.randn(*shape, generator=chance).double()
-    parts = [Part(draw(rank, 24), draw(20, rank), 2.0, 1.0) for rank in (3, 1, 5, 2, 4)]
+    parts = [LoraDelta(draw(rank, 24), draw(20, rank), 2.0, 1.0) for rank in (3, 1, 5, 2, 4)]
     turned = []
     for part in parts:
         rank = len(part.a)
         mix = draw(rank + 1, rank)  # the same delta, from factors of one rank more
-        turned.append(Part(mix @ part.a * 2, part.b @ torch.linalg.pinv(mix), 1.0, 1.0))
+        turned.append(LoraDelta(mix @ part.a * 2, part.b @ torch.linalg.pinv(mix), 1.0, 1.0))
     assert gap(rule(gram(turned), weights_of(5)), rule(gram(parts), weights_of(5))) < 1e-9
 
 

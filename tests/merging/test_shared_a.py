@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hivelearn.merging.deltas import DenseDeltas, Part
+from hivelearn.merging.deltas import DenseDeltas, LoraDelta
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.lowrank import Size
 from hivelearn.merging.methods import sparse
@@ -30,7 +30,9 @@ def family(dtype=torch.float32):
     chance = torch.Generator().manual_seed(0)
     a = torch.randn(4, 32, generator=chance).to(dtype)
     return [
-        Part(a.clone(), torch.randn(40, 4, generator=chance).to(dtype), scale, weight, key * 32)
+        LoraDelta(
+            a.clone(), torch.randn(40, 4, generator=chance).to(dtype), scale, weight, key * 32
+        )
         for scale, weight, key in ((1.0, 0.5, b"a"), (2.0, 0.3, b"b"), (0.5, -0.2, b"c"))
     ]
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging import blocks
-from hivelearn.merging.deltas import DenseDeltas, LoraDeltas, Part
+from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.methods import threshold
-from hivelearn.merging.methods.threshold import kth_largest
+from hivelearn.merging.methods import kth_largest as threshold
+from hivelearn.merging.methods.kth_largest import kth_largest
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 ROWS, COLUMNS = 330, 260
@@ -97,7 +97,7 @@ def test_on_ordinary_deltas_one_pass_suffices(monkeypatch, trend):
     monkeypatch.setattr(threshold, "_by_bits", None)  # calling it would fail
     chance = torch.Generator().manual_seed(3)
     b, a = torch.randn(2048, 8, generator=chance), torch.randn(8, 512, generator=chance)
-    deltas = LoraDeltas([Part(a, b * torch.logspace(0, trend, 2048)[:, None], 1.0, 1.0)])
+    deltas = LoraDeltas([LoraDelta(a, b * torch.logspace(0, trend, 2048)[:, None], 1.0, 1.0)])
     expected = sorted_magnitudes(deltas)
     ranks = [2048, 1 << 18, 1 << 19]
     assert kth_largest(deltas, 0, ranks) == [float(expected[rank - 1]) for rank in ranks]
@@ -119,7 +119,7 @@ def test_on_a_few_numbers_it_is_what_sorting_gives(values, ranks):
 def test_a_product_of_factors_gives_the_magnitudes_of_its_own_blocks(small):
     chance = torch.Generator().manual_seed(3)
     b, a = (torch.randn(shape, generator=chance) for shape in ((ROWS, 4), (4, COLUMNS)))
-    deltas = LoraDeltas([Part(a.bfloat16(), b.bfloat16(), 0.5, 1.0)])
+    deltas = LoraDeltas([LoraDelta(a.bfloat16(), b.bfloat16(), 0.5, 1.0)])
     made = torch.cat([deltas.block(0, place) for place in blocks.places(deltas.shape)])
     limit = kth_largest(deltas, 0, [SIZE // 5])[0]
     assert int((made.abs() >= limit).sum()) == SIZE // 5
@@ -142,7 +142,7 @@ def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch, largest, scale):
     monkeypatch.setattr(threshold, "COLLECT_MAX", 1 << 16)
     chance = torch.Generator().manual_seed(3)
     a, b = torch.randn(4, 1024, generator=chance), torch.randn(2048, 4, generator=chance)
-    deltas = LoraDeltas([Part(a, b, scale, 1.0)])
+    deltas = LoraDeltas([LoraDelta(a, b, scale, 1.0)])
     with largest as seen:
         kth_largest(deltas, 0, [1 << 18])  # torch's machinery for watching loads on first use
         tracemalloc.start()

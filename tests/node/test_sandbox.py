@@ -23,9 +23,9 @@ def deliver(library, notice, patch):
     library.accept(notice, library.partial(notice))
 
 
-def orphan(owner, patch, seq, now_s):
-    """Return the notice of a patch that names a parent which nobody has."""
-    body = replace(patch.body, seq=seq, parents=(bytes([seq % 256]) * 32,))
+def again(owner, patch, seq, now_s):
+    """Return the notice of the same patch under another number."""
+    body = replace(patch.body, seq=seq)
     raw = body.to_bytes()
     signature = owner._context.identity.sign(SIGNATURE_TAG + raw)
     return read_envelope(codec.encode({1: raw, 2: signature}), now_s=now_s)
@@ -48,15 +48,15 @@ def test_a_promise_takes_a_place_before_its_payload_comes(make, batch):
     assert not library.wants(batch[2][0])
 
 
-def test_parked_patches_take_places_like_any_other(make, kit, author):
+def test_patches_that_wait_take_places(make, kit, author):
     owner, patch = author
     node = make(sandbox_max=3)
     library = library_of(node)
     for seq in range(1_000, 1_005):
-        notice = orphan(owner, patch, seq, kit.NOW_S)
+        notice = again(owner, patch, seq, kit.NOW_S)
         if library.wants(notice):
             deliver(library, notice, patch)
-    assert node.status().shelf == {"parked": 3}
+    assert node.status().shelf == {"quarantined": 3}
     assert not library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
     node.vouch(owner.key)
     assert library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from hivelearn.errors import UsageError
 from hivelearn.patch import chunks, header
-from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
+from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 NAN = float("nan")
 

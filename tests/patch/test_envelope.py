@@ -10,8 +10,9 @@ from hivelearn.errors import PeerError, UsageError
 from hivelearn.identity import CERTIFICATE_VALID_S, make
 from hivelearn.patch import chunks, envelope, notice
 from hivelearn.patch.adapter import Adapter
-from hivelearn.patch.adapter_spec import ALPHA_MAX, AdapterSpec, SpecError
+from hivelearn.patch.adapter_spec import AdapterSpec, SpecError
 from hivelearn.patch.envelope import VALID_S, Label, Patch, load, rebased, seal, unseal
+from hivelearn.patch.limits import ALPHA_MAX
 from hivelearn.patch.manifest import Body, Receipt, RouterCard
 from hivelearn.patch.notice import read_envelope
 
@@ -26,7 +27,6 @@ LABEL = Label(
     seq=3,
     prev=ID,
     now_s=NOW + 0.7,
-    parents=(bytes(32), ID),
     receipt=Receipt(steps=400, tokens=51_200, records=512, loss_before=2.5, loss_after=0.031),
     card=RouterCard(median=0.25, ceiling=0.5),
     licence="CC-BY-4.0",
@@ -73,11 +73,6 @@ def test_a_patch_without_history_receipt_or_card_is_a_patch():
     patch = seal(_adapter(), bare, ME)
     assert unseal(patch.envelope, PAYLOAD, now_s=NOW).body == patch.body
     assert (patch.body.prev, patch.body.receipt, patch.body.card) == (None, None, None)
-
-
-def test_parents_are_sorted_by_the_sealer():
-    patch = seal(_adapter(), replace(LABEL, parents=(ID, bytes(32), ID)), ME)
-    assert patch.body.parents == (bytes(32), ID)
 
 
 def test_a_notice_becomes_a_patch_when_the_payload_arrives():
@@ -149,13 +144,10 @@ def test_the_greatest_alpha_that_can_be_signed_can_be_read():
 
 UNSEALABLE = {
     "a domain with a blank": {"domain": "iso date"},
-    "257 parents": {"parents": tuple(bytes([n // 256, n % 256]) * 16 for n in range(257))},
-    "a short parent": {"parents": (b"x",)},
     "a predecessor of the first": {"seq": 0},
     "a licence of a page": {"licence": "a" * 65},
     "a loss that is no number": {"card": RouterCard(float("nan"), 1.0)},
     "an exact count": {"receipt": Receipt(1, 1, 3)},
-    "a trunk of another size": {"onto": b"x"},
     "another base": {"base": bytes(32)},
     "an expired certificate": {"now_s": float(NOW + CERTIFICATE_VALID_S + 1)},
 }
@@ -228,13 +220,6 @@ def test_a_changed_folder_is_refused(tmp_path):
     with pytest.raises(PeerError) as caught:
         load(folder, now_s=NOW)
     assert caught.value.code == "payload.hash"
-
-
-def test_a_patch_onto_a_trunk_is_not_saved_alone(tmp_path):
-    patch = seal(_adapter(), replace(LABEL, onto=ID), ME)
-    with pytest.raises(UsageError, match="trunk"):
-        patch.save(tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_it_says_which_patch_it_is():

@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 
 from hivelearn.errors import DeviceError
-from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.folder import FolderError, Replacement, written
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER = Adapter({"q": (torch.ones(2, 3), torch.ones(5, 2))}, 2, 4.0)
 

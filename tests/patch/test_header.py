@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.patch import header
-from hivelearn.patch.header import DIM_MAX, HEADER_MAX_BYTES, RANK_MAX, TENSORS_MAX, HeaderError
+from hivelearn.patch.header import DIM_MAX, HEADER_MAX_BYTES, TENSORS_MAX, HeaderError
+from hivelearn.patch.limits import PATCH_RANK_MAX
 
 META = {"__metadata__": {"format": "pt"}}
 
@@ -190,7 +191,7 @@ HOSTILE = {
     },
     "rank": {
         "rank 4096": _payload(_pair("q", rank=4096, d_in=1, d_out=1)),
-        "rank 65": _payload(_pair("q", rank=RANK_MAX + 1)),
+        "rank 65": _payload(_pair("q", rank=PATCH_RANK_MAX + 1)),
         "two ranks": _payload(_pair("a", rank=2) + _pair("b", rank=3)),
         "A and B of two ranks": _payload([(_key("q", "A"), [2, 3]), (_key("q", "B"), [5, 3])]),
     },
@@ -290,8 +291,8 @@ def test_safetensors_writes_what_we_write_and_reads_it(names, rank, dtype):
 def test_names_at_their_limits_are_read():
     longest = ".".join(["a" * 64, "b" * 64, "c" * 64, "d" * 5])
     assert len(longest) == header.NAME_MAX
-    widest = _payload(_pair("q", rank=RANK_MAX, d_in=1, d_out=1))
-    assert header.read(widest).rank == RANK_MAX
+    widest = _payload(_pair("q", rank=PATCH_RANK_MAX, d_in=1, d_out=1))
+    assert header.read(widest).rank == PATCH_RANK_MAX
     assert longest in header.read(_payload(_pair(longest))).factors
     assert header.read(_payload(_pair(".".join("a" * 32)))).rank == 2
 

@@ -7,7 +7,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from hivelearn.patch.adapter import CONFIG_FILE, WEIGHTS_FILE, Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 from hivelearn.patch.peft_folder import CONFIG_MAX_BYTES, open_folder
 
 Q = "base_model.model.q.lora_"

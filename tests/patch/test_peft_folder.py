@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM as Auto
 from transformers import Gemma2Config, GPT2Config, LlamaConfig, MixtralConfig, Qwen3Config
 
-from hivelearn.patch.adapter import Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 
 torch.set_num_threads(1)
 SIZES = {

@@ -1,9 +1,8 @@
-"""A verdict keeps its figures on the way to the shelf and back."""
+"""A verdict keeps its figures on the way to the shelf."""
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import asdict
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +22,8 @@ VERDICTS = st.builds(
 
 
 @given(VERDICTS)
-def test_a_verdict_is_read_back_equal(verdict):
-    assert Verdict.from_json(verdict.to_json()) == verdict
+def test_a_verdict_is_told_whole(verdict):
+    assert json.loads(verdict.to_json()) == asdict(verdict)
 
 
 @given(VERDICTS)
@@ -37,16 +36,10 @@ def test_an_infinite_measurement_survives_the_shelf():
     verdict = Verdict(
         accepted=False, layer="numbers", code="num.nonfinite", why="x", measured=float("inf")
     )
-    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert json.loads(verdict.to_json())["measured"] == float("inf")
 
 
 def test_it_prints_its_answer_first():
     said = Verdict(accepted=True, layer="rule", code="rule.gain", why="own +0.031 nats")
     assert str(said) == "accepted (rule.gain): own +0.031 nats"
     assert str(Verdict(accepted=False, layer="a", code="b", why="c")) == "refused (b): c"
-
-
-def test_a_verdict_is_not_changed_afterwards():
-    verdict = Verdict(accepted=False, layer="a", code="b", why="c")
-    with pytest.raises(FrozenInstanceError):
-        verdict.accepted = True

@@ -19,7 +19,7 @@ from hivelearn.merging.files.sources import octets
 from hivelearn.patch import fingerprint
 
 Change = Callable[[str, Tensor], None]  # (module, its weight as (d_out, d_in)), in place
-Table = dict[str, dict[str, Any]]  # tensor's name to its dtype, shape and data_offsets
+TensorTable = dict[str, dict[str, Any]]  # tensor's name to its dtype, shape and data_offsets
 
 FLOATS: Final = {
     "F64": torch.float64,
@@ -90,7 +90,7 @@ def skeleton(base: Path) -> Any:
         ) from None
 
 
-def header(file: Path) -> tuple[Table, bytes]:
+def header(file: Path) -> tuple[TensorTable, bytes]:
     """Return the table of a safetensors file and its head's bytes, length included.
 
     The tensors fill the file from end to end; so a file that was cut is known here.
@@ -120,7 +120,7 @@ def header(file: Path) -> tuple[Table, bytes]:
     return table, size + raw
 
 
-def in_order(table: Table) -> Table:
+def in_order(table: TensorTable) -> TensorTable:
     """Return the table as its tensors lie in the file."""
     return dict(sorted(table.items(), key=lambda item: item[1]["data_offsets"]))
 

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.files.sources import Source, octets
+from hivelearn.merging.files.sources import AdapterSource, octets
 from hivelearn.patch import header, peft_config
-from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
+from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.folder import Replacement, replace_all
+from hivelearn.patch.limits import ADAPTER_RANK_MAX
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import shown
+from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
+from hivelearn.printable import shown
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -145,7 +147,7 @@ class FolderSink:
         config = peft_config.config(self._modules, self._rank, float(self._rank), self._origin)
         try:
             with Replacement(self._folder / CONFIG_FILE) as told:
-                told.file.write(peft_config.text(config).encode())
+                told.file.write(peft_config.config_text(config).encode())
                 replace_all((self._weights, told))
         except OSError as error:
             raise unwritable(self._folder, error) from None
@@ -162,10 +164,10 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
     Raises:
         MergeError: rank or number of modules is beyond what an adapter may have.
     """
-    if rank is not None and rank > RANK_MAX:
+    if rank is not None and rank > ADAPTER_RANK_MAX:
         raise MergeError(
-            f"the result would have rank {rank}, and an adapter has at most {RANK_MAX}",
-            remedy=f"Give rank={RANK_MAX} or less instead of 'stack', or merge into the model.",
+            f"the result would have rank {rank}, and an adapter has at most {ADAPTER_RANK_MAX}",
+            remedy=f"Give rank={ADAPTER_RANK_MAX} instead of 'stack', or merge into the model.",
         )
     if 2 * len(modules) > header.TENSORS_MAX:
         raise MergeError(
@@ -175,7 +177,7 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
         )
 
 
-def refuse_place(out: Path, sources: Sequence[Source]) -> None:
+def refuse_place(out: Path, sources: Sequence[AdapterSource]) -> None:
     """Refuse a folder in which the result would replace or change what is there.
 
     Raises:

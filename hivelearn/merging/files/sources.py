@@ -20,9 +20,10 @@ from hivelearn.merging.blocks import finite
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe.recipe import SOURCES_MAX
 from hivelearn.patch import peft_folder
-from hivelearn.patch.adapter import Adapter, AdapterError
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.origin import Origin
-from hivelearn.showing import printable
+from hivelearn.printable import printable
 
 _HEAD_ROWS: Final = 4  # of a tensor that go into the key of an adapter
 _SAMPLED: Final = 8  # modules of it
@@ -41,7 +42,7 @@ Mergeable: TypeAlias = "Adapter | HoldsAdapter | str | os.PathLike[str] | Any"
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AdapterSource:
     """One adapter that takes part in a merge.
 
     Attributes:
@@ -76,6 +77,7 @@ class Source:
                 raise MergeError(
                     f"{self.name} holds NaN or infinity in {factor} of {module}",
                     remedy="Leave it out: one such number would spread over the whole merge.",
+                    module=module,
                 )
 
     def key(self) -> bytes:
@@ -107,7 +109,7 @@ def octets(tensor: Tensor) -> memoryview:
     return view
 
 
-def open_all(given: Sequence[Mergeable]) -> list[Source]:
+def open_all(given: Sequence[Mergeable]) -> list[AdapterSource]:
     """Open every source and check that they belong together.
 
     Raises:
@@ -122,7 +124,9 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     if not given:
         raise MergeError("nothing to merge: no adapter was given")
     if len(given) > SOURCES_MAX:
-        raise MergeError(f"{len(given)} adapters; a merge takes {SOURCES_MAX}")
+        raise MergeError(
+            f"{len(given)} adapters were given, and a merge takes at most {SOURCES_MAX}"
+        )
     sources = [_open(one, f"source {place}") for place, one in enumerate(given)]
     bases = {source.base for source in sources if source.base is not None}
     if len(bases) > 1:
@@ -145,14 +149,14 @@ def open_all(given: Sequence[Mergeable]) -> list[Source]:
     return sources
 
 
-def _open(one: Mergeable, place: str) -> Source:
+def _open(one: Mergeable, place: str) -> AdapterSource:
     if isinstance(one, str | os.PathLike):
         name = f"{place} ({Path(one).name})"
         try:
             folder = peft_folder.open_folder(Path(one))
         except AdapterError as error:  # of many, which?
             raise AdapterError(f"{name}: {error.what}", remedy=error.remedy) from error
-        return Source(name, None, folder.shapes, folder.origin, folder)
+        return AdapterSource(name, None, folder.shapes, folder.origin, folder)
     adapter = getattr(one, "adapter", one)
     if not isinstance(adapter, Adapter):
         if not hasattr(one, "peft_config"):
@@ -166,4 +170,4 @@ def _open(one: Mergeable, place: str) -> Source:
     }
     named = getattr(one, "id", None)  # a patch has one
     name = f"{place} (patch {named.hex()[:8]})" if isinstance(named, bytes) else place
-    return Source(name, adapter.base, shapes, adapter.origin, adapter)
+    return AdapterSource(name, adapter.base, shapes, adapter.origin, adapter)

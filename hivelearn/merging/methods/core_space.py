@@ -19,20 +19,18 @@ Source: Panariello et al. 2025, "Core Space", arXiv:2509.17786; Stoica et al. 20
 KnOTS, arXiv:2410.19735. Ours: the bases.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, LoraDeltas, Part, Rows
+from hivelearn.merging.deltas import LoraDelta, LoraDeltas, Settings, StreamMethod
 from hivelearn.merging.factors import Factors, Size, decompose, nothing
 from hivelearn.merging.krylov import signs, spectrum
 
-Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
-Stream = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]
 _NULL: Final = 1e-12  # squared singular values below this share of the first: no direction
 
 
@@ -44,7 +42,7 @@ class Basis:
     b: Tensor  # (d_out, R)
     mix_left: Tensor  # (R, p) float64
     mix_right: Tensor  # (R, q) float64
-    parts: tuple[Part, ...]  # the same deltas in these bases: b (p, r_i), a (r_i, q) float32
+    loras: tuple[LoraDelta, ...]  # the same deltas in these bases: b (p, r_i), a (r_i, q) float32
 
     @property
     def left(self) -> Tensor:
@@ -73,54 +71,56 @@ class Basis:
         return replace(made, a=a, b=b)
 
 
-def joint_basis(parts: Sequence[Part]) -> Basis:
+def joint_basis(loras: Sequence[LoraDelta]) -> Basis:
     """Return the bases of all deltas of a module. Weights do not count, scales do.
 
     Args:
-        parts: at least one; ranks may differ. Directions below 1e-6 of the strongest
+        loras: at least one; ranks may differ. Directions below 1e-6 of the strongest
             are left out, so duplicates add none; if all deltas are zero, p = q = 0.
 
     Raises:
         MergeError: a factor is not finite, or a Gram matrix of it overflows float64.
     """
-    a = torch.cat([part.a for part in parts])
-    b = torch.cat([part.b for part in parts], dim=1)
+    a = torch.cat([lora.a for lora in loras])
+    b = torch.cat([lora.b for lora in loras], dim=1)
     gram_a, gram_b = (x.double() @ x.double().T for x in (a, b.T))
-    ends = accumulate(part.a.shape[0] for part in parts)
-    own = [(slice(end - part.a.shape[0], end), part) for end, part in zip(ends, parts, strict=True)]
+    ends = accumulate(lora.a.shape[0] for lora in loras)
+    own = [(slice(end - lora.a.shape[0], end), lora) for end, lora in zip(ends, loras, strict=True)]
     mix_left = _principal(gram_b, gram_a, own, b.T)
     mix_right = _principal(gram_a, gram_b, own, a)
     to_left, to_right = mix_left.T @ gram_b, gram_a @ mix_right  # (p, R), (R, q)
     rotated = tuple(
-        replace(part, b=to_left[:, place].float(), a=to_right[place].float()) for place, part in own
+        replace(lora, b=to_left[:, place].float(), a=to_right[place].float()) for place, lora in own
     )
     return Basis(a, b, mix_left, mix_right, rotated)
 
 
-def in_core(parts: Sequence[Part], function: Stream, settings: Settings, size: Size) -> Factors:
+def in_core(
+    loras: Sequence[LoraDelta], function: StreamMethod, settings: Settings, size: Size
+) -> Factors:
     """Merge by ``function`` in the joint core and return the best factors of the result.
 
     Args:
-        parts: their weights and keys go to the function; one of weight 0 is absent.
+        loras: their weights and keys go to the function; one of weight 0 is absent.
         function: a stream operator, or one of :mod:`hivelearn.merging.methods.isotropic`.
-        settings: for the function; of a tensor in it, each part has one entry.
+        settings: for the function; of a tensor in it, each delta has one entry.
         size: of the result, whose rank is at most that of the core.
 
     Raises:
         MergeError: what the function raises, or the merge overflows float32.
     """
-    present = [n for n, part in enumerate(parts) if part.weight != 0]
+    present = [n for n, lora in enumerate(loras) if lora.weight != 0]
     if not present:
-        return nothing(parts[0].b.shape[0], parts[0].a.shape[1])
-    basis = joint_basis([parts[n] for n in present])
+        return nothing(loras[0].b.shape[0], loras[0].a.shape[1])
+    basis = joint_basis([loras[n] for n in present])
     if 0 in basis.shape:
-        return nothing(parts[0].b.shape[0], parts[0].a.shape[1])
+        return nothing(loras[0].b.shape[0], loras[0].a.shape[1])
     core = torch.empty(basis.shape)
     rows = function(
-        LoraDeltas(basis.parts),
-        torch.tensor([part.weight for part in basis.parts], dtype=torch.float32),
+        LoraDeltas(basis.loras),
+        torch.tensor([lora.weight for lora in basis.loras], dtype=torch.float32),
         {k: v[present] if isinstance(v, Tensor) else v for k, v in settings.items()},
-        [part.key for part in basis.parts],
+        [lora.key for lora in basis.loras],
     )
     for place, block in rows():
         core[place] = block
@@ -128,7 +128,7 @@ def in_core(parts: Sequence[Part], function: Stream, settings: Settings, size: S
 
 
 def _principal(
-    gram: Tensor, other: Tensor, own: Sequence[tuple[slice, Part]], rows: Tensor
+    gram: Tensor, other: Tensor, own: Sequence[tuple[slice, LoraDelta]], rows: Tensor
 ) -> Tensor:
     """Return (R, p), what mixes stacked factors, (R, d) rows, to singular vectors of all deltas.
 
@@ -136,9 +136,9 @@ def _principal(
     that is, but for a rotation, ``B · diag(L_i)``: R columns with a known Gram matrix.
     """
     roots = torch.zeros_like(gram)
-    for place, part in own:
+    for place, lora in own:
         values, vectors = spectrum(other[place, place])
-        roots[place, place] = vectors * (values.sqrt() * part.scale)
+        roots[place, place] = vectors * (values.sqrt() * lora.scale)
     if len(gram) > rows.shape[1]:  # more columns than they have entries: the other side's Gram
         columns = roots.T @ rows.double()
         values, vectors = spectrum(columns.T @ columns)

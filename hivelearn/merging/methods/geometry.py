@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import norms
-from hivelearn.merging.methods.present import of_present
+from hivelearn.merging.methods.zero_weight import without_zero_weights
 
 _LINE: Final = 0.9995  # |cos| beyond which slerp walks the chord, as everywhere since Shoemake
 _COLLINEAR: Final = 1e-10  # sin² below which no arc between two directions is defined
@@ -64,7 +64,7 @@ def task_arithmetic(
     return weights.double() * lam
 
 
-@of_present
+@without_zero_weights
 def slerp(gram: Tensor, weights: Tensor, *, t: float | None = None) -> Tensor:
     """Return the point at ``t`` on the arc from the first delta to the second.
 
@@ -90,7 +90,7 @@ def slerp(gram: Tensor, weights: Tensor, *, t: float | None = None) -> Tensor:
     return _arc(cos, float(weights[1]) if t is None else t, linear=abs(cos) > _LINE)
 
 
-@of_present
+@without_zero_weights
 def nuslerp(gram: Tensor, weights: Tensor) -> Tensor:
     """Return the point on the arc between two deltas that their weights ask for.
 
@@ -104,7 +104,7 @@ def nuslerp(gram: Tensor, weights: Tensor) -> Tensor:
     return _arc(cos, float(weights[1]), linear=1.0 - cos * cos <= _COLLINEAR)
 
 
-@of_present
+@without_zero_weights
 def multislerp(gram: Tensor, weights: Tensor) -> Tensor:
     """Return the mean direction times the mean norm, both weighted.
 
@@ -130,7 +130,7 @@ def multislerp(gram: Tensor, weights: Tensor) -> Tensor:
     return _along(mean, lengths, weights)
 
 
-@of_present
+@without_zero_weights
 def karcher(gram: Tensor, weights: Tensor, *, rounds: int = 500, tol: float = 1e-7) -> Tensor:
     """Return the Karcher mean of the directions times the mean norm, both weighted.
 
@@ -169,7 +169,7 @@ def karcher(gram: Tensor, weights: Tensor, *, rounds: int = 500, tol: float = 1e
     return _along(mean, lengths, weights)
 
 
-@of_present
+@without_zero_weights
 def model_stock(gram: Tensor, weights: Tensor) -> Tensor:
     """Return the weighted mean, moved towards zero as far as the deltas disagree.
 

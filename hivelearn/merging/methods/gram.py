@@ -20,7 +20,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.errors import MergeError
 
 _CHUNK_BYTES: Final = 4 << 20  # of float64 in hand at once; larger is no faster
@@ -28,14 +28,14 @@ _ROUNDING: Final = 1e-14  # of the squared norms; sums of products keep 2e-15
 _PANELS: Final = 4  # a symmetric product in 4 panels costs 5/8 of a full one
 
 
-def gram(parts: Sequence[Part]) -> Tensor:
+def gram(loras: Sequence[LoraDelta]) -> Tensor:
     """Return the inner products ⟨Δ_i, Δ_j⟩ of one module's deltas, Δ = scale · B · A.
 
     Weights are not applied. Beside the result's R x R floats, a few MiB of the
     factors are in memory at once, whatever the module's size.
 
     Args:
-        parts: at least one, of one shape; ranks may differ, and rank 0 is a zero delta.
+        loras: at least one, of one shape; ranks may differ, and rank 0 is a zero delta.
 
     Returns:
         (n, n) float64, exactly symmetric. Relative error 1e-15 of ‖Δ_i‖ · ‖Δ_j‖.
@@ -44,19 +44,19 @@ def gram(parts: Sequence[Part]) -> Tensor:
     Raises:
         MergeError: a delta holds NaN or infinity.
     """
-    ranks = torch.tensor([part.a.shape[0] for part in parts])
+    ranks = torch.tensor([lora.a.shape[0] for lora in loras])
     total = int(ranks.sum())
-    products = _outer(_blocks([part.a for part in parts], total), total)
-    products *= _outer(_blocks([part.b.T for part in parts], total), total)
+    products = _outer(_blocks([lora.a for lora in loras], total), total)
+    products *= _outer(_blocks([lora.b.T for lora in loras], total), total)
     products = products.triu() + products.triu(1).T  # below the panels nothing was computed
-    owner = torch.repeat_interleave(torch.arange(len(parts)), ranks)
-    rows = products.new_zeros(len(parts), total).index_add_(0, owner, products)
-    inner = products.new_zeros(len(parts), len(parts)).index_add_(1, owner, rows)
-    scales = torch.tensor([part.scale for part in parts], dtype=torch.float64)
+    owner = torch.repeat_interleave(torch.arange(len(loras)), ranks)
+    rows = products.new_zeros(len(loras), total).index_add_(0, owner, products)
+    inner = products.new_zeros(len(loras), len(loras)).index_add_(1, owner, rows)
+    scales = torch.tensor([lora.scale for lora in loras], dtype=torch.float64)
     inner = (inner + inner.T) * (0.5 * scales[:, None] * scales)
     for place, norm in enumerate(inner.diagonal().tolist()):
         if not norm < float("inf"):  # NaN fails this too
-            raise MergeError(f"delta {place} holds NaN or infinity", delta=place)
+            raise MergeError("holds NaN or infinity", delta=place)
     return inner
 
 

@@ -16,10 +16,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, LoraDeltas, Rows
+from hivelearn.merging.deltas import Deltas, LoraDeltas, Rows, Settings
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import TOO_LARGE
-from hivelearn.merging.methods.core_space import Settings
 
 _NULL: Final = 1e-6  # singular values below this share of the first are rounding
 
@@ -90,10 +89,10 @@ def _triplets(deltas: Deltas, index: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return one delta's singular triplets, from its factors if it has any."""
     if not isinstance(deltas, LoraDeltas):
         return _svd(_whole(deltas, index))
-    part = deltas.parts[index]
-    left, upper = torch.linalg.qr(part.b.double())
-    right, lower = torch.linalg.qr(part.a.double().T)
-    inner_left, values, inner_right = _svd(part.scale * upper @ lower.T)
+    lora = deltas.loras[index]
+    left, upper = torch.linalg.qr(lora.b.double())
+    right, lower = torch.linalg.qr(lora.a.double().T)
+    inner_left, values, inner_right = _svd(lora.scale * upper @ lower.T)
     return left @ inner_left, values, inner_right @ right.T
 
 

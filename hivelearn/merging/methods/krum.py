@@ -10,10 +10,10 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import distances
-from hivelearn.merging.methods.present import of_present
+from hivelearn.merging.methods.zero_weight import without_zero_weights
 
 
-@of_present
+@without_zero_weights
 def krum(gram: Tensor, weights: Tensor, *, hostile: int | None = None) -> Tensor:
     """Return the one delta that is nearest to its ``n - hostile - 1`` nearest.
 
@@ -39,7 +39,7 @@ def krum(gram: Tensor, weights: Tensor, *, hostile: int | None = None) -> Tensor
     return found
 
 
-@of_present
+@without_zero_weights
 def multi_krum(gram: Tensor, weights: Tensor, *, hostile: int | None = None) -> Tensor:
     """Return the weighted mean of the ``n - hostile`` deltas that krum likes best.
 

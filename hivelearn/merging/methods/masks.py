@@ -1,6 +1,6 @@
 """What stays of each delta: everything, the largest, a chance few, all but outliers.
 
-Each function here looks at the deltas once, if it must, and returns a :class:`Kept`:
+Each function here looks at the deltas once, if it must, and returns a :class:`Selection`:
 what happens to a block of rows. The block is changed in place, since a merge is
 as fast as the memory it touches. What goes becomes zero by arithmetic that NaN and
 infinity survive, so that the end of the merge still sees them.
@@ -9,30 +9,29 @@ infinity survive, so that the end of the merge still sees them.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hivelearn.merging import blocks
-from hivelearn.merging.deltas import Deltas
+from hivelearn.merging.deltas import Deltas, Settings
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.methods.kth_largest import kth_largest
 from hivelearn.merging.methods.philox import bernoulli
-from hivelearn.merging.methods.threshold import kth_largest
 
-Setting: TypeAlias = float | bool | str | Tensor
-Stay = Callable[[int, slice, Tensor], Tensor]  # (index, place, fresh block) -> that block
+Select = Callable[[int, slice, Tensor], Tensor]  # (index, place, fresh block) -> that block
 L1_MIN: Final = 1e-7  # a sum of magnitudes below it is not matched; mergekit's bound
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MergeInputs:
     """What one call merges. A delta of weight 0 is absent: it is never even made."""
 
     deltas: Deltas
     weights: Tensor  # (n,) float32
-    settings: Mapping[str, Setting]
+    settings: Settings
     keys: Sequence[bytes]
 
     @property
@@ -67,7 +66,7 @@ class Job:
         for n, density in enumerate(densities):
             if not 0.0 < density <= 1.0:
                 raise MergeError(
-                    f"density {density} of delta {n} is not in (0, 1]",
+                    f"has density {density}, which is not in (0, 1]",
                     remedy="To leave a delta out, give it weight 0.",
                     delta=n,
                 )
@@ -75,31 +74,31 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Selection:
     """What stays of a block, and the factor that makes up for what went."""
 
-    stay: Stay
+    select: Select
     gains: Mapping[int, float]  # by index of those present
 
 
-def largest(job: Job) -> Kept:
+def largest(inputs: MergeInputs) -> Selection:
     """Keep the ``max(1, int(density · size))`` largest magnitudes, and all equal to the last."""
     limits = {}
-    densities = job.densities()
-    for n in job.present:
-        count = max(1, int(densities[n] * job.size))
-        if count < job.size:
-            limits[n] = _below(kth_largest(job.deltas, n, [count])[0])
+    densities = inputs.densities()
+    for n in inputs.present:
+        count = max(1, int(densities[n] * inputs.size))
+        if count < inputs.size:
+            limits[n] = _below(kth_largest(inputs.deltas, n, [count])[0])
 
-    def stay(index: int, _place: slice, block: Tensor) -> Tensor:
+    def select(index: int, _place: slice, block: Tensor) -> Tensor:
         if index in limits:
             torch.hardshrink(block, limits[index], out=block)
         return block
 
-    return Kept(stay, dict.fromkeys(job.present, 1.0))
+    return Selection(select, dict.fromkeys(inputs.present, 1.0))
 
 
-def without_outliers(job: Job) -> Kept:
+def without_outliers(inputs: MergeInputs) -> Selection:
     """Drop the ``int(gamma · size)`` largest, then keep ``int(density · size)`` as in largest.
 
     At density 1 everything stays, and outliers stay wherever they are needed to
@@ -109,40 +108,40 @@ def without_outliers(job: Job) -> Kept:
         MergeError: a gamma outside [0, 1], or NaN or infinity in a delta.
     """
     limits = {}
-    densities, gammas = job.densities(), job.each("gamma")
-    for n in job.present:
+    densities, gammas = inputs.densities(), inputs.each("gamma")
+    for n in inputs.present:
         if not 0.0 <= gammas[n] <= 1.0:
-            raise MergeError(f"gamma {gammas[n]} of delta {n} is not in [0, 1]", delta=n)
+            raise MergeError(f"has gamma {gammas[n]}, which is not in [0, 1]", delta=n)
         if densities[n] < 1.0:
-            count = max(1, int(densities[n] * job.size))
-            top = min(int(gammas[n] * job.size), job.size - count)
-            high, low = kth_largest(job.deltas, n, [top + 1, top + count])
+            count = max(1, int(densities[n] * inputs.size))
+            top = min(int(gammas[n] * inputs.size), inputs.size - count)
+            high, low = kth_largest(inputs.deltas, n, [top + 1, top + count])
             limits[n] = high, _below(low)
 
-    def stay(index: int, _place: slice, block: Tensor) -> Tensor:
+    def select(index: int, _place: slice, block: Tensor) -> Tensor:
         if index in limits:
             high, low = limits[index]
             block.sub_(torch.hardshrink(block, high))  # what is above it, minus itself
             torch.hardshrink(block, low, out=block)
         return block
 
-    return Kept(stay, dict.fromkeys(job.present, 1.0))
+    return Selection(select, dict.fromkeys(inputs.present, 1.0))
 
 
-def random(job: Job) -> Kept:
+def random(inputs: MergeInputs) -> Selection:
     """Keep each entry with probability ``density``."""
-    densities = job.densities()
+    densities = inputs.densities()
 
-    def stay(index: int, place: slice, block: Tensor) -> Tensor:
+    def select(index: int, place: slice, block: Tensor) -> Tensor:
         if densities[index] < 1.0:
-            mask(block, bernoulli(job.keys[index], place, block.shape[1], densities[index]))
+            mask(block, bernoulli(inputs.keys[index], place, block.shape[1], densities[index]))
         return block
 
-    gains = {n: 1.0 / densities[n] if job.divides else 1.0 for n in job.present}
-    return Kept(stay, gains)
+    gains = {n: 1.0 / densities[n] if inputs.divides else 1.0 for n in inputs.present}
+    return Selection(select, gains)
 
 
-def ranked(job: Job) -> Kept:
+def ranked(inputs: MergeInputs) -> Selection:
     """Keep each entry with a probability that grows with its rank in its row.
 
     From the smallest to the largest magnitude of a row it rises evenly from
@@ -152,16 +151,16 @@ def ranked(job: Job) -> Kept:
     Raises:
         MergeError: below density 1, density ± epsilon is not within (0, 1).
     """
-    densities, epsilons = job.densities(), job.each("epsilon")
+    densities, epsilons = inputs.densities(), inputs.each("epsilon")
     rising = {}
-    width = job.deltas.shape[1]
-    for n in job.present:
+    width = inputs.deltas.shape[1]
+    for n in inputs.present:
         if densities[n] < 1.0:
             low, high = densities[n] - epsilons[n], densities[n] + epsilons[n]
             if not 0.0 < low <= high < 1.0:
                 raise MergeError(
-                    f"density {densities[n]} ± epsilon {epsilons[n]} of delta {n} "
-                    "leaves the range from 0 to 1",
+                    f"has density {densities[n]} ± epsilon {epsilons[n]}, which leaves the range "
+                    "from 0 to 1",
                     remedy="Choose a smaller epsilon.",
                     delta=n,
                 )
@@ -169,32 +168,32 @@ def ranked(job: Job) -> Kept:
                 torch.linspace(low, high, width) if width > 1 else torch.tensor([densities[n]])
             )
 
-    def stay(index: int, place: slice, block: Tensor) -> Tensor:
+    def select(index: int, place: slice, block: Tensor) -> Tensor:
         if index in rising:
             probability = torch.empty_like(block)
             order = _columns_by_magnitude(block)
             probability.scatter_(1, order, rising[index].expand_as(block))
-            mask(block, bernoulli(job.keys[index], place, width, probability))
-            if job.divides:
+            mask(block, bernoulli(inputs.keys[index], place, width, probability))
+            if inputs.divides:
                 block.div_(probability)
         return block
 
-    return Kept(stay, dict.fromkeys(job.present, 1.0))
+    return Selection(select, dict.fromkeys(inputs.present, 1.0))
 
 
-def matching_l1(job: Job, kept: Kept) -> Kept:
+def matching_l1(inputs: MergeInputs, selection: Selection) -> Selection:
     """Let what stays have the sum of magnitudes of the whole delta (mergekit's rescale)."""
     gains = {}
-    for n in job.present:
+    for n in inputs.present:
         before: list[float] = []
         after: list[float] = []
-        for place in blocks.places(job.deltas.shape):
-            block = job.deltas.block(n, place)
+        for place in blocks.places(inputs.deltas.shape):
+            block = inputs.deltas.block(n, place)
             before += row_sums(block)
-            after += row_sums(kept.stay(n, place, block))
+            after += row_sums(selection.select(n, place, block))
         whole, rest = math.fsum(before), math.fsum(after)
         gains[n] = whole / rest if min(whole, rest) >= L1_MIN else 1.0
-    return Kept(kept.stay, gains)
+    return Selection(selection.select, gains)
 
 
 def _below(limit: float) -> float:

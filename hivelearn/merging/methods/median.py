@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.methods.gram import distances
-from hivelearn.merging.methods.present import of_present
+from hivelearn.merging.methods.zero_weight import without_zero_weights
 
 _EVEN: Final = 1e-9  # sums of weights closer than this are the same sum, added in another order
 _SMOOTH: Final = 1e-6  # of the radius that holds the majority: nearer than this is on the spot
@@ -46,7 +46,7 @@ def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
     return torch.where(mass[-1] > 0.0, ends.mean(dim=0), 0.0)
 
 
-@of_present
+@without_zero_weights
 def geometric_median(gram: Tensor, weights: Tensor, *, rounds: int = 100) -> Tensor:
     """Return the point with the least weighted sum of distances to all deltas.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 
-KEY_BYTES: Final = 32
+PHILOX_KEY_BYTES: Final = 32
 _PER_COUNTER: Final = 8  # a counter gives four words of 64 bits: eight numbers of 32
 _CERTAIN: Final = 1 << 32
 
@@ -40,7 +40,7 @@ def bernoulli(key: bytes, place: slice, width: int, probability: float | Tensor)
     Raises:
         MergeError: the key is not 32 bytes.
     """
-    drawn = numbers(key, place, width)
+    drawn = random_words(key, place, width)
     if isinstance(probability, Tensor):
         limits = np.rint(probability.double().numpy() * _CERTAIN).astype(np.uint64)
         return torch.from_numpy(drawn < limits)
@@ -50,11 +50,11 @@ def bernoulli(key: bytes, place: slice, width: int, probability: float | Tensor)
     return torch.from_numpy(drawn < np.uint32(limit))
 
 
-def numbers(key: bytes, place: slice, width: int) -> npt.NDArray[np.uint32]:
+def random_words(key: bytes, place: slice, width: int) -> npt.NDArray[np.uint32]:
     """Return (rows, width) numbers of 32 bits, each row from a counter of its own."""
-    if len(key) != KEY_BYTES:
+    if len(key) != PHILOX_KEY_BYTES:
         raise MergeError(
-            f"a key of chance has {KEY_BYTES} bytes, this one {len(key)}",
+            f"a key of chance has {PHILOX_KEY_BYTES} bytes, this one {len(key)}",
             remedy="Pass one key of 32 bytes for each delta.",
         )
     rows = place.stop - place.start

@@ -18,9 +18,9 @@ from torch import Tensor
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import distances, norms
 from hivelearn.merging.methods.median import geometric_median, squared_distances, weighted_median
-from hivelearn.merging.methods.present import of_present
+from hivelearn.merging.methods.zero_weight import without_zero_weights
+from hivelearn.merging.recipe.table import HOSTILE_SHARE
 
-PHI: Final = 0.45  # share of trust taken for hostile
 _SETTLED: Final = 1e-12  # change of a coefficient that ends an iteration
 
 
@@ -51,7 +51,7 @@ def module_clip(lengths: Tensor, weights: Tensor) -> Tensor:
     return torch.where((lengths > limit) & (limit > 0.0), limit / lengths, 1.0)
 
 
-def nearest_mixing(gram: Tensor, weights: Tensor, phi: float = PHI) -> Tensor:
+def nearest_mixing(gram: Tensor, weights: Tensor, phi: float = HOSTILE_SHARE) -> Tensor:
     """Return, row by row, each patch's average over its nearest until trust 1 − phi.
 
     Args:
@@ -75,8 +75,8 @@ def nearest_mixing(gram: Tensor, weights: Tensor, phi: float = PHI) -> Tensor:
     return mixing / mixing.sum(dim=1, keepdim=True)
 
 
-@of_present
-def nnm(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
+@without_zero_weights
+def nnm(gram: Tensor, weights: Tensor, *, phi: float = HOSTILE_SHARE) -> Tensor:
     """Return the weighted mean of the patches after nearest-neighbour mixing.
 
     Args:
@@ -96,8 +96,10 @@ def nnm(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
     return weights @ nearest_mixing(gram, weights, phi)
 
 
-@of_present
-def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float = PHI) -> Tensor:
+@without_zero_weights
+def monna(
+    gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float = HOSTILE_SHARE
+) -> Tensor:
     """Return the mean of the patches nearest to one that is trusted.
 
     Args:
@@ -125,7 +127,7 @@ def monna(gram: Tensor, weights: Tensor, *, own: int | None = None, phi: float =
     return nearest_mixing(gram, weights, phi)[pivot]
 
 
-@of_present
+@without_zero_weights
 def centred_clip(
     gram: Tensor, weights: Tensor, *, radius: float = 1.0, rounds: int = 500
 ) -> Tensor:
@@ -168,8 +170,8 @@ def centred_clip(
     return found[:-1]
 
 
-@of_present
-def robust(gram: Tensor, weights: Tensor, *, phi: float = PHI) -> Tensor:
+@without_zero_weights
+def robust(gram: Tensor, weights: Tensor, *, phi: float = HOSTILE_SHARE) -> Tensor:
     """Return the default of a merge among strangers.
 
     Norms are clipped to the trust-weighted median, patches mixed with their nearest,

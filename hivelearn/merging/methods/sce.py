@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging import blocks
-from hivelearn.merging.deltas import Deltas, Rows
+from hivelearn.merging.deltas import Deltas, Rows, Settings
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.methods.masks import Setting, mask, row_sums
-from hivelearn.merging.methods.signs import Sides
-from hivelearn.merging.methods.threshold import kth_largest
+from hivelearn.merging.methods.kth_largest import kth_largest
+from hivelearn.merging.methods.masks import mask, row_sums
+from hivelearn.merging.methods.signs import SignSums
 
 
-def sce(
-    deltas: Deltas, weights: Tensor, settings: Mapping[str, Setting], keys: Sequence[bytes]
-) -> Rows:
+def sce(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
     """Merge by selecting, calculating and erasing.
 
     Select: the ``max(1, int(select_topk · m))`` entries of largest variance over the
@@ -57,12 +55,12 @@ def sce(
 
     def rows() -> Iterator[tuple[slice, Tensor]]:
         for place in blocks.places(deltas.shape):
-            sides = Sides(torch.zeros(place.stop - place.start, deltas.shape[1]), normalize=True)
+            sides = SignSums(torch.zeros(place.stop - place.start, deltas.shape[1]), normalize=True)
             votes = torch.zeros_like(sides.up)
             for n, block in spread.selected(place, limit):
                 votes.add_(block, alpha=spread.sizes[n])
                 sides.add(block, shares[n])
-            merged = sides.settle(votes).mul_(lam)
+            merged = sides.elect(votes).mul_(lam)
             if not blocks.finite(merged):
                 blocks.refuse_overflow(deltas, list(spread.signed), place)
             yield place, merged

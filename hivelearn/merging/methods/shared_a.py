@@ -10,28 +10,26 @@ adapters whose A differ: averaging factors that do not match is wrong without a 
 Source: Sun et al. 2024, FFA-LoRA, arXiv:2403.12313.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Deltas, DenseDeltas, Part, Rows
+from hivelearn.merging.deltas import DenseDeltas, LoraDelta, Settings, StreamMethod
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.factors import Factors, Size
 from hivelearn.merging.lowrank import truncate
 from hivelearn.merging.methods import sparse
 
-Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]
-Stream = Callable[[Deltas, Tensor, Settings, Sequence[bytes]], Rows]
 _CLOSE: Final = 1e-6  # relative to the norm of A: what saving and loading may change
 
 
-def shared_a(parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
+def shared_a(loras: Sequence[LoraDelta], settings: Settings, size: Size) -> Factors:
     """Return the weighted sum: A as it is, and the weighted sum of the B.
 
     Args:
-        parts: at least one, of equal A.
+        loras: at least one, of equal A.
         settings: unused.
         size: of the result; within the rank of A it is exact.
 
@@ -39,39 +37,39 @@ def shared_a(parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
         MergeError: the A differ, or the sum overflows float32.
     """
     del settings
-    a = common_a(parts)
-    total = torch.zeros(parts[0].b.shape)
-    for part in parts:
-        total.add_(part.b.float(), alpha=part.weight * part.scale)
+    a = common_a(loras)
+    total = torch.zeros(loras[0].b.shape)
+    for lora in loras:
+        total.add_(lora.b.float(), alpha=lora.weight * lora.scale)
     return truncate(a, total, size)
 
 
-def shared_ties(parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
+def shared_ties(loras: Sequence[LoraDelta], settings: Settings, size: Size) -> Factors:
     """TIES on the B matrices; see :func:`hivelearn.merging.methods.sparse.ties`."""
-    return _on_b(sparse.ties, parts, settings, size)
+    return _on_b(sparse.ties, loras, settings, size)
 
 
-def shared_dare_ties(parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
+def shared_dare_ties(loras: Sequence[LoraDelta], settings: Settings, size: Size) -> Factors:
     """DARE with TIES on the B matrices; see :func:`hivelearn.merging.methods.sparse.dare_ties`."""
-    return _on_b(sparse.dare_ties, parts, settings, size)
+    return _on_b(sparse.dare_ties, loras, settings, size)
 
 
-def shared_dare_linear(parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
+def shared_dare_linear(loras: Sequence[LoraDelta], settings: Settings, size: Size) -> Factors:
     """DARE on the B matrices; see :func:`hivelearn.merging.methods.sparse.dare_linear`."""
-    return _on_b(sparse.dare_linear, parts, settings, size)
+    return _on_b(sparse.dare_linear, loras, settings, size)
 
 
-def common_a(parts: Sequence[Part]) -> Tensor:
-    """Return the A (r, d_in) that all parts have, in float32.
+def common_a(loras: Sequence[LoraDelta]) -> Tensor:
+    """Return the A (r, d_in) that all have, in float32.
 
     Raises:
         MergeError: one differs from the first by more than 1e-6 of its norm.
     """
-    first = parts[0].a
-    others = [n for n, part in enumerate(parts) if not _alike(part.a, first)]
+    first = loras[0].a
+    others = [n for n, lora in enumerate(loras) if not _alike(lora.a, first)]
     if others:
         raise MergeError(
-            f"delta {others[0]} does not share its A with the others, and this method merges "
+            "does not share its A with the others, and this method merges "
             "the B of adapters with one A",
             remedy="Train them with freeze_a=True, or merge with ties or core_ties.",
             delta=others[0],
@@ -88,12 +86,14 @@ def _alike(a: Tensor, first: Tensor) -> bool:
     return bool(far <= _CLOSE * torch.linalg.vector_norm(first.float()))
 
 
-def _on_b(function: Stream, parts: Sequence[Part], settings: Settings, size: Size) -> Factors:
-    a = common_a(parts)
-    deltas = DenseDeltas([part.b.float() * part.scale for part in parts])  # each (d_out, r)
-    weights = torch.tensor([part.weight for part in parts], dtype=torch.float32)
-    rows = function(deltas, weights, settings, [part.key for part in parts])
-    b = torch.empty(parts[0].b.shape)
+def _on_b(
+    function: StreamMethod, loras: Sequence[LoraDelta], settings: Settings, size: Size
+) -> Factors:
+    a = common_a(loras)
+    deltas = DenseDeltas([lora.b.float() * lora.scale for lora in loras])  # each (d_out, r)
+    weights = torch.tensor([lora.weight for lora in loras], dtype=torch.float32)
+    rows = function(deltas, weights, settings, [lora.key for lora in loras])
+    b = torch.empty(loras[0].b.shape)
     for place, block in rows():
         b[place] = block
     return truncate(a, b, size)

@@ -28,13 +28,13 @@ def elected_sign(pieces: Iterable[Piece], zeros: Tensor, normalize: bool) -> Ten
 
     ``normalize`` divides each entry by the weights on that side.
     """
-    sides = Sides(zeros, normalize=normalize)
+    sums = SignSums(zeros, normalize=normalize)
     for block, weight, gain in pieces:
-        sides.add(block, weight, gain)
-    return sides.settle(sides.up + sides.down)
+        sums.add(block, weight, gain)
+    return sums.elect(sums.up + sums.down)
 
 
-class Sides:
+class SignSums:
     """What is above and below zero, added up apart, and the weights that spoke for each."""
 
     def __init__(self, zeros: Tensor, *, normalize: bool) -> None:
@@ -51,7 +51,7 @@ class Sides:
             for mass, part in zip(self._masses, (above, below), strict=True):
                 mass.add_(part.sign_(), alpha=weight)
 
-    def settle(self, votes: Tensor) -> Tensor:
+    def elect(self, votes: Tensor) -> Tensor:
         """Return the upper side where ``votes`` are not negative, else the lower one."""
         # 1 or 0 as float: lerp by it is exact, and eight times faster than a branch on bool.
         plus = torch.ge(votes, 0.0, out=torch.empty_like(votes))

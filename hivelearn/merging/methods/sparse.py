@@ -26,19 +26,17 @@ low-rank deltas by these rules is *not* low-rank: of a TIES merge at 4096², .64
 lost when it is cut to rank 16.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from hivelearn.merging import blocks
-from hivelearn.merging.deltas import Deltas, Rows
+from hivelearn.merging.deltas import Deltas, Rows, Settings
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.masks import (
-    Job,
-    Kept,
-    Setting,
+    MergeInputs,
+    Selection,
     largest,
     matching_l1,
     random,
@@ -46,8 +44,6 @@ from hivelearn.merging.methods.masks import (
     without_outliers,
 )
 from hivelearn.merging.methods.signs import Combine, Piece, elected_sign, weighted_sum
-
-Settings: TypeAlias = Mapping[str, Setting]
 
 
 def ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
@@ -57,7 +53,9 @@ def ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[byt
 
     Source: Yadav et al. 2023, algorithm 1, arXiv:2306.01708; the weights as mergekit.
     """
-    return _merge(Job(deltas, weights, settings, keys), largest, elected_sign, normalize=True)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), largest, elected_sign, normalize=True
+    )
 
 
 def magnitude_prune(
@@ -67,7 +65,9 @@ def magnitude_prune(
 
     Source: PEFT's method of that name, here on deltas and not on their factors.
     """
-    return _merge(Job(deltas, weights, settings, keys), largest, weighted_sum, normalize=False)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), largest, weighted_sum, normalize=False
+    )
 
 
 def dare_linear(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
@@ -75,7 +75,9 @@ def dare_linear(deltas: Deltas, weights: Tensor, settings: Settings, keys: Seque
 
     Source: Yu et al. 2023, "drop and rescale", arXiv:2311.03099.
     """
-    return _merge(Job(deltas, weights, settings, keys), random, weighted_sum, normalize=False)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), random, weighted_sum, normalize=False
+    )
 
 
 def dare_ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
@@ -83,7 +85,9 @@ def dare_ties(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequenc
 
     Source: arXiv:2311.03099 for what stays, arXiv:2306.01708 for the sign.
     """
-    return _merge(Job(deltas, weights, settings, keys), random, elected_sign, normalize=False)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), random, elected_sign, normalize=False
+    )
 
 
 def della(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
@@ -93,7 +97,9 @@ def della(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[by
 
     Source: Deep et al. 2024, arXiv:2406.11617.
     """
-    return _merge(Job(deltas, weights, settings, keys), ranked, elected_sign, normalize=True)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), ranked, elected_sign, normalize=True
+    )
 
 
 def della_linear(
@@ -105,7 +111,9 @@ def della_linear(
 
     Source: arXiv:2406.11617 without its election, as in mergekit.
     """
-    return _merge(Job(deltas, weights, settings, keys), ranked, weighted_sum, normalize=False)
+    return _merge(
+        MergeInputs(deltas, weights, settings, keys), ranked, weighted_sum, normalize=False
+    )
 
 
 def breadcrumbs(deltas: Deltas, weights: Tensor, settings: Settings, keys: Sequence[bytes]) -> Rows:
@@ -115,8 +123,8 @@ def breadcrumbs(deltas: Deltas, weights: Tensor, settings: Settings, keys: Seque
 
     Source: Davari and Belilovsky 2023, arXiv:2312.06795; thresholds as in mergekit.
     """
-    job = Job(deltas, weights, settings, keys)
-    return _merge(job, without_outliers, weighted_sum, normalize=False)
+    inputs = MergeInputs(deltas, weights, settings, keys)
+    return _merge(inputs, without_outliers, weighted_sum, normalize=False)
 
 
 def breadcrumbs_ties(
@@ -128,42 +136,46 @@ def breadcrumbs_ties(
 
     Source: arXiv:2312.06795 for what stays, arXiv:2306.01708 for the sign.
     """
-    job = Job(deltas, weights, settings, keys)
-    return _merge(job, without_outliers, elected_sign, normalize=False)
+    inputs = MergeInputs(deltas, weights, settings, keys)
+    return _merge(inputs, without_outliers, elected_sign, normalize=False)
 
 
 def _merge(
-    job: Job, what_stays: Callable[[Job], Kept], combine: Combine, *, normalize: bool
+    inputs: MergeInputs,
+    select_by: Callable[[MergeInputs], Selection],
+    combine: Combine,
+    *,
+    normalize: bool,
 ) -> Rows:
     """Look at the deltas once now, and return what merges them a block at a time."""
-    kept, present = _rescaled(job, what_stays), job.present
-    divide = bool(job.settings.get("normalize", normalize))
-    lam = float(job.settings.get("lam", 1.0))
+    selection, present = _rescaled(inputs, select_by), inputs.present
+    divide = bool(inputs.settings.get("normalize", normalize))
+    lam = float(inputs.settings.get("lam", 1.0))
 
     def pieces(place: slice) -> Iterator[Piece]:
         for n, weight in present.items():
-            block = kept.stay(n, place, job.deltas.block(n, place))
-            yield (block if weight > 0 else block.neg_()), abs(weight), kept.gains[n]
+            block = selection.select(n, place, inputs.deltas.block(n, place))
+            yield (block if weight > 0 else block.neg_()), abs(weight), selection.gains[n]
 
     def rows() -> Iterator[tuple[slice, Tensor]]:
-        d_in = job.deltas.shape[1]
-        for place in blocks.places(job.deltas.shape):
+        d_in = inputs.deltas.shape[1]
+        for place in blocks.places(inputs.deltas.shape):
             zeros = torch.zeros(place.stop - place.start, d_in)
             merged = combine(pieces(place), zeros, divide).mul_(lam)
             if not blocks.finite(merged):
-                blocks.refuse_overflow(job.deltas, list(present), place)
+                blocks.refuse_overflow(inputs.deltas, list(present), place)
             yield place, merged
 
     return rows
 
 
-def _rescaled(job: Job, what_stays: Callable[[Job], Kept]) -> Kept:
-    allowed = ["none", "l1", *(["probability"] if what_stays in (random, ranked) else [])]
-    rescale = job.settings.get("rescale")
+def _rescaled(inputs: MergeInputs, select_by: Callable[[MergeInputs], Selection]) -> Selection:
+    allowed = ["none", "l1", *(["probability"] if select_by in (random, ranked) else [])]
+    rescale = inputs.settings.get("rescale")
     if rescale is not None and rescale not in allowed:
         raise MergeError(
             f"rescale {rescale!r} does not fit this method",
             remedy=f"Choose one of: {', '.join(allowed)}.",
         )
-    kept = what_stays(job)
-    return matching_l1(job, kept) if rescale == "l1" else kept
+    selection = select_by(inputs)
+    return matching_l1(inputs, selection) if rescale == "l1" else selection

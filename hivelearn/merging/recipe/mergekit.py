@@ -19,7 +19,7 @@ from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import Schedule, numbers
 from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.merging.recipe.yaml import document
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 _KNOWN: Final = frozenset(
     ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")

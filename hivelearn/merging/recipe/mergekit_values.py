@@ -13,7 +13,7 @@ from hivelearn.merging.recipe.schedule import (
     Schedule,
     rounded,
 )
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 _TENSOR: Final = ".weight"  # what mergekit's filters see behind a module's name
 _DTYPES: Final = ("float32", "bfloat16", "float16")

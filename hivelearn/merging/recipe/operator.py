@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 Kind = Literal["coefficients", "stream", "core", "stack"]
 Scope = Literal["module", "adapter"]

@@ -25,11 +25,11 @@ from hivelearn.merging.recipe.schedule import (
     to_value,
 )
 from hivelearn.merging.recipe.table import operator
-from hivelearn.showing import shown
+from hivelearn.patch.limits import ADAPTER_RANK_MAX
+from hivelearn.printable import shown
 
 WEIGHT_MAX: Final = 1_000.0  # far above any sane weight, far below float32 overflow
-SOURCES_MAX: Final = 256  # as many as a patch may name parents
-RANK_MAX: Final = 4_096  # of an adapter in hand; a patch may have 64
+SOURCES_MAX: Final = 256  # a recipe comes from a stranger, too, and is work
 _TAG: Final = b"hivelearn/recipe/1\0"
 
 Setting: TypeAlias = Schedule | bool | str | tuple[Schedule, ...]  # a tuple: one per source
@@ -77,7 +77,9 @@ class MergeRecipe:
 
     def _check_weights(self) -> None:
         if len(self.weights) > SOURCES_MAX:
-            raise MergeError(f"{len(self.weights)} weights; a merge takes {SOURCES_MAX} sources")
+            raise MergeError(
+                f"{len(self.weights)} weights were given, and a merge takes at most {SOURCES_MAX}"
+            )
         for place, weight in enumerate(self.weights):
             for number in numbers(weight):
                 if abs(number) > WEIGHT_MAX:
@@ -106,10 +108,10 @@ class MergeRecipe:
         object.__setattr__(self, "params", tuple(sorted(settings.items())))
 
     def _check_output(self) -> None:
-        whole = type(self.rank) is int and 1 <= self.rank <= RANK_MAX
+        whole = type(self.rank) is int and 1 <= self.rank <= ADAPTER_RANK_MAX
         if not (self.rank is None or self.rank == "stack" or whole):
             raise MergeError(
-                f"rank {shown(self.rank)} is not a whole number in 1 … {RANK_MAX}, 'stack'",
+                f"rank {shown(self.rank)} is not a whole number in 1 … {ADAPTER_RANK_MAX}, 'stack'",
                 remedy="Write rank=16, rank='stack', or none for the largest of the sources.",
             )
         entrywise = operator(self.method).kind == "stream"

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
 from hivelearn.patch.peft_config import layer_of
-from hivelearn.showing import shown
+from hivelearn.printable import shown
 
 ANY: Final = "*"
 END: Final = "$"  # of a module's name, which has letters, digits, _ and . alone
@@ -139,6 +139,7 @@ def resolve(setting: Schedule, module: str, depths: Mapping[str, float], what: s
     if value is None:
         raise MergeError(
             f"{what} says nothing of {module}",
+            module=module,
             remedy=f"End its list with a rule for every other module: ({ANY!r}, value).",
         )
     return value.at(depths[module]) if isinstance(value, Gradient) else value

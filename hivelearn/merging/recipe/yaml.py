@@ -13,8 +13,8 @@ from hivelearn.merging.errors import MergeError
 if TYPE_CHECKING:
     from yaml import Node
 
-FILE_MAX_BYTES: Final = 1 << 18  # a second of reading; real ones have a few KB
-_EXPANDED_MAX: Final = 4 * FILE_MAX_BYTES  # a file without aliases stays below half of it
+YAML_MAX_BYTES: Final = 1 << 18  # a second of reading; real ones have a few KB
+_EXPANDED_MAX: Final = 4 * YAML_MAX_BYTES  # a file without aliases stays below half of it
 _SCALAR_MAX: Final = 4_096  # characters; a number such as 1:1:1:… of many takes a minute
 _PAIRS_MAX: Final = 4_096  # of one mapping; keys may be chosen to collide
 
@@ -31,9 +31,9 @@ def document(path: Path) -> Any:
         if path.exists() and not path.is_file():  # a pipe that nobody writes to
             raise MergeError(f"{path} is no file", remedy="Give the path of a YAML file.")
         with path.open("rb") as file:
-            text = file.read(FILE_MAX_BYTES + 1)
-        if len(text) > FILE_MAX_BYTES:
-            raise MergeError(f"{path} is larger than {FILE_MAX_BYTES} bytes")
+            text = file.read(YAML_MAX_BYTES + 1)
+        if len(text) > YAML_MAX_BYTES:
+            raise MergeError(f"{path} is larger than {YAML_MAX_BYTES} bytes")
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:

@@ -1,4 +1,4 @@
-"""From what a recipe wants of one module to the parts that a method works on.
+"""From what a recipe wants of one module to the deltas that a method works on.
 
 Trust meets method here. A method that divides by the sum of weights divides by
 the sum *before* trust: what trust withholds stays where it was.
@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Part
+from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import gram
-from hivelearn.merging.run.plan import Plan
+from hivelearn.merging.run.plan import MergePlan
 from hivelearn.merging.run.survey import Survey
 
 
-def adapter_wide(plan: Plan) -> bool:
+def adapter_wide(plan: MergePlan) -> bool:
     """Return whether one set of coefficients serves all modules."""
     return plan.op.gram and plan.op.scope == "adapter"
 
 
-def whole_coefficients(plan: Plan, survey: Survey) -> Tensor:
+def whole_coefficients(plan: MergePlan, survey: Survey) -> Tensor:
     """Return the (n,) coefficients of a method that sees whole adapters.
 
     Raises:
@@ -41,21 +41,23 @@ def whole_coefficients(plan: Plan, survey: Survey) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Weighed:
+class ModuleInput:
     """What a method gets of one module.
 
     Attributes:
-        parts: those with a weight, in content order; none if nobody has one here.
+        loras: those with a weight, in content order; none if nobody has one here.
         settings: the method's, resolved for this module.
         coefficients: of every source of the plan; empty if the method is no weighted sum.
     """
 
-    parts: list[Part]
+    loras: list[LoraDelta]
     settings: dict[str, Any]
     coefficients: tuple[float, ...] = ()
 
 
-def weighed(plan: Plan, module: str, survey: Survey | None, whole: Tensor | None) -> Weighed:
+def module_input(
+    plan: MergePlan, module: str, survey: Survey | None, whole: Tensor | None
+) -> ModuleInput:
     """Return what the plan's method gets of ``module``.
 
     Args:
@@ -83,23 +85,23 @@ def weighed(plan: Plan, module: str, survey: Survey | None, whole: Tensor | None
         weights = weights * share
     # Who has no weight here is gone, and so is their own density.
     own = {n: v[weights != 0] if isinstance(v, Tensor) else v for n, v in settings.items()}
-    return Weighed(_heavy(plan.parts(module, weights.tolist())), own)
+    return ModuleInput(_heavy(plan.loras(module, weights.tolist())), own)
 
 
-def _summed(plan: Plan, module: str, coefficients: Tensor) -> Weighed:
-    """Return a weighted sum: the coefficients are the parts' weights."""
+def _summed(plan: MergePlan, module: str, coefficients: Tensor) -> ModuleInput:
+    """Return a weighted sum: the coefficients are the weights."""
     row = tuple(coefficients.tolist())
-    return Weighed(_heavy(plan.parts(module, row)), {}, row)
+    return ModuleInput(_heavy(plan.loras(module, row)), {}, row)
 
 
-def _inner(plan: Plan, module: str, here: Tensor, survey: Survey | None) -> Tensor | None:
+def _inner(plan: MergePlan, module: str, here: Tensor, survey: Survey | None) -> Tensor | None:
     """Return the Gram matrix of those with a weight, from the survey if there was one."""
     if not plan.op.gram:
         return None
     if survey is not None:
         return survey.grams[module][here][:, here]
-    return gram(_heavy(plan.parts(module, here.double().tolist())))
+    return gram(_heavy(plan.loras(module, here.double().tolist())))
 
 
-def _heavy(parts: list[Part]) -> list[Part]:
-    return [part for part in parts if part.weight != 0]
+def _heavy(loras: list[LoraDelta]) -> list[LoraDelta]:
+    return [lora for lora in loras if lora.weight != 0]

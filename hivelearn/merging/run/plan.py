@@ -7,7 +7,8 @@ and two nodes with the same set must agree; those of weight 0 are gone.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -15,9 +16,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from hivelearn.merging.deltas import Part, narrowed
+from hivelearn.merging.deltas import LoraDelta, narrowed
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.files.sources import Source, octets
+from hivelearn.merging.files.sources import AdapterSource, octets
 from hivelearn.merging.recipe.operator import Operator
 from hivelearn.merging.recipe.recipe import MergeRecipe, Rank
 from hivelearn.merging.recipe.schedule import Schedule, depths_of, resolve
@@ -28,7 +29,7 @@ _CANCEL: Final = 0.05  # weights whose sum is below this share of their sizes ca
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class MergePlan:
     """A recipe with its sources.
 
     Attributes:
@@ -41,7 +42,7 @@ class Plan:
 
     recipe: MergeRecipe
     op: Operator
-    sources: tuple[Source, ...]
+    sources: tuple[AdapterSource, ...]
     order: tuple[int, ...]
     trust: tuple[float, ...]
     withheld: tuple[int, ...]
@@ -101,6 +102,7 @@ class Plan:
                 raise MergeError(
                     f"the weights of {module} cancel, and {self.op.name!r} divides by their sum",
                     remedy="Use method='task_arithmetic', which adds without dividing.",
+                    module=module,
                 )
         mass = float(given.sum())
         return given / mass, mass / float(whole.sum())
@@ -136,7 +138,7 @@ class Plan:
         one: Schedule = value[place] if isinstance(value, tuple) else value
         return one
 
-    def parts(self, module: str, weights: Sequence[float]) -> list[Part]:
+    def loras(self, module: str, weights: Sequence[float]) -> list[LoraDelta]:
         """Return what each source adds to ``module``; one that lacks it adds a zero delta."""
         d_out, d_in = self.shape(module)
         found = []
@@ -146,7 +148,7 @@ class Plan:
             else:
                 a, b, scale = torch.zeros(1, d_in), torch.zeros(d_out, 1), 1.0
             key = self._key(module, a, b) if self.op.draws else b""
-            found.append(Part(*narrowed(a, b), scale, weight, key))
+            found.append(LoraDelta(*narrowed(a, b), scale, weight, key))
         if self.op.kind != "coefficients":  # a NaN survives every product, and is found there
             self.refuse_broken(module)
         return found
@@ -157,8 +159,23 @@ class Plan:
             if module in source.shapes:
                 source.refuse_broken(module)
 
+    @contextmanager
+    def naming_errors(self, module: str | None) -> Iterator[None]:
+        """Let errors inside the block say in which module, if in one, and whose delta is at fault.
+
+        Methods see only the deltas of those with a weight, in the order of their content.
+        """
+        try:
+            yield
+        except MergeError as error:
+            if module is not None:
+                self.refuse_broken(module)  # looked for only now: it costs as much as reading all
+            weights = self.weights(module or self.modules[0]).tolist()
+            present = [s.name for s, w in zip(self.sources, weights, strict=True) if w != 0]
+            raise error.located(module, present) from error
+
     def _key(self, module: str, a: Tensor, b: Tensor) -> bytes:
-        """Name a part by method, seed, module and content: equal patches draw equal masks.
+        """Name a delta by method, seed, module and content: equal patches draw equal masks.
 
         Not by weights and rank: who stands beside a patch does not change its mask.
         """
@@ -169,9 +186,9 @@ class Plan:
         return digest.digest()
 
 
-def planned(
-    sources: Sequence[Source], recipe: MergeRecipe, trust: Sequence[float] | None = None
-) -> Plan:
+def make_plan(
+    sources: Sequence[AdapterSource], recipe: MergeRecipe, trust: Sequence[float] | None = None
+) -> MergePlan:
     """Return the plan of a merge.
 
     Args:
@@ -198,14 +215,20 @@ def planned(
     if not taking:
         raise MergeError("nobody is trusted, so nothing would be merged")
     if count < op.rows_min or len(weighty) > (op.rows_max or count):
-        raise MergeError(f"{op.name!r} takes {op.rows_min} adapters, not {count}")
+        raise MergeError(_wrong_count(op, count))
     order = _ordered(sources, recipe, taking, given)
     chosen = tuple(sources[n] for n in order)
     modules = sorted({module for source in chosen for module in source.shapes})
     depths = depths_of(modules)
     kept = tuple(given[n] for n in order)
     withheld = tuple(n for n in weighty if not given[n])
-    return Plan(recipe, op, chosen, tuple(order), kept, withheld, tuple(modules), depths)
+    return MergePlan(recipe, op, chosen, tuple(order), kept, withheld, tuple(modules), depths)
+
+
+def _wrong_count(op: Operator, count: int) -> str:
+    wanted = f"exactly {op.rows_min}" if op.rows_max == op.rows_min else f"at least {op.rows_min}"
+    given = "1 was" if count == 1 else f"{count} were"
+    return f"{op.name!r} merges {wanted} adapters, and {given} given"
 
 
 def _trusted(trust: Sequence[float] | None, count: int) -> list[float]:
@@ -222,7 +245,7 @@ def _trusted(trust: Sequence[float] | None, count: int) -> list[float]:
 
 
 def _ordered(
-    sources: Sequence[Source], recipe: MergeRecipe, taking: list[int], trust: list[float]
+    sources: Sequence[AdapterSource], recipe: MergeRecipe, taking: list[int], trust: list[float]
 ) -> list[int]:
     """Return the places of those that take part in the order of their content."""
     heads = {n: sources[n].key() for n in taking}

@@ -12,10 +12,7 @@ from torch import Tensor
 
 from hivelearn.merging.methods.gram import gram, norms
 from hivelearn.merging.methods.robust import module_clip
-from hivelearn.merging.run.naming import named
-from hivelearn.merging.run.plan import Plan
-
-Tick = Callable[[str], None]  # called with the name of each module as it is done
+from hivelearn.merging.run.plan import MergePlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +37,12 @@ class Survey:
         return torch.stack(list(clipped)).sum(dim=0)
 
 
-def surveyed(plan: Plan, tick: Tick) -> Survey:
+def take_survey(plan: MergePlan, on_module: Callable[[str], None]) -> Survey:
     """Read every module once and return what the sources look like from each other.
+
+    Args:
+        plan: who takes part.
+        on_module: called with the name of each module as it is done.
 
     Raises:
         MergeError: NaN or infinity in a source.
@@ -49,9 +50,9 @@ def surveyed(plan: Plan, tick: Tick) -> Survey:
     ones = [1.0] * len(plan.sources)
     grams = {}
     for module in plan.modules:
-        with named(plan, module):
-            grams[module] = gram(plan.parts(module, ones))
-        tick(module)
+        with plan.naming_errors(module):
+            grams[module] = gram(plan.loras(module, ones))
+        on_module(module)
     sizes = torch.stack([norms(inner) for inner in grams.values()], dim=1)  # (n, modules)
     clips = torch.ones_like(sizes)
     if plan.op.clips:

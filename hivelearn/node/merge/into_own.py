@@ -11,7 +11,7 @@ from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Gain, Measure
 from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.merge import MergeOptions, combine
+from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.node import measure, reputation
@@ -20,7 +20,7 @@ from hivelearn.node.merge.round import Round
 from hivelearn.node.reports import MergeReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
-from hivelearn.patch.header import RANK_MAX
+from hivelearn.patch.limits import PATCH_RANK_MAX
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
@@ -128,11 +128,11 @@ def _combined(
     wanted = bounded(recipe or MergeRecipe())
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
-    made = combine(parts, plan, MergeOptions(study=False, progress=False)).adapter
-    if made.rank > RANK_MAX:
+    made = merge(parts, plan, progress=False)
+    if made.rank > PATCH_RANK_MAX:
         raise MergeError(
-            f"this merge has rank {made.rank}, and what serves may have {RANK_MAX}",
-            remedy=f"Give the recipe a rank of at most {RANK_MAX}.",
+            f"this merge has rank {made.rank}, and what serves may have {PATCH_RANK_MAX}",
+            remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
         )
     return made
 

@@ -15,11 +15,10 @@ from typing import Final
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.node import own_records, reputation
 from hivelearn.node.context import NodeContext
-from hivelearn.node.share import ancestry
 from hivelearn.node.share.quota import Sandbox
 from hivelearn.patch.envelope import Patch, unseal_notice
 from hivelearn.patch.notice import Notice
-from hivelearn.store.shelf import REFUSED_MAX, State
+from hivelearn.store.shelf import REFUSED_MAX
 from hivelearn.trust.standing import Judgement
 
 TOLD_MAX: Final = 256  # sentences about refusals
@@ -151,8 +150,7 @@ class Library:
         """Unseal a complete payload and put it into quarantine; refuse it with its reason."""
         try:
             unseal_notice(notice, payload.read_bytes())
-            state: State = "quarantined" if ancestry.complete(self._context, notice) else "parked"
-            self._take(notice, payload, state)
+            self._take(notice, payload)
         except PeerError as error:
             payload.unlink(missing_ok=True)
             self._tell(notice, error.what)
@@ -163,7 +161,7 @@ class Library:
             with self._lock:
                 self._sandbox.arrived(notice)
 
-    def _take(self, notice: Notice, payload: Path, state: State) -> None:
+    def _take(self, notice: Notice, payload: Path) -> None:
         context, name = self._context, notice.body.payload_root.hex()
         store = context.store
         with self._lock, store.writing("swarm"), store.together():
@@ -171,7 +169,7 @@ class Library:
                 raise NoRoomError("no room left for patches of unknown authors")
             store.blobs.adopt(payload, name)
             arrival = store.shelf.add(
-                own_records.entry_of(notice, state, name, context.environment.clock())
+                own_records.entry_of(notice, "quarantined", name, context.environment.clock())
             )
             if arrival == "equivocation":
                 self._fault(notice, "harm")
@@ -180,7 +178,6 @@ class Library:
                 self._tell(notice, "its device signed one number twice")
                 return
             self._heard(notice.id, notice.body.domain)
-            ancestry.unpark(context, notice.body.domain)
         self.arrived += 1
 
     def _refuse(self, notice: Notice) -> None:

@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def plain_torch() -> Iterator[None]:
+def torch_defaults() -> Iterator[None]:
     """Compute on the CPU, in float32 where nothing else is said, without autocast or gradients.
 
     The default type belongs to the process: another thread that makes tensors

@@ -17,7 +17,7 @@ P = ParamSpec("P")
 Rule = Callable[Concatenate[Tensor, Tensor, P], Tensor]  # (gram, weights, ...) -> coefficients
 
 
-def of_present(rule: Rule[P]) -> Rule[P]:
+def without_zero_weights(rule: Rule[P]) -> Rule[P]:
     """Let ``rule`` see the patches of positive weight only, their weights summing to 1.
 
     What comes out takes any weights ≥ 0 and depends on their ratios alone; a patch
@@ -53,7 +53,7 @@ def _check(gram: Tensor, weights: Tensor, name: str) -> None:
         if not 0.0 <= weight < float("inf"):  # NaN fails this too
             what = "a negative share" if weight < 0 else f"{weight:g}"
             raise MergeError(
-                f"{name} cannot give delta {place} {what} of the weight",
+                f"has {what} of the weight, which {name} cannot give",
                 remedy="linear, task_arithmetic, iso_c, tsv and the entrywise methods can.",
                 delta=place,
             )
