@@ -189,24 +189,3 @@ def test_a_rule_sees_its_breach(rule):
 def test_types_and_functions_may_name_heavy_libraries():
     text = "if TYPE_CHECKING:\n    import torch\ndef f():\n    import numpy\n"
     assert not list(heavy_libraries_load_on_use(Source("hivelearn/store/a.py", text)))
-
-
-def test_no_module_is_dead():
-    """Imported by another module, named in the public table, or started by name."""
-    alive = {"hivelearn.__main__"}  # python -m hivelearn
-    for source in SOURCES:
-        for node in ast.walk(source.tree) if source.ours else ():
-            alive |= imported(node)
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                alive.add(node.value)  # the public table, import_module, python -m
-    started = '__name__ == "__main__"'
-    dead = [
-        source.path
-        for source in SOURCES
-        if source.ours
-        and not source.path.endswith("__init__.py")
-        and not source.path.startswith("hivelearn/testing/")  # public: used by others' tests
-        and source.module not in alive
-        and started not in source.text
-    ]
-    assert not dead, f"nobody imports {dead}"

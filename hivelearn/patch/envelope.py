@@ -5,6 +5,7 @@ payload is the signed one, its header is strict, and it is the adapter that the
 body promised. Whether it is any *good* is the gate's question, not this file's.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,6 +77,29 @@ class Patch:
         with written(path):
             (path / ENVELOPE_FILE).write_bytes(self.envelope)
         return path
+
+    @classmethod
+    def load(cls, folder: str | Path, *, now_s: float | None = None) -> "Patch":
+        """Read a folder that :meth:`save` wrote, and verify it as if it had come by the network.
+
+        Args:
+            folder: with adapter and envelope.
+            now_s: Unix seconds, against what may have expired; None asks the clock.
+
+        Raises:
+            UsageError: no envelope there.
+            PeerError: it does not verify.
+        """
+        path = Path(folder)
+        try:
+            envelope = (path / ENVELOPE_FILE).read_bytes()
+            payload = (path / WEIGHTS_FILE).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(
+                f"{path} is not a patch folder: {error.filename} is missing",
+                remedy="A plain PEFT folder is read by hl.Adapter.load(folder).",
+            ) from None
+        return unseal(envelope, payload, now_s=time.time() if now_s is None else now_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,25 +202,6 @@ def unseal_notice(read: Notice, payload: bytes) -> Patch:
     adapter = Adapter.from_bytes(payload, body.adapter.alpha, body.base)
     body.adapter.check(adapter)
     return Patch(read, adapter, _DOOR)
-
-
-def load(folder: str | Path, *, now_s: float) -> Patch:
-    """Read a folder that :meth:`Patch.save` wrote.
-
-    Raises:
-        UsageError: no envelope there.
-        PeerError: it does not verify.
-    """
-    path = Path(folder)
-    try:
-        envelope = (path / ENVELOPE_FILE).read_bytes()
-        payload = (path / WEIGHTS_FILE).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(
-            f"{path} is not a patch folder: {error.filename} is missing",
-            remedy="A plain PEFT folder is read by hl.Adapter.load(folder).",
-        ) from None
-    return unseal(envelope, payload, now_s=now_s)
 
 
 def rebased(adapter: Adapter, base: bytes) -> Adapter:

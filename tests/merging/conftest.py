@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hivelearn.merging import blocks
+from hivelearn.merging.methods import kth_largest
 from hivelearn.patch.adapter import Adapter
 
 Q = "model.layers.0.self_attn.q_proj"
@@ -72,3 +74,40 @@ class Largest(TorchDispatchMode):
 def largest() -> Largest:
     """Return a watcher of the largest tensor formed inside its ``with`` block."""
     return Largest()
+
+
+@pytest.fixture
+def held_at_once(monkeypatch) -> Callable[..., None]:
+    """Let a test choose how much is in memory at once, on which no result depends.
+
+    ``block``: entries of a delta; ``collected``: entries for the choice of a threshold;
+    ``share``: of all entries that may be such.
+    """
+    places = {
+        "block": (blocks, "BLOCK_ELEMENTS"),
+        "collected": (kth_largest, "COLLECT_MAX"),
+        "share": (kth_largest, "SHARE_MAX"),
+    }
+
+    def choose(**sizes: float) -> None:
+        for name, size in sizes.items():
+            monkeypatch.setattr(*places[name], size)
+
+    return choose
+
+
+@pytest.fixture
+def meanwhile(monkeypatch) -> Callable[..., None]:
+    """Let something happen to the world, once, as soon as a module's function is called."""
+
+    def arrange(module: object, function: str, happens: Callable[[], object]) -> None:
+        real = getattr(module, function)
+
+        def called(*args):
+            monkeypatch.undo()
+            happens()
+            return real(*args)
+
+        monkeypatch.setattr(module, function, called)
+
+    return arrange

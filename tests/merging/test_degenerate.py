@@ -5,7 +5,6 @@ import weakref
 import pytest
 import torch
 
-from hivelearn.merging import blocks
 from hivelearn.merging.deltas import LoraDelta, narrowed
 from hivelearn.merging.factors import Size
 from hivelearn.merging.lowrank import truncate
@@ -166,8 +165,8 @@ class Counted:
         self.alive -= 1
 
 
-def test_the_sample_for_a_threshold_holds_no_block_of_the_delta(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1 << 12)  # 57 of them are sampled
+def test_the_sample_for_a_threshold_holds_no_block_of_the_delta(held_at_once):
+    held_at_once(block=1 << 12)  # 57 of them are sampled
     seen = Counted()
     kth_largest(seen, 0, [1_000])
     assert seen.most <= 3

@@ -116,7 +116,7 @@ def test_an_own_patch_loaded_from_a_folder_serves_in_another_home(make, kit, aut
 
     owner, patch = author
     patch.save(tmp_path / "saved")
-    loaded = envelope.load(tmp_path / "saved", now_s=kit.NOW_S)
+    loaded = envelope.Patch.load(tmp_path / "saved", now_s=kit.NOW_S)
     node = make("restored")
     node._context.identity = owner._context.identity
     assert node.adopt(loaded).outcome == "adopted"

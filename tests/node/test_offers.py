@@ -4,7 +4,7 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.node.share.library import Library
-from hivelearn.patch.envelope import load
+from hivelearn.patch.envelope import Patch
 from hivelearn.patch.notice import read_envelope
 
 OPEN, SECRET = b"o" * 32, b"s" * 32
@@ -99,7 +99,7 @@ def test_only_an_own_patch_or_one_that_is_here_can_be_published(make, kit, autho
     restored._context.identity = owner._context.identity
     library = Library(restored._context)
     library.open(OPEN, "yes")
-    library.publish(OPEN, load(tmp_path / "saved", now_s=kit.NOW_S))
+    library.publish(OPEN, Patch.load(tmp_path / "saved", now_s=kit.NOW_S))
     assert library.payload(patch.id).is_file()
 
 

@@ -11,7 +11,7 @@ from hivelearn.identity import CERTIFICATE_VALID_S, make
 from hivelearn.patch import chunks, envelope, notice
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec, SpecError
-from hivelearn.patch.envelope import VALID_S, Label, Patch, load, rebased, seal, unseal
+from hivelearn.patch.envelope import VALID_S, Label, Patch, rebased, seal, unseal
 from hivelearn.patch.limits import ALPHA_MAX
 from hivelearn.patch.manifest import Body, Receipt, RouterCard
 from hivelearn.patch.notice import read_envelope
@@ -201,7 +201,7 @@ def test_a_patch_is_not_made_by_hand():
 
 def test_a_patch_is_saved_as_a_folder_and_loaded_again(tmp_path):
     folder = PATCH.save(tmp_path / "patch")
-    there = load(folder, now_s=NOW)
+    there = Patch.load(folder, now_s=NOW)
     assert (there.id, there.envelope) == (PATCH.id, PATCH.envelope)
     assert Adapter.load(folder).to_bytes() == PAYLOAD
 
@@ -210,7 +210,7 @@ def test_a_patch_is_saved_as_a_folder_and_loaded_again(tmp_path):
 def test_a_folder_without_its_parts_is_no_patch(tmp_path, name):
     (PATCH.save(tmp_path) / name).unlink()
     with pytest.raises(UsageError, match=name) as caught:
-        load(tmp_path, now_s=NOW)
+        Patch.load(tmp_path, now_s=NOW)
     assert "Adapter.load" in caught.value.remedy
 
 
@@ -218,7 +218,7 @@ def test_a_changed_folder_is_refused(tmp_path):
     folder = PATCH.save(tmp_path)
     (folder / "adapter_model.safetensors").write_bytes(_adapter(["q"]).to_bytes())
     with pytest.raises(PeerError) as caught:
-        load(folder, now_s=NOW)
+        Patch.load(folder, now_s=NOW)
     assert caught.value.code == "payload.hash"
 
 

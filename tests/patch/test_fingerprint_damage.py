@@ -1,6 +1,7 @@
 """Fingerprints are cached until a file changes; a damaged model has none."""
 
 import json
+import os
 import shutil
 import struct
 
@@ -9,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from hivelearn.errors import UsageError
-from hivelearn.patch import fingerprint
 from hivelearn.patch.fingerprint import NoFingerprintError, of_folder
 
 
@@ -46,38 +46,38 @@ def _text(name, text):
 # --- the cache ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hashed(monkeypatch):
-    """The folders whose files were really read."""
-    folders, compute = [], fingerprint._compute
-
-    def watched(folder, files):
-        folders.append(folder)
-        return compute(folder, files)
-
-    monkeypatch.setattr(fingerprint, "_compute", watched)
-    return folders
+def _change_unseen(folder):
+    """Change a weight and nothing by which a file system tells that a file has changed."""
+    file = folder / "model.safetensors"
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    raw = file.read_bytes()
+    file.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    os.utime(file, ns=times)
 
 
-def test_gigabytes_are_hashed_once_and_again_after_a_change(model, tmp_path, hashed):
+def test_gigabytes_are_hashed_once_and_again_after_a_change(model, tmp_path):
     cache = tmp_path / "cache.json"
     first = of_folder(model, cache)
-    assert of_folder(model, cache) == first == of_folder(model)
-    assert len(hashed) == 2  # with the cache once, without it once
+    _change_unseen(model)
+    assert of_folder(model, cache) == first != of_folder(model)  # the cache's, without reading
     save_file({"a": torch.ones(4, 4), "b": torch.ones(3)}, model / "model.safetensors")
-    assert of_folder(model, cache) != first
-    assert of_folder(model, cache) != first
-    assert len(hashed) == 3
+    second = of_folder(model, cache)
+    assert second == of_folder(model) != first
+    _change_unseen(model)
+    assert of_folder(model, cache) == second
 
 
-def test_two_models_share_a_cache_and_each_keeps_one_row(model, tmp_path, hashed):
+def test_two_models_share_a_cache_and_each_keeps_one_row(model, tmp_path):
     cache, other = tmp_path / "cache.json", _make(tmp_path / "other")
     for change in (1, 2):
         _json("config.json", lambda t, c=change: t.update(rms_norm_eps=c))(model)
-        of_folder(model, cache)
-    assert of_folder(other, cache) != of_folder(model, cache)
+        found = of_folder(model, cache)
+    apart = of_folder(other, cache)
+    assert apart != found
     assert len(json.loads(cache.read_text())) == 2
-    assert len(hashed) == 3
+    for folder, known in ((model, found), (other, apart)):
+        _change_unseen(folder)
+        assert of_folder(folder, cache) == known
 
 
 @pytest.mark.parametrize(

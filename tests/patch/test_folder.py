@@ -71,6 +71,17 @@ def test_a_mapped_file_keeps_its_pages_when_a_smaller_adapter_is_saved_over_it(t
     assert mapped.get_tensor("base_model.model.q.lora_A.weight").sum() == 18_000
 
 
+def test_a_disk_too_full_for_the_last_flush_leaves_no_temporary_file(tmp_path):
+    class Full:
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Replacement(tmp_path / "file") as replacement:
+        replacement.file.close()
+        replacement.file = Full()
+    assert contents(tmp_path) == {}
+
+
 def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
     with Replacement(tmp_path / "file") as one, Replacement(tmp_path / "file") as two:
         for writer, letter in ((one, b"1"), (two, b"2")):

@@ -156,7 +156,7 @@ def copy_weights(
         stream.seek(len(head))
         for name, row in in_order(table).items():
             start, end = row["data_offsets"]
-            blocks = _blocks(stream, end - start, file)
+            blocks = read_blocks(stream, end - start, file)
             if name not in tensors:
                 out.writelines(blocks)
                 continue
@@ -173,7 +173,7 @@ def copy_weights(
 def copy_whole(file: Path, out: IO[bytes]) -> None:
     """Copy a file as it is."""
     with _opened(file) as stream:
-        out.writelines(_blocks(stream, os.fstat(stream.fileno()).st_size, file))
+        out.writelines(read_blocks(stream, os.fstat(stream.fileno()).st_size, file))
 
 
 def damaged(what: Path, why: str) -> MergeError:
@@ -195,7 +195,8 @@ def _opened(file: Path) -> IO[bytes]:
         raise _unreadable(file, error) from None
 
 
-def _blocks(stream: IO[bytes], left: int, file: Path) -> Iterator[bytes]:
+def read_blocks(stream: IO[bytes], left: int, file: Path) -> Iterator[bytes]:
+    """Yield the next ``left`` bytes of a base's file, or say that they cannot be read."""
     while left > 0:
         try:
             block = stream.read(min(left, _COPY_BYTES))

@@ -53,7 +53,7 @@ def kth_largest(deltas: Deltas, index: int, ranks: Sequence[int]) -> list[float]
         return [_select(whole, rank) for rank in ranks]
     brackets = _brackets(_sample(deltas, index), [rank / size for rank in ranks], size)
     if brackets is None:
-        return _by_bits(deltas, index, ranks)
+        return by_bits(deltas, index, ranks)
     above = [0] * len(ranks)
     inside: list[list[Floats]] = [[] for _ in ranks]
     room = COLLECT_MAX
@@ -66,12 +66,12 @@ def kth_largest(deltas: Deltas, index: int, ranks: Sequence[int]) -> list[float]
             inside[n].append(block[among])
             room -= len(inside[n][-1])
         if room < 0:  # many entries are alike, as in an adapter that was never trained
-            return _by_bits(deltas, index, ranks)
+            return by_bits(deltas, index, ranks)
     found: list[float] = []
     for rank, before, collected in zip(ranks, above, inside, strict=True):
         candidates = np.concatenate(collected)
         if not before < rank <= before + len(candidates):
-            return _by_bits(deltas, index, ranks)  # the sample has misled
+            return by_bits(deltas, index, ranks)  # the sample has misled
         found.append(_select(candidates, rank - before))
     return found
 
@@ -138,8 +138,8 @@ def _brackets(
     return brackets
 
 
-def _by_bits(deltas: Deltas, index: int, ranks: Sequence[int]) -> list[float]:
-    """Return the same by counting: magnitudes of float32 order like their bits."""
+def by_bits(deltas: Deltas, index: int, ranks: Sequence[int]) -> list[float]:
+    """Return what :func:`kth_largest` does, by counting: float32 order like their bits."""
     high = np.zeros(1 << (31 - _LOW_BITS), dtype=np.int64)
     for block in _magnitudes(deltas, index):
         high += np.bincount(block.view(np.int32) >> _LOW_BITS, minlength=len(high))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from hivelearn import codec
-from hivelearn.merging.errors import MergeError as MergeError  # noqa: PLC0414
+from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe.operator import Param
 from hivelearn.merging.recipe.schedule import (
     ByName,

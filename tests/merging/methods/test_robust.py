@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.deltas import LoraDelta
+from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods import geometry, krum, robust
 from hivelearn.merging.methods.gram import gram
 from hivelearn.merging.methods.median import geometric_median
-from hivelearn.merging.recipe.recipe import MergeError
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 9_999)

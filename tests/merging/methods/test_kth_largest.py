@@ -12,7 +12,7 @@ from hivelearn.merging import blocks
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods import kth_largest as threshold
-from hivelearn.merging.methods.kth_largest import kth_largest
+from hivelearn.merging.methods.kth_largest import by_bits, kth_largest
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 ROWS, COLUMNS = 330, 260
@@ -51,11 +51,9 @@ def sorted_magnitudes(deltas):
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(held_at_once):
     """Blocks of 8 rows, and a small matrix takes the way of a large one: sample and bracket."""
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 8 * COLUMNS)
-    monkeypatch.setattr(threshold, "COLLECT_MAX", SIZE - 1)
-    monkeypatch.setattr(threshold, "SHARE_MAX", 1.0)
+    held_at_once(block=8 * COLUMNS, collected=SIZE - 1, share=1.0)
 
 
 @pytest.mark.parametrize("matrix", ADVERSARIAL.values(), ids=ADVERSARIAL.keys())
@@ -78,7 +76,7 @@ def test_it_is_exact_in_long_rows_and_in_short_ones(small, shape):
 def test_counting_bits_is_exact_too(small, matrix):
     deltas = dense(matrix)
     expected = [float(sorted_magnitudes(deltas)[rank - 1]) for rank in RANKS]
-    assert threshold._by_bits(deltas, 0, RANKS) == expected
+    assert by_bits(deltas, 0, RANKS) == expected
 
 
 @pytest.mark.parametrize("matrix", ADVERSARIAL.values(), ids=ADVERSARIAL.keys())
@@ -91,16 +89,27 @@ def test_a_sample_that_misleads_costs_time_and_no_digit(small, monkeypatch, matr
         assert kth_largest(deltas, 0, [rank]) == [float(expected[rank - 1])]
 
 
+class Counted(LoraDeltas):
+    """Deltas that count how many rows of them are made."""
+
+    rows = 0
+
+    def block(self, index, place):
+        Counted.rows += len(range(*place.indices(self.shape[0])))
+        return super().block(index, place)
+
+
 @pytest.mark.parametrize("trend", [0.0, 6.0])  # the last rows up to 1e6 larger
-def test_on_ordinary_deltas_one_pass_suffices(monkeypatch, trend):
-    monkeypatch.setattr(threshold, "COLLECT_MAX", 1 << 17)
-    monkeypatch.setattr(threshold, "_by_bits", None)  # calling it would fail
+def test_on_ordinary_deltas_one_pass_suffices(held_at_once, trend):
+    held_at_once(collected=1 << 17)
     chance = torch.Generator().manual_seed(3)
     b, a = torch.randn(2048, 8, generator=chance), torch.randn(8, 512, generator=chance)
-    deltas = LoraDeltas([LoraDelta(a, b * torch.logspace(0, trend, 2048)[:, None], 1.0, 1.0)])
+    deltas = Counted([LoraDelta(a, b * torch.logspace(0, trend, 2048)[:, None], 1.0, 1.0)])
     expected = sorted_magnitudes(deltas)
     ranks = [2048, 1 << 18, 1 << 19]
+    Counted.rows = 0
     assert kth_largest(deltas, 0, ranks) == [float(expected[rank - 1]) for rank in ranks]
+    assert Counted.rows <= 2048 * (1 + 1 / threshold.ROW_STEP) + 1  # the sample, then all once
 
 
 @SOME
@@ -113,7 +122,7 @@ def test_on_a_few_numbers_it_is_what_sorting_gives(values, ranks):
     expected = sorted(map(abs, values), reverse=True)
     wanted = [expected[rank - 1] for rank in ranks]
     assert kth_largest(deltas, 0, ranks) == wanted
-    assert threshold._by_bits(deltas, 0, ranks) == wanted
+    assert by_bits(deltas, 0, ranks) == wanted
 
 
 def test_a_product_of_factors_gives_the_magnitudes_of_its_own_blocks(small):
@@ -127,8 +136,8 @@ def test_a_product_of_factors_gives_the_magnitudes_of_its_own_blocks(small):
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("room", [SIZE, SIZE - 1])
-def test_what_is_not_finite_is_refused_by_name_and_place(small, monkeypatch, bad, room):
-    monkeypatch.setattr(threshold, "COLLECT_MAX", room)
+def test_what_is_not_finite_is_refused_by_name_and_place(small, held_at_once, bad, room):
+    held_at_once(collected=room)
     matrix = NORMAL.copy()
     matrix[20, 3] = bad
     deltas = DenseDeltas([torch.zeros(ROWS, COLUMNS), torch.tensor(matrix)])
@@ -137,9 +146,8 @@ def test_what_is_not_finite_is_refused_by_name_and_place(small, monkeypatch, bad
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0])  # by bits, by sample
-def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch, largest, scale):
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1 << 14)
-    monkeypatch.setattr(threshold, "COLLECT_MAX", 1 << 16)
+def test_memory_is_a_few_blocks_whatever_the_size(held_at_once, largest, scale):
+    held_at_once(block=1 << 14, collected=1 << 16)
     chance = torch.Generator().manual_seed(3)
     a, b = torch.randn(4, 1024, generator=chance), torch.randn(2048, 4, generator=chance)
     deltas = LoraDeltas([LoraDelta(a, b, scale, 1.0)])
@@ -153,8 +161,8 @@ def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch, largest, scale):
     assert peak_bytes < 2_000_000 < 2048 * 1024 * 4 // 4
 
 
-def test_a_layer_is_cut_into_blocks_that_none_is_of_a_few_rows(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1000)
+def test_a_layer_is_cut_into_blocks_that_none_is_of_a_few_rows(held_at_once):
+    held_at_once(block=1000)
     for d_out in (1, 7, 8, 9, 99, 100, 101, 107, 108, 1000):
         cut = blocks.places((d_out, 10))
         assert [row for place in cut for row in range(place.start, place.stop)] == list(

@@ -92,4 +92,4 @@ def test_a_disk_that_fails_while_reading_is_told(tmp_path):
         pytest.raises(MergeError, match="cannot be read: Input/output error"),
         file.open("rb") as f,
     ):
-        list(checkpoint._blocks(f, 8, file))
+        list(checkpoint.read_blocks(f, 8, file))

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.deltas import LoraDelta
-from hivelearn.merging.methods import gram as gram_module
+from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import distances, gram, norms
-from hivelearn.merging.recipe.recipe import MergeError
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 RANKS = st.lists(st.integers(0, 6), min_size=1, max_size=6)
@@ -73,13 +72,11 @@ def test_a_scale_may_lie_in_either_factor_or_apart(factor, scale):
     assert gap(gram(folded), gram(plain), gram(plain).diagonal().sum()) < 1e-12
 
 
-@pytest.mark.parametrize("panels", [1, 3, 4, 7])
-def test_neither_the_block_size_nor_the_panels_change_the_result(monkeypatch, panels):
-    parts = parts_of([5, 2, 9, 1], shape=(300, 200))
-    whole = gram(parts)
-    monkeypatch.setattr(gram_module, "_CHUNK_BYTES", 1)  # 64 columns at a time
-    monkeypatch.setattr(gram_module, "_PANELS", panels)
-    assert gap(gram(parts), whole, whole.diagonal().sum()) < 1e-14
+@pytest.mark.parametrize("ranks", [[5, 2, 9, 1], [20, 0, 3], [64]])
+def test_a_layer_wider_than_one_block_is_summed_over_its_blocks(ranks):
+    parts = parts_of(ranks, shape=(3, 40_000))  # at R = 17 a block has 31,000 columns
+    flat = dense(parts)
+    assert gap(gram(parts), flat @ flat.T, flat.square().sum()) < 1e-14
 
 
 def test_nothing_of_the_size_of_the_layer_is_ever_formed(largest):

@@ -8,7 +8,6 @@ import torch
 from hivelearn.merging import blocks
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.methods import kth_largest as threshold
 from hivelearn.merging.recipe.table import operator
 
 SHAPE = (61, 23)  # odd, so that no block ends where a vector register does
@@ -85,10 +84,10 @@ def test_the_order_of_the_deltas_does_not_matter(name):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("given", [{}, {"rescale": "l1"}, {"normalize": True}])
 @pytest.mark.parametrize("source", [DenseDeltas(made()), LoraDeltas(factors())])
-def test_not_a_bit_depends_on_how_rows_are_put_in_blocks(monkeypatch, name, given, source):
+def test_not_a_bit_depends_on_how_rows_are_put_in_blocks(held_at_once, name, given, source):
     whole = merged(name, source, **given)
     for height in (8, 9, 13, 20, 53):  # 61 rows: last blocks of 13, 7, 9, 21 and 8
-        monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", height * SHAPE[1])
+        held_at_once(block=height * SHAPE[1])
         assert torch.equal(merged(name, source, **given), whole)
 
 
@@ -251,10 +250,9 @@ def test_a_setting_out_of_range_is_refused_by_name(name, given, words):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_memory_is_a_few_blocks_whatever_the_size_of_the_layer(monkeypatch, largest, name):
+def test_memory_is_a_few_blocks_whatever_the_size_of_the_layer(held_at_once, largest, name):
     shape, block = (1000, 400), 1 << 13
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", block)
-    monkeypatch.setattr(threshold, "COLLECT_MAX", 1 << 15)
+    held_at_once(block=block, collected=1 << 15)
     source = LoraDeltas(factors(3, shape))
     with largest as seen:
         merged(name, LoraDeltas(factors(3, (8, 400))))  # torch's watcher loads on first use

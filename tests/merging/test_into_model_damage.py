@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hivelearn.merging import into_model
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.files import checkpoint
 from hivelearn.merging.into_model import merge_into
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import ByName
@@ -122,15 +122,10 @@ def test_a_damaged_base_is_named_and_nothing_is_left(base, tmp_path, adapter, da
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_base_that_shrinks_while_it_is_copied_is_named(base, tmp_path, adapter, monkeypatch):
-    real, file = into_model._tensor_names, base / "model.safetensors"
-
-    def shrinking(*args):
-        found = real(*args)
-        file.write_bytes(file.read_bytes()[:-100])
-        return found
-
-    monkeypatch.setattr(into_model, "_tensor_names", shrinking)
+def test_a_base_that_shrinks_while_it_is_copied_is_named(base, tmp_path, adapter, meanwhile):
+    file = base / "model.safetensors"
+    cut = rewritten(lambda raw: raw[:-100])
+    meanwhile(checkpoint, "copy_weights", lambda: cut(base))
     with pytest.raises(MergeError, match="damaged") as caught:
         merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert str(file) in caught.value.what
@@ -138,17 +133,10 @@ def test_a_base_that_shrinks_while_it_is_copied_is_named(base, tmp_path, adapter
 
 
 def test_a_base_that_loses_its_config_while_it_is_judged_is_named(
-    base, tmp_path, adapter, monkeypatch
+    base, tmp_path, adapter, meanwhile
 ):
     known = Adapter(adapter.factors, adapter.rank, adapter.alpha, fingerprint.of_folder(base))
-    real = into_model._tensor_names
-
-    def losing(*args):
-        found = real(*args)
-        (base / "config.json").unlink()
-        return found
-
-    monkeypatch.setattr(into_model, "_tensor_names", losing)
+    meanwhile(fingerprint, "of_folder", (base / "config.json").unlink)
     with pytest.raises(MergeError, match=r"holds no config\.json"):
         merge_into(base, [known], MergeRecipe(), MergeOptions(out=tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
@@ -175,31 +163,26 @@ def test_a_place_that_is_a_file_or_below_one_is_refused_and_kept(base, tmp_path,
 
 
 def test_a_failure_behind_a_link_removes_what_was_written_and_not_the_link(
-    base, tmp_path, adapter, monkeypatch
+    base, tmp_path, adapter, meanwhile
 ):
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk")
 
-    def broken(*_):
+    def broken():
         (tmp_path / "disk" / "letter.txt").write_text("dear")  # somebody else's, meanwhile
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(into_model.checkpoint, "copy_whole", broken)
+    meanwhile(checkpoint, "copy_whole", broken)
     with pytest.raises(MergeError, match=r"link cannot be written: No space left"):
         merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["letter.txt"]
 
 
-def test_two_models_into_one_folder_at_once_leave_the_first(base, tmp_path, adapter, monkeypatch):
-    out, real = tmp_path / "merged", into_model.checkpoint.others_of
-
-    def overtaken(folder):
-        monkeypatch.setattr(into_model.checkpoint, "others_of", real)
-        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=out))
-        return real(folder)
-
-    monkeypatch.setattr(into_model.checkpoint, "others_of", overtaken)
+def test_two_models_into_one_folder_at_once_leave_the_first(base, tmp_path, adapter, meanwhile):
+    out, options = tmp_path / "merged", MergeOptions(out=tmp_path / "merged")
+    first = lambda: merge_into(base, [adapter], MergeRecipe(), options)
+    meanwhile(checkpoint, "others_of", first)
     with pytest.raises(MergeError, match="cannot be written"):
-        merge_into(base, [adapter], MergeRecipe(), MergeOptions(out=out))
+        merge_into(base, [adapter], MergeRecipe(), options)
     assert {path.name for path in out.iterdir()} == {path.name for path in base.iterdir()}

@@ -192,19 +192,6 @@ def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_
         assert not (tmp_path / "out").exists()
 
 
-def test_a_disk_too_full_for_the_last_flush_leaves_no_temporary_file(tmp_path):
-    sink = FolderSink(tmp_path, {"q": (5, 3)}, 2, torch.float32)
-
-    class Full:
-        def close(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with sink:
-        sink._weights.file.close()
-        sink._weights.file = Full()
-    assert contents(tmp_path) == {}
-
-
 def test_a_number_that_float16_cannot_hold_is_refused_not_written_as_infinity(made, tmp_path):
     large = Adapter({Q: (torch.ones(1, 24), torch.full((20, 1), 1e5))}, 1, 1e4)
     with pytest.raises(MergeError, match="overflows float16"):
