@@ -21,11 +21,12 @@ patches that were told in the same session.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm import topics
-from hivelearn.swarm.effects import Blame, Effect, Finish, Holds, Learned, Send
+from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.messages import (
     HEADS_MAX,
     TAGS_MAX,
@@ -38,6 +39,21 @@ from hivelearn.swarm.messages import (
     Message,
     Want,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send ``message`` on the session's stream."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the session: there is nothing more to ask."""
+
+
+SyncEffect: TypeAlias = Send | Finish | PeerEffect
 
 
 @dataclass(slots=True)
@@ -56,12 +72,12 @@ class Pull:
     expected: dict[bytes, bytes] = field(default_factory=dict)  # tag -> topic
 
 
-def begin(pull: Pull) -> list[Effect]:
+def begin(pull: Pull) -> list[SyncEffect]:
     """Return the first thing to say."""
     return [Send(Greeting(pull.nonce))]
 
 
-def step(pull: Pull, message: Message | None) -> list[Effect]:
+def step(pull: Pull, message: Message | None) -> list[SyncEffect]:
     """Return what follows from the peer's ``message`` (None: of a later version)."""
     match message:
         case Greeting(nonce) if not pull.expected:
@@ -78,7 +94,7 @@ def step(pull: Pull, message: Message | None) -> list[Effect]:
             return [Blame(pull.peer, "sync.unasked"), Finish()]
 
 
-def _ask_heads(pull: Pull, nonce: bytes) -> list[Effect]:
+def _ask_heads(pull: Pull, nonce: bytes) -> list[SyncEffect]:
     salt = topics.salt(pull.nonce, nonce)
     chosen = sorted(pull.topics)[:TAGS_MAX]
     pull.expected = topics.recognise(chosen, pull.peer, salt)
@@ -86,25 +102,25 @@ def _ask_heads(pull: Pull, nonce: bytes) -> list[Effect]:
     return [Send(AskHeads(tuple(tags)))]
 
 
-def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[Effect]:
+def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[SyncEffect]:
     pull.shared.add(topic)
-    effects: list[Effect] = []
+    effects: list[SyncEffect] = []
     for patch in patches:
         if pull.knows(patch):
-            effects.append(Holds(pull.peer, patch))
+            effects.append(AddProvider(pull.peer, patch))
         elif len(pull.missing) < HEADS_MAX:
             pull.missing[patch] = topic
     return effects
 
 
-def _next_wants(pull: Pull) -> list[Effect]:
+def _next_wants(pull: Pull) -> list[SyncEffect]:
     # What was asked and not answered is gone from there; the next session sees.
     batch = list(pull.missing)[:WANTS_MAX]
     pull.asked = {patch: pull.missing.pop(patch) for patch in batch}
     return [Send(Want(tuple(batch)))] if batch else [Finish()]
 
 
-def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[Effect]:
+def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[SyncEffect]:
     try:
         notice = pull.read(envelope)
     except PeerError as error:
@@ -114,7 +130,7 @@ def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[Effect]:
     topic = pull.asked.pop(notice.id, None)
     if topic is None:
         return [Blame(pull.peer, "sync.unasked"), Finish()]
-    return [Learned(topic, pull.peer, notice, held)]
+    return [Consider(topic, pull.peer, notice, held)]
 
 
 @dataclass(slots=True)
