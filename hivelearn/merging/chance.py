@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 
-KEY_BYTES: Final = 32
+STREAM_KEY_BYTES: Final = 32
 _PER_COUNTER: Final = 8  # a counter gives four words of 64 bits: eight numbers of 32
 _CERTAIN: Final = 1 << 32
 
@@ -52,9 +52,9 @@ def bernoulli(key: bytes, place: slice, width: int, probability: float | Tensor)
 
 def numbers(key: bytes, place: slice, width: int) -> npt.NDArray[np.uint32]:
     """Return (rows, width) numbers of 32 bits, each row from a counter of its own."""
-    if len(key) != KEY_BYTES:
+    if len(key) != STREAM_KEY_BYTES:
         raise MergeError(
-            f"a key of chance has {KEY_BYTES} bytes, this one {len(key)}",
+            f"a key of chance has {STREAM_KEY_BYTES} bytes, this one {len(key)}",
             remedy="Pass one key of 32 bytes for each delta.",
         )
     rows = place.stop - place.start

@@ -14,6 +14,7 @@ from hivelearn.errors import UsageError
 from hivelearn.node.library import Library
 from hivelearn.node.workbench import Workbench
 from hivelearn.store.correction import check_domain
+from hivelearn.swarm.fabric import OPEN_S
 from hivelearn.swarm.fabrics.table import PEERS, fabric_options, open_fabric
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from hivelearn.swarm.sync_report import SyncReport
 
 DEFAULT_FABRIC: Final = "lan"
-OPEN_S: Final = 10.0  # to open a stream
 T = TypeVar("T")
 
 

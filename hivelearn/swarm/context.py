@@ -60,7 +60,7 @@ class SwarmContext:
         except Exception as error:  # noqa: BLE001 - logged with its trace, and told by `sync`
             self.fail("an observer failed", error)
 
-    async def post(self, topic: bytes, message: messages.Message) -> None:
+    async def post(self, topic: bytes, message: messages.WireMessage) -> None:
         """Publish, unless it is too large for a post; then it travels by sync alone."""
         frame = messages.encode(message)
         if len(frame) <= POST_MAX_BYTES:

@@ -14,6 +14,8 @@ from hivelearn.errors import PeerError
 
 FRAME_MAX_BYTES: Final = 1 << 20
 POST_MAX_BYTES: Final = 64 * 1024
+PROTOCOL_MAX: Final = 64  # characters of a protocol id, all ASCII
+OPEN_S: Final = 5.0  # to open a stream, unless the caller says otherwise
 
 OnPeer = Callable[[bytes, bool], None]  # (peer, up)
 

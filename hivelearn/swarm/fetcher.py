@@ -12,10 +12,9 @@ from hivelearn.swarm import transfer_events as on
 from hivelearn.swarm.context import SwarmContext
 from hivelearn.swarm.effects import Blame
 from hivelearn.swarm.events import PatchArrived, PatchRefused
-from hivelearn.swarm.fabric import Stream, StreamReset
+from hivelearn.swarm.fabric import OPEN_S, Stream, StreamReset
 from hivelearn.swarm.sessions import IDLE_S
 
-CONNECT_S: Final = 5.0
 _log: Final = logging.getLogger("hivelearn.swarm")
 
 
@@ -45,7 +44,7 @@ class FetchStream:
             PeerError: the stream broke, or a frame was malformed.
         """
         protocol = messages.BLOB_PROTOCOL
-        stream = await fetcher.context.fabric.open_stream(peer, protocol, timeout_s=CONNECT_S)
+        stream = await fetcher.context.fabric.open_stream(peer, protocol, timeout_s=OPEN_S)
         self._stream = stream
         sender = asyncio.create_task(self._send(stream))
         try:
@@ -97,7 +96,7 @@ class Fetcher:
             await self._do(effect)
         self.context.stats.changed.notify()
 
-    async def heard(self, peer: bytes, patch: bytes, message: messages.Message | None) -> None:
+    async def heard(self, peer: bytes, patch: bytes, message: messages.WireMessage | None) -> None:
         """Take one message of a blob stream."""
         match message:
             case messages.Leaves(joined):
@@ -173,7 +172,7 @@ class Fetcher:
 
         def accept() -> None:
             path = store.partial(notice)
-            partial.seal(path, notice.body.payload_bytes)
+            partial.finish(path, notice.body.payload_bytes)
             store.accept(notice, path)
 
         try:

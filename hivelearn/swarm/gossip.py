@@ -16,7 +16,7 @@ from hivelearn.errors import PeerError
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.limits import SwarmLimits, TokenBucket
-from hivelearn.swarm.messages import Announce, Domains, Have, Message, decode
+from hivelearn.swarm.messages import Announce, Domains, Have, WireMessage, decode
 
 Read = Callable[[bytes], Notice | None]  # raises PeerError
 
@@ -53,7 +53,7 @@ class Publish:
     """Post ``message`` in ``topic``."""
 
     topic: bytes
-    message: Message
+    message: WireMessage
 
 
 @dataclass(frozen=True, slots=True)

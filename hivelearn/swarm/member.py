@@ -15,8 +15,8 @@ from hivelearn.swarm import gossip, messages, sessions, sync
 from hivelearn.swarm.context import MemberConfig, SwarmContext
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.events import PeerDown, PeerUp
-from hivelearn.swarm.fabric import Fabric, Handler, Stream, Subscription
-from hivelearn.swarm.fetcher import CONNECT_S, Fetcher
+from hivelearn.swarm.fabric import OPEN_S, PROTOCOL_MAX, Fabric, Handler, Stream, Subscription
+from hivelearn.swarm.fetcher import Fetcher
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.payload_server import PayloadServer
 from hivelearn.swarm.topics import NONCE_BYTES
@@ -84,14 +84,14 @@ class Member:
         """Serve the streams of another protocol, too; a later handler takes its place.
 
         Raises:
-            UsageError: it is one of the swarm's own.
+            UsageError: it is one of the swarm's own, or its name cannot be.
         """
-        _refuse_reserved(protocol)
+        _check_protocol(protocol)
         self.fabric.handle(protocol, handler)
 
     async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
         """Open a stream of another protocol; see ``Fabric.open_stream``."""
-        _refuse_reserved(protocol)
+        _check_protocol(protocol)
         return await self.fabric.open_stream(peer, protocol, timeout_s=timeout_s)
 
     # -- speaking ---------------------------------------------------------
@@ -181,7 +181,7 @@ class Member:
             read=self._context.read,
         )
         protocol = messages.SYNC_PROTOCOL
-        stream = await self.fabric.open_stream(peer, protocol, timeout_s=CONNECT_S)
+        stream = await self.fabric.open_stream(peer, protocol, timeout_s=OPEN_S)
         try:
             await sessions.pull(stream, session, self._take)
         except BaseException:
@@ -247,9 +247,15 @@ class Member:
         return self.store.payload(notice.id) is None and self.store.wants(notice)
 
 
-def _refuse_reserved(protocol: str) -> None:
+def _check_protocol(protocol: str) -> None:
+    """Refuse the swarm's own protocols, and names that a fabric cannot carry."""
     if protocol in RESERVED:
         raise UsageError(
             f"the protocol {protocol!r} is the swarm's own",
             remedy="Choose another name for yours, such as 'example.org/pipeline/1'.",
+        )
+    if not 0 < len(protocol) <= PROTOCOL_MAX or not protocol.isascii():
+        raise UsageError(
+            f"{protocol[: 2 * PROTOCOL_MAX]!r} cannot be the name of a protocol",
+            remedy=f"Choose 1 to {PROTOCOL_MAX} ASCII characters.",
         )

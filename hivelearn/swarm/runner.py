@@ -19,8 +19,7 @@ from hivelearn.errors import UsageError
 from hivelearn.swarm import sync_report
 from hivelearn.swarm.context import MemberConfig
 from hivelearn.swarm.events import Observer, ignore
-from hivelearn.swarm.fabric import Fabric, Handler, PeerView, Stream
-from hivelearn.swarm.limits import SwarmLimits
+from hivelearn.swarm.fabric import OPEN_S, Fabric, Handler, PeerView, Stream
 from hivelearn.swarm.member import Member
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.sync_report import SyncReport
@@ -28,7 +27,6 @@ from hivelearn.swarm.sync_report import SyncReport
 QUIET_S: Final = 1.0
 CLOSE_S: Final = 10.0
 START_S: Final = 30.0
-OPEN_S: Final = 10.0
 T = TypeVar("T")
 
 
@@ -42,7 +40,6 @@ class SwarmRunner:
         *,
         clock: Callable[[], float] = time.time,
         rng_seed: int = 0,
-        limits: SwarmLimits | None = None,
         observe: Observer = ignore,
     ) -> None:
         """Prepare; nothing runs before :meth:`start`.
@@ -52,13 +49,10 @@ class SwarmRunner:
             store: what the node holds and wants.
             clock: Unix seconds, for the validity of certificates.
             rng_seed: orders chunks and spreads syncs; give each node another.
-            limits: bounds of the protocol.
             observe: told of peers and patches, in the swarm's thread: it must return soon.
         """
         self._factory, self._store = fabric_factory, store
-        self._config = MemberConfig(
-            unix_s=clock, seed=rng_seed, limits=limits or SwarmLimits(), observe=observe
-        )
+        self._config = MemberConfig(unix_s=clock, seed=rng_seed, observe=observe)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._member: Member | None = None

@@ -6,7 +6,7 @@ from typing import Final, TypeVar, assert_never
 from hivelearn.swarm import sync
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.fabric import Stream, StreamReset
-from hivelearn.swarm.messages import Message, decode, encode
+from hivelearn.swarm.messages import WireMessage, decode, encode
 
 ANSWER_S: Final = 15.0  # a peer's disk and our link may be slow
 IDLE_S: Final = 60.0  # a session that asks nothing for so long is over
@@ -47,7 +47,7 @@ async def pull(
         effects = sync.step(session, decode(frame))
 
 
-async def offer(stream: Stream, session: sync.Offer, offload: "Offload[list[Message]]") -> None:
+async def offer(stream: Stream, session: sync.Offer, offload: "Offload[list[WireMessage]]") -> None:
     """Answer one anti-entropy session until the opener ends it."""
     while (frame := await stream.recv(IDLE_S)) is not None:
         for message in await offload(sync.answer, session, decode(frame)):

@@ -29,15 +29,14 @@ from hivelearn.swarm import topics
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.messages import (
     HEADS_MAX,
-    TAGS_MAX,
     WANTS_MAX,
     Announce,
     AskHeads,
     Done,
     Greeting,
     Heads,
-    Message,
     Want,
+    WireMessage,
 )
 
 
@@ -45,7 +44,7 @@ from hivelearn.swarm.messages import (
 class Send:
     """Send ``message`` on the session's stream."""
 
-    message: Message
+    message: WireMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def begin(pull: Pull) -> list[SyncEffect]:
     return [Send(Greeting(pull.nonce))]
 
 
-def step(pull: Pull, message: Message | None) -> list[SyncEffect]:
+def step(pull: Pull, message: WireMessage | None) -> list[SyncEffect]:
     """Return what follows from the peer's ``message`` (None: of a later version)."""
     match message:
         case Greeting(nonce) if not pull.expected:
@@ -96,7 +95,7 @@ def step(pull: Pull, message: Message | None) -> list[SyncEffect]:
 
 def _ask_heads(pull: Pull, nonce: bytes) -> list[SyncEffect]:
     salt = topics.salt(pull.nonce, nonce)
-    chosen = sorted(pull.topics)[:TAGS_MAX]
+    chosen = sorted(pull.topics)[: topics.TAGS_MAX]
     pull.expected = topics.recognise(chosen, pull.peer, salt)
     tags = sorted(topics.tag(one, pull.me, salt) for one in chosen)
     return [Send(AskHeads(tuple(tags)))]
@@ -149,7 +148,7 @@ class Offer:
     shared: set[bytes] = field(default_factory=set)
 
 
-def answer(offer: Offer, message: Message | None) -> list[Message]:
+def answer(offer: Offer, message: WireMessage | None) -> list[WireMessage]:
     """Return the messages that answer ``message``.
 
     Raises:
@@ -169,9 +168,9 @@ def answer(offer: Offer, message: Message | None) -> list[Message]:
             raise PeerError("a message out of turn", code="sync.turn")
 
 
-def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[Message]:
+def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
     known = topics.recognise(offer.topics, offer.peer, offer.salt)
-    answers: list[Message] = []
+    answers: list[WireMessage] = []
     for topic in (known[tag] for tag in tags if tag in known):
         patches = tuple(offer.heads(topic))[:HEADS_MAX]
         offer.told.update(patches)
@@ -180,8 +179,8 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[Message]:
     return [*answers, Done()]
 
 
-def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[Message]:
-    answers: list[Message] = []
+def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[WireMessage]:
+    answers: list[WireMessage] = []
     for patch in patches:
         envelope = offer.envelope(patch) if patch in offer.told else None
         if envelope is not None:

@@ -18,6 +18,7 @@ from hivelearn.errors import UsageError
 
 TOPIC_BYTES: Final = 32
 TAG_BYTES: Final = 32
+TAGS_MAX: Final = 256  # shown in one session
 NONCE_BYTES: Final = 32
 _TOPIC: Final = b"hivelearn/topic/1\0"
 _TAG: Final = b"hivelearn/tag/1\0"

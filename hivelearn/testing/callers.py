@@ -9,7 +9,7 @@ from hivelearn.swarm.fabric import Fabric
 from hivelearn.swarm.fabrics import lan_connection, lan_dial, lan_tls
 from hivelearn.swarm.fabrics.lan_address import parse
 from hivelearn.swarm.fabrics.lan_connection import TlsConnection
-from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, Session, prove
+from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, HandshakeSession, prove
 
 NONCE: Final = b"n" * 32
 
@@ -40,7 +40,7 @@ async def acquaintance(fabric: Fabric, name: bytes) -> tuple[TlsConnection, byte
     connection, keys = await stranger(fabric), DeviceKeys.of(name.ljust(32, b"."))
     connection.send(lan_dial.HELLO, NONCE)
     _, theirs = await connection.receive()
-    session = Session(connection.certificate, NONCE, theirs)
+    session = HandshakeSession(connection.certificate, NONCE, theirs)
     await connection.receive()  # the listener's proof
     connection.send(lan_dial.HELLO, prove(keys, session, fabric.key))
     _, answer = await connection.receive()

@@ -19,7 +19,9 @@ async def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
             await asyncio.sleep(0.01)
 
 
-def loopback(kind: str, network: MemoryNetwork, peers: list[str], listen: str = LISTEN) -> Any:
+def loopback_options(
+    kind: str, network: MemoryNetwork, peers: list[str], listen: str = LISTEN
+) -> Any:
     """Return the options with which a fabric of ``kind`` stays on this machine."""
     if kind == "memory":
         return fabric_options(kind, {"network": network})
@@ -37,7 +39,7 @@ class FabricGroup:
     async def open(self, name: str, *others: Fabric | str, listen: str = LISTEN) -> Fabric:
         """Start a fabric whose key belongs to ``name``; it is told of ``others``."""
         told = [one if isinstance(one, str) else one.address for one in others]
-        options = loopback(self.kind, self.network, [one for one in told if one], listen)
+        options = loopback_options(self.kind, self.network, [one for one in told if one], listen)
         return await self.start(open_fabric(self.kind, seed_of(name), options))
 
     async def start(self, fabric: Fabric) -> Fabric:

@@ -16,7 +16,7 @@ from hivelearn.swarm.fabrics.frames import FrameKind, head
 from hivelearn.swarm.fabrics.lan import open_lan
 from hivelearn.swarm.fabrics.lan_address import parse
 from hivelearn.swarm.fabrics.lan_dial import HELLO, WELCOME
-from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, Session, prove
+from hivelearn.swarm.fabrics.lan_keys import DeviceKeys, HandshakeSession, prove
 from hivelearn.swarm.fabrics.lan_options import LanLimits, LanOptions
 from hivelearn.swarm.fabrics.link import STREAMS_MAX
 from hivelearn.swarm.fabrics.linked import LinkedFabric
@@ -182,7 +182,7 @@ def test_a_proof_is_of_one_session_and_one_listener():
             async with await stranger(a) as connection:
                 connection.send(HELLO, NONCE)
                 _, theirs = await connection.receive()
-                session = Session(
+                session = HandshakeSession(
                     b"another" if wrong == "certificate" else connection.certificate,
                     NONCE,
                     b"o" * 32 if wrong == "nonce" else theirs,

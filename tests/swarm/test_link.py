@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from hivelearn.errors import PeerError
-from hivelearn.swarm.fabric import FRAME_MAX_BYTES, StreamReset
+from hivelearn.swarm.fabric import FRAME_MAX_BYTES, PROTOCOL_MAX, StreamReset
 from hivelearn.swarm.fabrics import link
 from hivelearn.swarm.fabrics.channel import WINDOW_BYTES
 from hivelearn.swarm.fabrics.frames import AMOUNT, HEAD, FrameKind
+from hivelearn.swarm.topics import TAGS_MAX
 
 PEER = b"p" * 32
 
@@ -51,7 +52,7 @@ CLOSING = {
     "oversize body": (HEAD.pack(FrameKind.DATA, 1), bytes(FRAME_MAX_BYTES + 1)),
     "credit that is no number": (HEAD.pack(FrameKind.CREDIT, 1), b"abc"),
     "half a tag": (HEAD.pack(FrameKind.TAGS, 0), bytes(33)),
-    "too many tags": (HEAD.pack(FrameKind.TAGS, 0), bytes(32 * (link.TAGS_MAX + 1))),
+    "too many tags": (HEAD.pack(FrameKind.TAGS, 0), bytes(32 * (TAGS_MAX + 1))),
     "post without a tag": (HEAD.pack(FrameKind.POST, 0), bytes(31)),
     "post too long": (HEAD.pack(FrameKind.POST, 0), bytes(33 + 64 * 1024)),
     "goodbye": (HEAD.pack(FrameKind.BYE, 0), b""),
@@ -77,7 +78,7 @@ def test_a_frame_of_a_later_version_is_ignored():
 
 
 REFUSED_OPENS = {
-    "protocol too long": (2, bytes(link.PROTOCOL_MAX + 1)),
+    "protocol too long": (2, bytes(PROTOCOL_MAX + 1)),
     "protocol no ascii": (2, b"\xff"),
 }
 

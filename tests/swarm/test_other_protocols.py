@@ -11,7 +11,7 @@ from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.messages import BLOB_PROTOCOL, SYNC_PROTOCOL
 from hivelearn.swarm.runner import SwarmRunner
-from hivelearn.testing.fabric_contract import WAIT_S, loopback, seed_of
+from hivelearn.testing.fabric_contract import WAIT_S, loopback_options, seed_of
 from hivelearn.testing.folder_store import FolderStore
 
 ECHO, RELAY = "example.org/echo/1", "example.org/relay/1"
@@ -23,7 +23,7 @@ def lan(tmp_path):
     opened = []
 
     def open_node(name, *others):
-        options = loopback("lan", MemoryNetwork(), [other.address for other in others])
+        options = loopback_options("lan", MemoryNetwork(), [other.address for other in others])
         store = FolderStore(tmp_path / name)
         runner = SwarmRunner(lambda: open_fabric("lan", seed_of(name), options), store)
         opened.append(runner)
@@ -93,6 +93,13 @@ def test_the_swarms_own_protocols_are_nobody_elses(lan, protocol):
         a.handle(protocol, echo)
     with pytest.raises(UsageError, match="own"):
         a.run(ask(a, bytes(32), protocol, b"hello"))
+
+
+@pytest.mark.parametrize("protocol", ["", "x" * 65, "écho"])
+def test_a_name_that_no_fabric_can_carry_is_refused(lan, protocol):
+    a = lan("a")
+    with pytest.raises(UsageError, match="name of a protocol"):
+        a.handle(protocol, echo)
 
 
 def test_a_stream_to_nobody_fails_in_the_time_that_was_given(lan):

@@ -23,5 +23,5 @@ def test_rehashing_finds_exactly_the_right_chunks(tmp_path):
 def test_sealing_cuts_what_lies_behind_the_end(tmp_path):
     path = tmp_path / "x.partial"
     partial.write(path, 0, b"payload and leftovers")
-    partial.seal(path, 7)
+    partial.finish(path, 7)
     assert path.read_bytes() == b"payload"

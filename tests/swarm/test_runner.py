@@ -17,7 +17,7 @@ from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.runner import SwarmRunner
 from hivelearn.testing.clock import ManualClock
-from hivelearn.testing.fabric_contract import loopback, seed_of
+from hivelearn.testing.fabric_contract import loopback_options, seed_of
 from hivelearn.testing.folder_store import FolderStore, author, notice_of
 
 TOPIC = b"t" * 32
@@ -32,7 +32,9 @@ class Runners:
         self.opened, self.events = [], {}
 
     def open(self, name, *others):
-        options = loopback(self.kind, self.network, [o.address for o in others if o.address])
+        options = loopback_options(
+            self.kind, self.network, [o.address for o in others if o.address]
+        )
         store, events = FolderStore(self.folder / name), self.events.setdefault(name, [])
         runner = SwarmRunner(
             lambda: open_fabric(self.kind, seed_of(name), options),

@@ -10,10 +10,9 @@ from typing import Final, Protocol
 
 from hivelearn.errors import UsageError
 from hivelearn.swarm.fabric import FRAME_MAX_BYTES, StreamReset
-from hivelearn.swarm.fabrics.frames import AMOUNT, FrameKind
+from hivelearn.swarm.fabrics.frames import AMOUNT, FRAME_COST, FrameKind
 
 WINDOW_BYTES: Final = 1 << 20  # that may lie unread at the reader of one stream
-FRAME_COST: Final = 64  # a frame counts its bytes and this, so that empty ones are not free
 SEND_S: Final = 30.0
 
 

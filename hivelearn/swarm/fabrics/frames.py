@@ -6,6 +6,7 @@ from typing import Final
 
 HEAD: Final = struct.Struct("<BI")
 AMOUNT: Final = struct.Struct("<I")  # body of a CREDIT frame
+FRAME_COST: Final = 64  # what a queued frame counts beside its bytes: empty ones are not free
 
 
 class FrameKind(IntEnum):

@@ -16,12 +16,11 @@ from typing import Final, Self
 
 from hivelearn.errors import PeerError
 from hivelearn.swarm.fabric import FRAME_MAX_BYTES
-from hivelearn.swarm.fabrics.frames import HEAD
+from hivelearn.swarm.fabrics.frames import FRAME_COST, HEAD
 from hivelearn.swarm.fabrics.lan_tls import HANDSHAKE_S
 
 READ_AHEAD_BYTES: Final = 1 << 18  # asyncio keeps at most twice that before it stops reading
 UNSENT_MAX_BYTES: Final = 16 << 20  # credit lets an honest peer ask for about 7 MiB at once
-FRAME_COST: Final = 64  # a queued frame counts its bytes and this
 BATCH_BYTES: Final = 1 << 18  # handed to TLS at once
 LINGER_S: Final = 0.2  # for the goodbye
 _SIZE: Final = struct.Struct("<I")

@@ -20,8 +20,8 @@ from hivelearn.swarm.fabrics.lan_connection import TlsConnection
 from hivelearn.swarm.fabrics.lan_keys import (
     HELLO_MAX_BYTES,
     DeviceKeys,
+    HandshakeSession,
     HelloError,
-    Session,
     prove,
     proven,
 )
@@ -33,7 +33,7 @@ WELCOME, FULL = b"welcome", b"full"
 CONNECT_S: Final = 5.0 + HANDSHAKE_S
 HELLO_S: Final = 5.0
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
-RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
+LINKED_RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
 FRAMES_IN_A_ROW: Final = 32  # then others get the loop
 _REACHED: Final = ("encrypt", "hello", "key", "full")  # steps of a machine that answers
 
@@ -75,7 +75,7 @@ class Dial:
         while self.key != self._local.keys.device:
             if self.key is not None and self._busy(self.key):
                 self.step = ""
-                await asyncio.sleep(RECHECK_S)
+                await asyncio.sleep(LINKED_RECHECK_S)
                 continue
             worked = await self._connect()
             failures = 0 if worked else failures + 1
@@ -114,7 +114,7 @@ class Dial:
         """Return the link to whoever proved its key; None for somebody we hold already."""
         keys, nonce = self._local.keys, os.urandom(topics.NONCE_BYTES)
         connection.send(HELLO, nonce)
-        session = Session(connection.certificate, nonce, await _hello(connection))
+        session = HandshakeSession(connection.certificate, nonce, await _hello(connection))
         key = proven(await _hello(connection), session, None)
         if self._target.key not in (None, key):
             self.step = "key"
@@ -148,7 +148,7 @@ async def greet_back(
     """
     nonce = os.urandom(topics.NONCE_BYTES)
     connection.send(HELLO, nonce)
-    session = Session(certificate, await _hello(connection), nonce)
+    session = HandshakeSession(certificate, await _hello(connection), nonce)
     connection.send(HELLO, prove(keys, session, None))
     return proven(await _hello(connection), session, keys.device), session.salt
 

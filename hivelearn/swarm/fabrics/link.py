@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from hivelearn.swarm.fabric import FRAME_MAX_BYTES, POST_MAX_BYTES, UnreachableError
+from hivelearn.swarm.fabric import FRAME_MAX_BYTES, POST_MAX_BYTES, PROTOCOL_MAX, UnreachableError
 from hivelearn.swarm.fabrics import frames
 from hivelearn.swarm.fabrics.channel import Channel
 from hivelearn.swarm.fabrics.frames import AMOUNT, HEAD, FrameKind
-from hivelearn.swarm.topics import TAG_BYTES
+from hivelearn.swarm.topics import TAG_BYTES, TAGS_MAX
 
 STREAMS_MAX: Final = 64  # that the other side may have open towards us
-PROTOCOL_MAX: Final = 64  # characters of a protocol id
-TAGS_MAX: Final = 256
 POSTS_UNREAD_MAX: Final = 64  # posts on their way to one peer; more are dropped
 
 

@@ -27,7 +27,7 @@ from hivelearn.swarm.fabrics.posts import PostQueue
 PING_S: Final = 3.0
 DEAD_S: Final = 12.0  # of silence
 HELD_MAX_BYTES: Final = 256 << 20  # of all links; beyond, the greediest are closed
-TOPICS_MAX: Final = 256
+TOPICS_MAX: Final = topics.TAGS_MAX  # each is shown by a tag
 _log: Final = logging.getLogger("hivelearn.swarm")
 
 
