@@ -13,7 +13,8 @@ from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Label, Patch, seal
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm import topics
-from hivelearn.swarm.fabric import FabricConfig, open_fabric
+from hivelearn.swarm.fabrics.lan import open_lan
+from hivelearn.swarm.fabrics.lan_options import LanOptions
 from hivelearn.swarm.runner import SwarmRunner
 
 WIDTH, RANK = 4_096, 64
@@ -22,8 +23,8 @@ WAIT_S = 60.0
 NOW_S = 1_800_000_000.0
 
 
-class Shelf:
-    """The least library that can offer one patch or receive one."""
+class OnePatchStore:
+    """The least patch store that can offer one patch or receive one."""
 
     def __init__(self, folder: Path, held: dict[bytes, tuple[Patch, Path]]) -> None:
         self._folder, self._held = folder, held
@@ -75,16 +76,12 @@ def over_fabric(patch: Patch, folder: Path) -> float:
     file = folder / "payload"
     file.write_bytes(patch.adapter.to_bytes())
     topic = topics.topic(BASE, "bench")
-    giver = Shelf(folder, {patch.id: (patch, file)})
-    taker = Shelf(folder, {})
-    here = FabricConfig("127.0.0.1:0", (), discover=False)
-    with SwarmRunner(
-        lambda: open_fabric("lan", b"g" * 32, here), giver, clock=lambda: NOW_S
-    ) as first:
-        there = FabricConfig("127.0.0.1:0", (first.address,), discover=False)
-        with SwarmRunner(
-            lambda: open_fabric("lan", b"t" * 32, there), taker, clock=lambda: NOW_S
-        ) as second:
+    giver = OnePatchStore(folder, {patch.id: (patch, file)})
+    taker = OnePatchStore(folder, {})
+    here = LanOptions("127.0.0.1:0", (), discover=False)
+    with SwarmRunner(lambda: open_lan(b"g" * 32, here), giver, clock=lambda: NOW_S) as first:
+        there = LanOptions("127.0.0.1:0", (first.address,), discover=False)
+        with SwarmRunner(lambda: open_lan(b"t" * 32, there), taker, clock=lambda: NOW_S) as second:
             second.join(topic)
             while not second.peers():
                 time.sleep(0.01)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hivelearn.node.context import NodeContext
     from hivelearn.node.share.network import Swarm
 
-EVERYWHERE: Final = "0.0.0.0:0"
 ROUND_S: Final = 20.0  # of one sync at most
 BREATH_S: Final = 1.0  # between two
 
@@ -35,12 +34,16 @@ class Meeting:
     peer: Annotated[
         list[str] | None, typer.Option(help="host:port or hl1…@host:port; several times.")
     ] = None
-    listen: Annotated[str, typer.Option(help="host:port; port 0 is any free one.")] = EVERYWHERE
+    listen: Annotated[
+        str | None, typer.Option(help="host:port; port 0, as by default, is any free one.")
+    ] = None
     secret: Annotated[
         str | None, typer.Option(help="Closes the topics to others.", envvar="HIVELEARN_SECRET")
     ] = None
     fabric: Annotated[str, typer.Option(help="Which network.")] = "lan"
-    discover: Annotated[bool, typer.Option(help="Look for peers on the local network.")] = True
+    discover: Annotated[
+        bool | None, typer.Option(help="Look for peers on the local network, as by default.")
+    ] = None
     wait: Annotated[float, typer.Option(min=0.0, help="Stay for so many seconds.")] = 60.0
     publish: Annotated[bool, typer.Option("--publish", help="Announce own newest patches.")] = False
     where: Where = field(default_factory=Where)
@@ -58,8 +61,8 @@ def join(meeting: Meeting) -> int:
     from hivelearn.node.share.network import Hub, Joining
 
     context = open_context(meeting.where.model, NodeConfig(home=meeting.where.home))
-    peers = tuple(meeting.peer or ())
-    how = Joining(meeting.fabric, meeting.secret, peers, meeting.listen, meeting.discover)
+    options = {"peers": meeting.peer, "listen": meeting.listen, "discover": meeting.discover}
+    how = Joining.of({"fabric": meeting.fabric, "secret": meeting.secret} | options)
     with Hub(context).join(meeting.domains, how) as swarm:
         print(f"listening on {swarm.address}", flush=True)
         if meeting.publish:

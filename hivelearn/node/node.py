@@ -228,9 +228,7 @@ class Node:
         *domains: str,
         fabric: str | None = None,
         secret: str | None = None,
-        peers: Sequence[str] = (),
-        listen: str | None = None,
-        discover: bool | None = None,
+        **options: Any,
     ) -> Swarm:
         """Meet others who work on ``domains`` with the same base model.
 
@@ -238,15 +236,15 @@ class Node:
             domains: all that one wants to hear of, own ones and others'.
             fabric: "lan" (the default), or "memory" inside one process.
             secret: closes the topics to those who do not know it.
-            peers: addresses, ``host:port`` or ``hl1…@host:port``; a second join adds its own.
-            listen: ``host:port`` to listen on; any free port by default.
-            discover: find peers by zeroconf; yes by default.
+            options: the fabric's own. Those of "lan" are ``peers`` (addresses, ``host:port``
+                or ``hl1…@host:port``; a second join adds its own), ``listen`` (``host:port``;
+                any free port by default) and ``discover`` (by zeroconf; yes by default).
 
         Returns:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
-        how = {"fabric": fabric, "secret": secret, "listen": listen, "discover": discover}
-        return self._hub.join(domains, Joining.of(how | {"peers": peers}))
+        how = options | {"fabric": fabric, "secret": secret}
+        return self._hub.join(domains, Joining.of(how))
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""

@@ -1,23 +1,23 @@
-"""What the protocol's state machines want done. Frozen; performed by ``member``."""
+"""What follows from a peer's words, whether they came by gossip or by sync. Frozen.
+
+Each state machine has a union of effects of its own: ``GossipEffect`` and
+``SyncEffect`` hold these three and what only the one machine wants,
+``TransferEffect`` holds ``Blame``. A machine decides and touches nothing; the
+one who performs its effects matches all of them (``assert_never``).
+"""
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """Publish ``message`` in ``topic``."""
+class Consider:
+    """Decide whether to fetch a verified notice that is new here.
 
-    topic: bytes
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """A verified notice that is new here; ``held`` says that ``peer`` has its payload."""
+    ``held`` says that ``peer`` has its payload.
+    """
 
     topic: bytes
     peer: bytes
@@ -26,8 +26,8 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
-class Holds:
-    """``peer`` says that it has the payload of ``patch``."""
+class AddProvider:
+    """Note that ``peer`` says it has the payload of ``patch``."""
 
     peer: bytes
     patch: bytes
@@ -35,101 +35,10 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """``peer`` delivered what does not verify (a relay's fault, never an author's)."""
+    """Note that ``peer`` relayed what does not verify (its fault, never an author's)."""
 
     peer: bytes
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Somebody in the lobby has seen these domains."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send ``message`` on the session's stream."""
-
-    message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The session has nothing more to ask."""
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open a blob stream to ``peer`` and ask for the leaves of ``patch``."""
-
-    peer: bytes
-    patch: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Ask ``peer`` for one chunk, on its blob stream."""
-
-    peer: bytes
-    patch: bytes
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Reset the blob stream to ``peer``."""
-
-    peer: bytes
-    patch: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Rehash:
-    """Tell which chunks of the partial file are already right (event ``Present``)."""
-
-    notice: Notice
-    leaves: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Write a verified chunk into the partial file (then event ``Written``)."""
-
-    notice: Notice
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """Every chunk is verified and written."""
-
-    notice: Notice
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """This payload can never be completed; ``code`` says why."""
-
-    notice: Notice
-    code: str
-
-
-Effect: TypeAlias = (
-    Post
-    | Learned
-    | Holds
-    | Blame
-    | Named
-    | Send
-    | Finish
-    | Open
-    | Request
-    | Drop
-    | Rehash
-    | Write
-    | Complete
-    | GiveUp
-)
+PeerEffect: TypeAlias = Consider | AddProvider | Blame

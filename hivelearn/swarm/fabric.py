@@ -1,4 +1,4 @@
-"""What a network must offer to carry a swarm, and the table of those that do.
+"""What a network must offer to carry a swarm; ``fabrics.table`` lists those that do.
 
 A fabric finds peers, proves their keys and carries framed streams and small
 posts. It knows nothing of patches: announcing and fetching are built on top,
@@ -8,14 +8,14 @@ fabric proves is who *relays*; who is *believed* is decided elsewhere.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Final, Protocol
 
-from hivelearn.errors import PeerError, UsageError
+from hivelearn.errors import PeerError
 
 FRAME_MAX_BYTES: Final = 1 << 20
 POST_MAX_BYTES: Final = 64 * 1024
-KEY_BYTES: Final = 32
+PROTOCOL_MAX: Final = 64  # characters of a protocol id, all ASCII
+OPEN_S: Final = 5.0  # to open a stream, unless the caller says otherwise
 
 OnPeer = Callable[[bytes, bool], None]  # (peer, up)
 
@@ -147,48 +147,3 @@ class Fabric(Protocol):
 
     def views(self) -> list[PeerView]:
         """Return every peer seen, with the step that fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class FabricConfig:
-    """Where to listen and whom to look for; each fabric reads what concerns it."""
-
-    listen: str = "0.0.0.0:0"
-    peers: Sequence[str] = ()  # "hl1…@host:port" or "host:port"
-    discover: bool = True  # look for peers on the local network
-    network: object | None = None  # memory fabric: its MemoryNetwork, None for the process-wide one
-
-
-_TABLE: Final = {
-    "memory": "hivelearn.swarm.fabrics.memory",
-    "lan": "hivelearn.swarm.fabrics.lan",
-}
-_LATER: Final = ("hyperswarm", "libp2p")
-
-
-def open_fabric(name: str, device_seed: bytes, config: FabricConfig | None = None) -> Fabric:
-    """Return a fabric by name, not yet started.
-
-    Args:
-        name: a row of the table: "memory" or "lan".
-        device_seed: 32 bytes, the seed of the device key.
-        config: where to listen and whom to look for.
-
-    Raises:
-        UsageError: no such fabric here, or the configuration makes no sense.
-    """
-    if name not in _TABLE:
-        later = " It comes in a later release." if name in _LATER else ""
-        raise UsageError(
-            f"there is no fabric {name!r} in this installation.{later}",
-            remedy=f"Use one of: {', '.join(sorted(_TABLE))}.",
-        )
-    try:
-        module = import_module(_TABLE[name])
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"fabric {name!r} needs the package {error.name!r}, which is not installed",
-            remedy=f"pip install {error.name}",
-        ) from error
-    opened: Fabric = module.open_fabric(device_seed, config or FabricConfig())
-    return opened

@@ -1,22 +1,24 @@
-"""Performs what ``transfer`` decides: blob streams, the partial file, the library's accept."""
+"""Performs what ``transfer`` decides: blob streams, the partial file, the store's accept."""
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, assert_never
 
 from hivelearn.errors import HivelearnError, PeerError
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm import effects as do
-from hivelearn.swarm import messages, partial, transfer
-from hivelearn.swarm.fabric import Stream, StreamReset
+from hivelearn.swarm import messages, partial
+from hivelearn.swarm import transfer as machine
+from hivelearn.swarm import transfer_events as on
+from hivelearn.swarm.context import SwarmContext
+from hivelearn.swarm.effects import Blame
+from hivelearn.swarm.events import PatchArrived, PatchRefused
+from hivelearn.swarm.fabric import OPEN_S, Stream, StreamReset
 from hivelearn.swarm.sessions import IDLE_S
-from hivelearn.swarm.shell import Shell
 
-CONNECT_S: Final = 5.0
 _log: Final = logging.getLogger("hivelearn.swarm")
 
 
-class Fetching:
+class FetchStream:
     """One blob stream of ours: requests out, messages in."""
 
     def __init__(self) -> None:
@@ -42,7 +44,7 @@ class Fetching:
             PeerError: the stream broke, or a frame was malformed.
         """
         protocol = messages.BLOB_PROTOCOL
-        stream = await fetcher.shell.fabric.open_stream(peer, protocol, timeout_s=CONNECT_S)
+        stream = await fetcher.context.fabric.open_stream(peer, protocol, timeout_s=OPEN_S)
         self._stream = stream
         sender = asyncio.create_task(self._send(stream))
         try:
@@ -66,41 +68,42 @@ class Fetching:
 class Fetcher:
     """The fetching half of a member."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, context: SwarmContext) -> None:
         """Begin with nothing wanted."""
-        self.shell = shell
-        self.transfer = transfer.Transfer(shell.rng, shell.setting.limits)
+        self.context = context
+        self.transfer = machine.Transfer(context.rng, context.config.limits)
         self.judged: dict[bytes, None] = {}  # refused after all; not asked for again
         self._stored: set[bytes] = set()  # accepted in this run
         self._topic_of: dict[bytes, bytes] = {}
-        self._fetches: dict[tuple[bytes, bytes], Fetching] = {}
+        self._fetches: dict[tuple[bytes, bytes], FetchStream] = {}
 
     async def want(self, topic: bytes, notice: Notice) -> None:
         """Fetch this payload as soon as somebody has it."""
         if notice.id in self._stored:
-            return  # it came while the library was asked whether it is wanted
+            return  # it came while the store was asked whether it is wanted
         self._topic_of[notice.id] = topic
-        await self.step(transfer.Wanted(notice))
+        await self.step(on.Wanted(notice))
 
     async def tick(self) -> None:
         """Let time pass, for ever."""
         while True:
-            await asyncio.sleep(self.shell.setting.limits.tick_s)
-            await self.step(transfer.Tick())
+            await asyncio.sleep(self.context.config.limits.tick_s)
+            await self.step(on.Tick())
 
-    async def step(self, event: transfer.Event) -> None:
+    async def step(self, event: on.TransferEvent) -> None:
         """Take an event and do what follows."""
-        for effect in transfer.step(self.transfer, event, self.shell.now()):
+        for effect in machine.step(self.transfer, event, self.context.now()):
             await self._do(effect)
+        self.context.stats.changed.notify()
 
-    async def heard(self, peer: bytes, patch: bytes, message: messages.Message | None) -> None:
+    async def heard(self, peer: bytes, patch: bytes, message: messages.WireMessage | None) -> None:
         """Take one message of a blob stream."""
         match message:
             case messages.Leaves(joined):
                 leaves = tuple(joined[i : i + 32] for i in range(0, len(joined), 32))
-                await self.step(transfer.LeavesCame(peer, patch, leaves))
+                await self.step(on.LeavesReceived(peer, patch, leaves))
             case messages.Chunk(index, data):
-                await self.step(transfer.ChunkCame(peer, patch, index, data))
+                await self.step(on.ChunkReceived(peer, patch, index, data))
             case messages.Absent():
                 raise StreamReset("the peer does not have the payload (any more)")
             case None:
@@ -108,86 +111,87 @@ class Fetcher:
             case _:
                 raise PeerError("a message that is no answer", code="blob.turn")
 
-    async def _do(self, effect: do.Effect) -> None:
+    async def _do(self, effect: on.TransferEffect) -> None:
         match effect:
-            case do.Open(peer, patch):
-                fetching = self._fetches[peer, patch] = Fetching()
-                self.shell.spawn(self._fetch(peer, patch, fetching))
-            case do.Request(peer, patch, index):
+            case on.OpenStream(peer, patch):
+                fetching = self._fetches[peer, patch] = FetchStream()
+                self.context.spawn(self._fetch(peer, patch, fetching))
+            case on.RequestChunk(peer, patch, index):
                 if (peer, patch) in self._fetches:
                     self._fetches[peer, patch].ask(index)
-            case do.Drop(peer, patch):
+            case on.DropStream(peer, patch):
                 if (peer, patch) in self._fetches:
                     self._fetches.pop((peer, patch)).drop()
-            case do.Blame(peer, code):
-                await self.shell.blame(peer, code)
-            case do.Rehash() | do.Write() | do.Complete() | do.GiveUp():
+            case Blame(peer, code):
+                await self.context.blame(peer, code)
+            case on.Rehash() | on.WriteChunk() | on.Deliver() | on.GiveUp():
                 await self._do_with_files(effect)
             case _:
-                raise AssertionError(effect)
+                assert_never(effect)
 
-    async def _fetch(self, peer: bytes, patch: bytes, fetching: Fetching) -> None:
+    async def _fetch(self, peer: bytes, patch: bytes, fetching: FetchStream) -> None:
         try:
             await fetching.run(self, peer, patch)
         except HivelearnError as error:
             if not fetching.dropped:
                 _log.debug("fetch from %s: %s", peer.hex()[:8], error.what)
-                await self.shell.blame_for(peer, error)
+                await self.context.blame_for(peer, error)
         if self._fetches.get((peer, patch)) is fetching:
             del self._fetches[peer, patch]
-            await self.step(transfer.StreamLost(peer, patch))
+            await self.step(on.StreamLost(peer, patch))
 
-    async def _do_with_files(self, effect: do.Rehash | do.Write | do.Complete | do.GiveUp) -> None:
-        offload, notice = self.shell.setting.offload, effect.notice
+    async def _do_with_files(self, effect: on.FileEffect) -> None:
+        offload, notice = self.context.config.offload, effect.notice
         try:
             match effect:
-                case do.Rehash(_, leaves):
+                case on.Rehash(_, leaves):
                     present = await offload(self._rehash, notice, leaves)
-                    await self.step(transfer.Present(notice.id, present))
-                case do.Write(_, index, data):
+                    await self.step(on.Rehashed(notice.id, present))
+                case on.WriteChunk(_, index, data):
                     await offload(self._write, notice, index, data)
-                    self.shell.news.at = self.shell.now()
-                    await self.step(transfer.Written(notice.id, index))
-                case do.Complete():
-                    await self._complete(notice)
-                case do.GiveUp(_, code):
+                    self.context.stats.progress_s = self.context.now()
+                    await self.step(on.ChunkWritten(notice.id, index))
+                case on.Deliver():
+                    await self._deliver(notice)
+                case on.GiveUp(_, code):
                     self._refuse(notice, code)
+                case _:
+                    assert_never(effect)
         except Exception as error:  # noqa: BLE001 - a full disk, a locked store: told, tried again
-            self.shell.fail("a payload was not stored", error)
-            await self.step(transfer.Over(notice.id))
+            self.context.fail("a payload was not stored", error)
+            await self.step(on.Settled(notice.id))
 
     def _rehash(self, notice: Notice, leaves: tuple[bytes, ...]) -> frozenset[int]:
-        return partial.rehash(self.shell.library.partial(notice), leaves)
+        return partial.rehash(self.context.store.partial(notice), leaves)
 
     def _write(self, notice: Notice, index: int, data: bytes) -> None:
-        partial.write(self.shell.library.partial(notice), index, data)
+        partial.write(self.context.store.partial(notice), index, data)
 
-    async def _complete(self, notice: Notice) -> None:
-        library, news = self.shell.library, self.shell.news
+    async def _deliver(self, notice: Notice) -> None:
+        store, stats = self.context.store, self.context.stats
 
         def accept() -> None:
-            path = library.partial(notice)
-            partial.seal(path, notice.body.payload_bytes)
-            library.accept(notice, path)
+            path = store.partial(notice)
+            partial.finish(path, notice.body.payload_bytes)
+            store.accept(notice, path)
 
-        news.judging += 1
         try:
-            await self.shell.setting.offload(accept)
+            with stats.at_the_store():
+                await self.context.config.offload(accept)
         except PeerError as error:
             self._refuse(notice, error.code)
-            await self.step(transfer.Over(notice.id))
+            await self.step(on.Settled(notice.id))
             return
         finally:
-            news.judging -= 1
-            news.at = self.shell.now()
+            stats.progress_s = self.context.now()
         self._stored.add(notice.id)
-        news.accepted.append(notice.id)
-        await self.step(transfer.Over(notice.id))
+        self.context.emit(PatchArrived(notice))
+        await self.step(on.Settled(notice.id))
         topic = self._topic_of.pop(notice.id, None)
         if topic is not None:
-            await self.shell.post(topic, messages.Have(notice.id))
+            await self.context.post(topic, messages.Have(notice.id))
 
     def _refuse(self, notice: Notice, code: str) -> None:
-        self.shell.news.refused[notice.id] = code
+        self.context.emit(PatchRefused(notice, code))
         self._topic_of.pop(notice.id, None)
         self.judged[notice.id] = None

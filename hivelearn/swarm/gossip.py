@@ -10,20 +10,20 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm.effects import Blame, Effect, Holds, Learned, Named, Post
-from hivelearn.swarm.limits import Bucket, Limits
-from hivelearn.swarm.messages import Announce, Domains, Have, decode
+from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
+from hivelearn.swarm.limits import SwarmLimits, TokenBucket
+from hivelearn.swarm.messages import Announce, Domains, Have, WireMessage, decode
 
 Read = Callable[[bytes], Notice | None]  # raises PeerError
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A post came."""
+class PostReceived:
+    """A peer posted ``data`` in a topic."""
 
     topic: bytes
     peer: bytes
@@ -31,8 +31,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Mine:
-    """This node holds a patch and tells it."""
+class PatchPublished:
+    """This node holds a patch and wants it told."""
 
     topic: bytes
     notice: Notice
@@ -45,7 +45,25 @@ class PeerLeft:
     peer: bytes
 
 
-Event: TypeAlias = Heard | Mine | PeerLeft
+GossipEvent: TypeAlias = PostReceived | PatchPublished | PeerLeft
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Post ``message`` in ``topic``."""
+
+    topic: bytes
+    message: WireMessage
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDomains:
+    """Remember what somebody in the lobby says it has seen."""
+
+    names: tuple[str, ...]
+
+
+GossipEffect: TypeAlias = Publish | RecordDomains | PeerEffect
 
 
 @dataclass(slots=True)
@@ -54,23 +72,25 @@ class Gossip:
 
     read: Read
     floods: bool
-    limits: Limits = field(default_factory=Limits)
+    limits: SwarmLimits = field(default_factory=SwarmLimits)
     seen: "OrderedDict[bytes, bytes | None]" = field(default_factory=OrderedDict)
-    buckets: dict[bytes, Bucket] = field(default_factory=dict)
+    buckets: dict[bytes, TokenBucket] = field(default_factory=dict)
     dropped: int = 0  # posts beyond a peer's rate
 
 
-def step(gossip: Gossip, event: Event, now: float) -> list[Effect]:
+def step(gossip: Gossip, event: GossipEvent, now: float) -> list[GossipEffect]:
     """Return what follows from ``event`` at ``now`` (monotonic seconds)."""
     match event:
-        case Heard():
-            return _heard(gossip, event, now)
-        case Mine(topic, notice):
+        case PostReceived():
+            return _received(gossip, event, now)
+        case PatchPublished(topic, notice):
             remember(gossip, notice.envelope, notice.id)
-            return [Post(topic, Announce(notice.envelope, held=True))]
+            return [Publish(topic, Announce(notice.envelope, held=True))]
         case PeerLeft(peer):
             gossip.buckets.pop(peer, None)
             return []
+        case _:
+            assert_never(event)
 
 
 def remember(gossip: Gossip, envelope: bytes, patch: bytes | None) -> None:
@@ -84,17 +104,17 @@ def _digest(envelope: bytes) -> bytes:
     return hashlib.sha256(envelope).digest()
 
 
-def _heard(gossip: Gossip, event: Heard, now: float) -> list[Effect]:
+def _received(gossip: Gossip, event: PostReceived, now: float) -> list[GossipEffect]:
     limits, peer = gossip.limits, event.peer
     if peer not in gossip.buckets:
         burst = limits.posts_burst
-        gossip.buckets[peer] = Bucket(limits.posts_per_s, burst, burst, now)
+        gossip.buckets[peer] = TokenBucket(limits.posts_per_s, burst, burst, now)
     bucket = gossip.buckets[peer]
     if not bucket.take(now):
         gossip.dropped += 1
         return []
     try:
-        return _meant(gossip, event)
+        return _read(gossip, event)
     except PeerError as error:
         if error.fault != "relay":
             return []
@@ -102,27 +122,27 @@ def _heard(gossip: Gossip, event: Heard, now: float) -> list[Effect]:
         return [Blame(peer, error.code)]
 
 
-def _meant(gossip: Gossip, heard: Heard) -> list[Effect]:
-    match decode(heard.data):
+def _read(gossip: Gossip, post: PostReceived) -> list[GossipEffect]:
+    match decode(post.data):
         case Announce(envelope, held):
-            return _announced(gossip, replace(heard, data=envelope), held=held)
+            return _announced(gossip, replace(post, data=envelope), held=held)
         case Have(patch):
-            return [Holds(heard.peer, patch)]
+            return [AddProvider(post.peer, patch)]
         case Domains(names):
-            return [Named(names)]
+            return [RecordDomains(names)]
         case None:
             return []  # of a later version
         case _:
             raise PeerError("a message that is not for gossip", code="gossip.kind")
 
 
-def _announced(gossip: Gossip, heard: Heard, *, held: bool) -> list[Effect]:
-    envelope = heard.data
+def _announced(gossip: Gossip, post: PostReceived, *, held: bool) -> list[GossipEffect]:
+    envelope = post.data
     digest = _digest(envelope)
     if digest in gossip.seen:
         patch = gossip.seen[digest]
         gossip.seen.move_to_end(digest)
-        return [Holds(heard.peer, patch)] if held and patch is not None else []
+        return [AddProvider(post.peer, patch)] if held and patch is not None else []
     try:
         notice = gossip.read(envelope)
     except PeerError as error:
@@ -134,8 +154,8 @@ def _announced(gossip: Gossip, heard: Heard, *, held: bool) -> list[Effect]:
     remember(gossip, envelope, notice.id if notice is not None else None)
     if notice is None:
         return []
-    effects: list[Effect] = [Learned(heard.topic, heard.peer, notice, held)]
+    effects: list[GossipEffect] = [Consider(post.topic, post.peer, notice, held)]
     if not gossip.floods:
         # Not "held": we do not have the payload yet, and say so when we do.
-        effects.append(Post(heard.topic, Announce(envelope, held=False)))
+        effects.append(Publish(post.topic, Announce(envelope, held=False)))
     return effects

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SwarmLimits:
     """What one node grants to others and asks of them. All are per node unless said."""
 
     posts_per_s: float = 20.0  # gossip messages of one peer that we look at
     posts_burst: float = 200.0
     forged_cost: float = 20.0  # tokens that a message with a bad signature costs its relay
     seen_max: int = 65_536  # announcements remembered
-    blobs_max: int = 1_024  # wanted payloads remembered
+    downloads_max: int = 1_024  # wanted payloads remembered
     transfers_max: int = 4  # payloads fetched at the same time
     providers_max: int = 8  # peers asked for one payload at the same time
     in_flight: int = 8  # requests open at one provider: 2 MiB
@@ -22,7 +22,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket: ``rate`` per second, at most ``burst``; one per peer."""
 
     rate: float

@@ -7,34 +7,38 @@ decided; fetching is the other half (``fetcher``).
 import asyncio
 import contextlib
 import logging
-from typing import Final
+from typing import Final, assert_never
 
-from hivelearn.errors import HivelearnError
+from hivelearn.errors import HivelearnError, UsageError
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm import effects as do
-from hivelearn.swarm import gossip, messages, sessions, sync, transfer
-from hivelearn.swarm.fabric import Fabric, Stream, Subscription
-from hivelearn.swarm.fetcher import CONNECT_S, Fetcher
-from hivelearn.swarm.library import Library
-from hivelearn.swarm.shell import Setting, Shell
+from hivelearn.swarm import gossip, messages, sessions, sync
+from hivelearn.swarm.context import MemberConfig, SwarmContext
+from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
+from hivelearn.swarm.events import PeerDown, PeerUp
+from hivelearn.swarm.fabric import OPEN_S, PROTOCOL_MAX, Fabric, Handler, Stream, Subscription
+from hivelearn.swarm.fetcher import Fetcher
+from hivelearn.swarm.patch_store import PatchStore
+from hivelearn.swarm.payload_server import PayloadServer
 from hivelearn.swarm.topics import NONCE_BYTES
+from hivelearn.swarm.transfer_events import ProviderFound
 
 RETRY_S: Final = 5.0  # after an anti-entropy session that broke
 JUDGED_MAX: Final = 65_536
+RESERVED: Final = frozenset({messages.SYNC_PROTOCOL, messages.BLOB_PROTOCOL})
 _log: Final = logging.getLogger("hivelearn.swarm")
 
 
 class Member:
     """See the module."""
 
-    def __init__(self, fabric: Fabric, library: Library, setting: Setting) -> None:
-        """Bind a fabric (not yet started) to a library."""
-        self.fabric, self.library, self.setting = fabric, library, setting
-        self._shell = Shell(fabric, library, setting)
-        self.news = self._shell.news
-        self._fetcher = Fetcher(self._shell)
-        self._gossip = gossip.Gossip(self._shell.read, fabric.floods, setting.limits)
-        self._shelves = sessions.Shelves(library.payload)
+    def __init__(self, fabric: Fabric, store: PatchStore, config: MemberConfig) -> None:
+        """Bind a fabric (not yet started) to a store of patches."""
+        self.fabric, self.store, self.config = fabric, store, config
+        self._context = SwarmContext(fabric, store, config)
+        self.stats = self._context.stats
+        self._fetcher = Fetcher(self._context)
+        self._gossip = gossip.Gossip(self._context.read, fabric.floods, config.limits)
+        self._payloads = PayloadServer(store.payload, config.offload)
         self._topics: dict[bytes, tuple[Subscription, asyncio.Task[None]]] = {}
         self._judged = self._fetcher.judged  # ids not wanted, or refused
         self._syncs: dict[bytes, tuple[asyncio.Event, asyncio.Task[None]]] = {}
@@ -46,14 +50,14 @@ class Member:
     async def start(self) -> None:
         """Start the fabric and begin to serve."""
         self.fabric.handle(messages.SYNC_PROTOCOL, self._serve_sync)
-        self.fabric.handle(messages.BLOB_PROTOCOL, self._serve_blob)
+        self.fabric.handle(messages.BLOB_PROTOCOL, self._payloads.serve)
         self.fabric.on_peer(self._peer)
         await self.fabric.start()
-        self._shell.spawn(self._fetcher.tick())
+        self._context.spawn(self._fetcher.tick())
 
     async def close(self) -> None:
         """Stop everything. May be called twice."""
-        await self._shell.close()
+        await self._context.close()
 
     async def join(self, topic: bytes) -> None:
         """Hear, fetch and serve what is announced in ``topic``."""
@@ -61,7 +65,7 @@ class Member:
             return
         await self.fabric.join(topic)
         subscription = self.fabric.subscribe(topic)
-        listening = self._shell.spawn(self._listen(topic, subscription))
+        listening = self._context.spawn(self._listen(topic, subscription))
         self._topics[topic] = (subscription, listening)
         self.pull_all()
 
@@ -74,19 +78,34 @@ class Member:
             subscription.close()
             self._lobby.pop(topic, None)
 
+    # -- protocols of other modules ---------------------------------------
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """Serve the streams of another protocol, too; a later handler takes its place.
+
+        Raises:
+            UsageError: it is one of the swarm's own, or its name cannot be.
+        """
+        _check_protocol(protocol)
+        self.fabric.handle(protocol, handler)
+
+    async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
+        """Open a stream of another protocol; see ``Fabric.open_stream``."""
+        _check_protocol(protocol)
+        return await self.fabric.open_stream(peer, protocol, timeout_s=timeout_s)
+
     # -- speaking ---------------------------------------------------------
 
     async def publish(self, topic: bytes, envelope: bytes) -> None:
-        """Announce a patch that the library holds. Raises PeerError if it does not verify."""
-        notice = self._shell.read(envelope)
+        """Announce a patch that the store holds. Raises PeerError if it does not verify."""
+        notice = self._context.read(envelope)
         if notice is not None:
-            mine = gossip.Mine(topic, notice)
-            await self._do(gossip.step(self._gossip, mine, self._shell.now()))
+            await self._gossip_step(gossip.PatchPublished(topic, notice))
 
     async def tell_domains(self, lobby: bytes, names: tuple[str, ...]) -> None:
         """Tell in ``lobby``, now and after every sync, which domains were seen."""
         self._lobby[lobby] = names[: messages.NAMES_MAX]
-        await self._shell.post(lobby, messages.Domains(self._lobby[lobby]))
+        await self._context.post(lobby, messages.Domains(self._lobby[lobby]))
 
     def pull_all(self, *, judge_again: bool = False) -> None:
         """Begin anti-entropy with every peer now."""
@@ -97,52 +116,52 @@ class Member:
 
     def busy(self) -> bool:
         """Return whether anything is on its way right now."""
-        moving = self._fetcher.transfer.active() or self.news.judging > 0
-        return moving or bool(self.news.pulls_wanted)
+        moving = self._fetcher.transfer.active() or self.stats.judging > 0
+        return moving or bool(self.stats.pulls_wanted)
 
     def unfinished(self) -> list[bytes]:
         """Return the ids of the wanted patches that are not complete."""
-        return list(self._fetcher.transfer.blobs)
+        return list(self._fetcher.transfer.downloads)
 
     # -- hearing ----------------------------------------------------------
 
     def _peer(self, peer: bytes, up: bool) -> None:  # noqa: FBT001 - the callback's signature
-        self.news.at = self._shell.now()
+        self.stats.progress_s = self._context.now()
         if up and peer not in self._syncs:
-            self.news.meet(peer)
+            self._context.emit(PeerUp(peer))
             nudge = asyncio.Event()
-            self.news.pulls_wanted.add(peer)
-            self._syncs[peer] = (nudge, self._shell.spawn(self._keep_in_sync(peer, nudge)))
+            self.stats.want_pull(peer)
+            self._syncs[peer] = (nudge, self._context.spawn(self._keep_in_sync(peer, nudge)))
         elif not up and peer in self._syncs:
+            self._context.emit(PeerDown(peer))
             self._syncs.pop(peer)[1].cancel()
             self._pulled.pop(peer, None)
-            self.news.pulls_wanted.discard(peer)
-            gossip.step(self._gossip, gossip.PeerLeft(peer), self._shell.now())
+            self.stats.pulled(peer)
+            gossip.step(self._gossip, gossip.PeerLeft(peer), self._context.now())
 
     def _nudge(self, peer: bytes) -> None:
-        self.news.pulls_wanted.add(peer)
+        self.stats.want_pull(peer)
         self._syncs[peer][0].set()
 
     async def _listen(self, topic: bytes, subscription: Subscription) -> None:
         while True:
             peer, data = await subscription.get()
-            heard = gossip.Heard(topic, peer, data)
-            await self._do(gossip.step(self._gossip, heard, self._shell.now()))
+            await self._gossip_step(gossip.PostReceived(topic, peer, data))
 
     async def _keep_in_sync(self, peer: bytes, nudge: asyncio.Event) -> None:
         while True:
             nudge.clear()
-            wait_s = self.setting.limits.sync_every_s * self._shell.rng.uniform(0.9, 1.1)
+            wait_s = self.config.limits.sync_every_s * self._context.rng.uniform(0.9, 1.1)
             try:
                 await self._pull(peer)
             except HivelearnError as error:
                 _log.debug("sync with %s: %s", peer.hex()[:8], error.what)
-                await self._shell.blame_for(peer, error)
+                await self._context.blame_for(peer, error)
                 wait_s = min(RETRY_S, wait_s)
             if not nudge.is_set():
-                self.news.pulls_wanted.discard(peer)
+                self.stats.pulled(peer)
             for lobby, names in list(self._lobby.items()):
-                await self._shell.post(lobby, messages.Domains(names))
+                await self._context.post(lobby, messages.Domains(names))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await nudge.wait()
@@ -151,20 +170,20 @@ class Member:
         topics = frozenset(self._topics)
         held: set[bytes] = set()
         for topic in sorted(topics):
-            held.update(await self._shell.ask(self.library.heads, topic) or ())
-        under_way = self._fetcher.transfer.blobs
+            held.update(await self._context.ask(self.store.heads, topic) or ())
+        under_way = self._fetcher.transfer.downloads
         session = sync.Pull(
             me=self.fabric.key,
             peer=peer,
-            nonce=self.setting.nonce(NONCE_BYTES),
+            nonce=self.config.nonce(NONCE_BYTES),
             topics=topics,
             knows=lambda one: one in held or one in self._judged or one in under_way,
-            read=self._shell.read,
+            read=self._context.read,
         )
         protocol = messages.SYNC_PROTOCOL
-        stream = await self.fabric.open_stream(peer, protocol, timeout_s=CONNECT_S)
+        stream = await self.fabric.open_stream(peer, protocol, timeout_s=OPEN_S)
         try:
-            await sessions.pull(stream, session, self._do)
+            await sessions.pull(stream, session, self._take)
         except BaseException:
             stream.abort()
             raise
@@ -174,49 +193,49 @@ class Member:
         session = sync.Offer(
             me=self.fabric.key,
             peer=peer,
-            nonce=self.setting.nonce(NONCE_BYTES),
+            nonce=self.config.nonce(NONCE_BYTES),
             topics=frozenset(self._topics),
-            heads=self.library.heads,
-            envelope=self.library.envelope,
-            holds=lambda patch: self.library.payload(patch) is not None,
+            heads=self.store.heads,
+            envelope=self.store.envelope,
+            holds=lambda patch: self.store.payload(patch) is not None,
         )
-        await sessions.offer(stream, session, self.setting.offload)
+        await sessions.offer(stream, session, self.config.offload)
         # It shares a topic in which our last pull did not see it: it joined later.
         if not session.shared <= self._pulled.get(peer, frozenset()) and peer in self._syncs:
             self._nudge(peer)
 
-    async def _serve_blob(self, peer: bytes, stream: Stream) -> None:
-        del peer  # who knows a patch's id may have its payload
-        await self._shelves.serve(stream, self.setting.offload)
-
     # -- doing ------------------------------------------------------------
 
-    async def _do(self, effects: list[do.Effect]) -> None:
-        for effect in effects:
+    async def _gossip_step(self, event: gossip.GossipEvent) -> None:
+        for effect in gossip.step(self._gossip, event, self._context.now()):
             match effect:
-                case do.Post(topic, message):
-                    await self._shell.post(topic, message)
-                case do.Learned(topic, peer, notice, held):
-                    await self._learned(topic, notice)
-                    if held:
-                        await self._fetcher.step(transfer.Provider(peer, notice.id))
-                case do.Holds(peer, patch):
-                    await self._fetcher.step(transfer.Provider(peer, patch))
-                case do.Blame(peer, code):
-                    await self._shell.blame(peer, code)
-                case do.Named(names):
-                    self.news.name(names, self.setting.limits.domains_max)
+                case gossip.Publish(topic, message):
+                    await self._context.post(topic, message)
+                case gossip.RecordDomains(names):
+                    self.stats.add_domains(names, self.config.limits.domains_max)
+                case Consider() | AddProvider() | Blame():
+                    await self._take(effect)
                 case _:
-                    raise AssertionError(effect)
+                    assert_never(effect)
 
-    async def _learned(self, topic: bytes, notice: Notice) -> None:
-        self.news.judging += 1
-        try:
-            wanted = await self._shell.ask(self._judge, notice)
-        finally:
-            self.news.judging -= 1
+    async def _take(self, effect: PeerEffect) -> None:
+        match effect:
+            case Consider(topic, peer, notice, held):
+                await self._consider(topic, notice)
+                if held:
+                    await self._fetcher.step(ProviderFound(peer, notice.id))
+            case AddProvider(peer, patch):
+                await self._fetcher.step(ProviderFound(peer, patch))
+            case Blame(peer, code):
+                await self._context.blame(peer, code)
+            case _:
+                assert_never(effect)
+
+    async def _consider(self, topic: bytes, notice: Notice) -> None:
+        with self.stats.at_the_store():
+            wanted = await self._context.ask(self._judge, notice)
         if wanted:
-            self.news.at = self._shell.now()
+            self.stats.progress_s = self._context.now()
             await self._fetcher.want(topic, notice)
         if wanted is not False:
             return  # None: it could not be judged now; the next sync asks again
@@ -225,4 +244,18 @@ class Member:
             del self._judged[next(iter(self._judged))]
 
     def _judge(self, notice: Notice) -> bool:
-        return self.library.payload(notice.id) is None and self.library.wants(notice)
+        return self.store.payload(notice.id) is None and self.store.wants(notice)
+
+
+def _check_protocol(protocol: str) -> None:
+    """Refuse the swarm's own protocols, and names that a fabric cannot carry."""
+    if protocol in RESERVED:
+        raise UsageError(
+            f"the protocol {protocol!r} is the swarm's own",
+            remedy="Choose another name for yours, such as 'example.org/pipeline/1'.",
+        )
+    if not 0 < len(protocol) <= PROTOCOL_MAX or not protocol.isascii():
+        raise UsageError(
+            f"{protocol[: 2 * PROTOCOL_MAX]!r} cannot be the name of a protocol",
+            remedy=f"Choose 1 to {PROTOCOL_MAX} ASCII characters.",
+        )

@@ -14,13 +14,12 @@ from hivelearn.patch.chunks import CHUNK_BYTES
 from hivelearn.patch.manifest import DOMAIN
 from hivelearn.patch.notice import ENVELOPE_MAX_BYTES
 from hivelearn.swarm.fabric import FRAME_MAX_BYTES
-from hivelearn.swarm.topics import NONCE_BYTES, TAG_BYTES
+from hivelearn.swarm.topics import NONCE_BYTES, TAG_BYTES, TAGS_MAX
 
 SYNC_PROTOCOL: Final = "hivelearn/sync/1"
 BLOB_PROTOCOL: Final = "hivelearn/blob/1"
 
 ID_BYTES: Final = 32
-TAGS_MAX: Final = 256
 HEADS_MAX: Final = 16_384  # patch ids of one topic that we tell: 512 KiB
 WANTS_MAX: Final = 64  # envelopes asked at once: at most 4 MiB in the answer
 NAMES_MAX: Final = 256  # domains in one lobby message
@@ -203,7 +202,7 @@ class Chunk:
         )
 
 
-Message: TypeAlias = (
+WireMessage: TypeAlias = (
     Announce
     | Have
     | Domains
@@ -218,7 +217,7 @@ Message: TypeAlias = (
     | AskChunk
     | Chunk
 )
-_RECORDS: Final[dict[int, type[Message]]] = {
+_RECORDS: Final[dict[int, type[WireMessage]]] = {
     record.kind: record
     for record in (
         Announce,
@@ -238,7 +237,7 @@ _RECORDS: Final[dict[int, type[Message]]] = {
 }
 
 
-def encode(message: Message) -> bytes:
+def encode(message: WireMessage) -> bytes:
     """Return the one frame that means ``message``."""
     value: dict[int, codec.Value] = {KIND: message.kind}
     for key, field in enumerate(fields(message), start=1):
@@ -247,7 +246,7 @@ def encode(message: Message) -> bytes:
     return codec.encode(value)
 
 
-def decode(frame: bytes) -> Message | None:
+def decode(frame: bytes) -> WireMessage | None:
     """Return the message in ``frame``, or None for a kind of a later version.
 
     Raises:

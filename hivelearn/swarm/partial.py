@@ -36,7 +36,7 @@ def write(path: Path, index: int, data: bytes) -> None:
         file.write(data)
 
 
-def seal(path: Path, payload_bytes: int) -> None:
+def finish(path: Path, payload_bytes: int) -> None:
     """Cut what an older try left behind the end, and make the bytes durable."""
     with path.open("r+b") as file:
         file.truncate(payload_bytes)

@@ -16,17 +16,15 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, Self, TypeVar
 
 from hivelearn.errors import UsageError
-from hivelearn.swarm.fabric import Fabric, PeerView
-from hivelearn.swarm.library import Library
-from hivelearn.swarm.limits import Limits
+from hivelearn.swarm import sync_report
+from hivelearn.swarm.context import MemberConfig
+from hivelearn.swarm.events import Observer, ignore
+from hivelearn.swarm.fabric import OPEN_S, Fabric, Handler, PeerView, Stream
 from hivelearn.swarm.member import Member
-from hivelearn.swarm.news import SyncReport
-from hivelearn.swarm.shell import Setting
-
-__all__ = ["SwarmRunner", "SyncReport"]
+from hivelearn.swarm.patch_store import PatchStore
+from hivelearn.swarm.sync_report import SyncReport
 
 QUIET_S: Final = 1.0
-POLL_S: Final = 0.05
 CLOSE_S: Final = 10.0
 START_S: Final = 30.0
 T = TypeVar("T")
@@ -38,23 +36,23 @@ class SwarmRunner:
     def __init__(
         self,
         fabric_factory: Callable[[], Fabric],
-        library: Library,
+        store: PatchStore,
         *,
         clock: Callable[[], float] = time.time,
         rng_seed: int = 0,
-        limits: Limits | None = None,
+        observe: Observer = ignore,
     ) -> None:
         """Prepare; nothing runs before :meth:`start`.
 
         Args:
             fabric_factory: makes the fabric; called in the swarm's thread.
-            library: what the node holds and wants.
+            store: what the node holds and wants.
             clock: Unix seconds, for the validity of certificates.
             rng_seed: orders chunks and spreads syncs; give each node another.
-            limits: bounds of the protocol.
+            observe: told of peers and patches, in the swarm's thread: it must return soon.
         """
-        self._factory, self._library = fabric_factory, library
-        self._setting = Setting(unix_s=clock, seed=rng_seed, limits=limits or Limits())
+        self._factory, self._store = fabric_factory, store
+        self._config = MemberConfig(unix_s=clock, seed=rng_seed, observe=observe)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._member: Member | None = None
@@ -120,7 +118,7 @@ class SwarmRunner:
         self._call(self._running().fabric.meet(addresses))
 
     def publish(self, topic: bytes, envelope: bytes) -> None:
-        """Announce a patch that the library already holds (its heads list it)."""
+        """Announce a patch that the store already holds (its heads list it)."""
         self._call(self._running().publish(topic, envelope))
 
     def tell_domains(self, lobby: bytes, names: tuple[str, ...]) -> None:
@@ -129,11 +127,11 @@ class SwarmRunner:
 
     def domains_seen(self) -> list[str]:
         """Return the domains that others named in a lobby, sorted. Hints, no proof."""
-        return sorted(self._running().news.domains)
+        return sorted(self._running().stats.domains)
 
     def met(self) -> list[bytes]:
         """Return the keys of all peers that were ever verified, gone or not, sorted."""
-        return sorted(self._running().news.met)
+        return sorted(self._running().stats.met)
 
     def sync(self, wait_s: float, *, quiet_s: float = QUIET_S) -> SyncReport:
         """Exchange heads with every peer now and fetch until nothing new came for a while.
@@ -142,7 +140,7 @@ class SwarmRunner:
             wait_s: at most so long. While no peer is there, all of it is waited.
             quiet_s: nothing new for so long ends it.
         """
-        return self._call(_sync(self._running(), wait_s, quiet_s))
+        return self._call(sync_report.sync(self._running(), wait_s, quiet_s))
 
     def peers(self) -> list[PeerView]:
         """Return every peer seen, and at which step each fails that is not verified."""
@@ -152,6 +150,47 @@ class SwarmRunner:
     def address(self) -> str:
         """What others dial (``hl1…@host:port``); empty where the fabric has no addresses."""
         return self._running().fabric.address
+
+    # -- protocols of other modules ---------------------------------------
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """Serve the streams of another protocol on the same connections.
+
+        ``await handler(peer, stream)`` runs in the swarm's loop, once for each
+        stream: it gives long work to ``asyncio.to_thread``, and what it raises
+        resets its stream and nothing else. A later handler takes its place.
+
+        Raises:
+            UsageError: the protocol is one of the swarm's own.
+        """
+        self._call(_handle(self._running(), protocol, handler))
+
+    async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float = OPEN_S) -> Stream:
+        """Open a stream to a verified peer; for coroutines in the swarm's loop only.
+
+        A handler awaits it where it stands. From any other thread::
+
+            async def ask() -> bytes | None:
+                stream = await runner.open_stream(peer, "example.org/echo/1")
+                await stream.send(b"hello")
+                return await stream.recv(timeout_s=5.0)
+
+            answer = runner.run(ask())
+
+        Raises:
+            UnreachableError: no verified connection within ``timeout_s``.
+            UsageError: the protocol is one of the swarm's own.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError(
+                "a stream is opened in the swarm's own loop",
+                remedy="Await it in a handler, or give the coroutine to run().",
+            )
+        return await self._running().open_stream(peer, protocol, timeout_s=timeout_s)
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run a coroutine in the swarm's loop, where streams live, and return its result."""
+        return self._call(work, timeout_s)
 
     # -- the thread -------------------------------------------------------
 
@@ -166,7 +205,7 @@ class SwarmRunner:
             self._loop.close()
 
     async def _open(self) -> None:
-        member = Member(self._factory(), self._library, self._setting)
+        member = Member(self._factory(), self._store, self._config)
         try:
             await member.start()
         except BaseException:
@@ -202,31 +241,5 @@ async def _views(fabric: Fabric) -> list[PeerView]:
     return fabric.views()
 
 
-async def _sync(member: Member, wait_s: float, quiet_s: float) -> SyncReport:
-    loop, news = asyncio.get_running_loop(), member.news
-    start, before = loop.time(), member.fabric.views()
-    accepted, failures = len(news.accepted), len(news.failures)
-    refused = set(news.refused)
-    news.at = start
-    member.pull_all(judge_again=True)
-    quiet = False
-    while not quiet and loop.time() - start < wait_s:
-        await asyncio.sleep(min(POLL_S, wait_s))
-        idle = bool(member.fabric.peers()) and not member.busy()
-        quiet = idle and loop.time() - news.at >= quiet_s
-    after = member.fabric.views()
-    return SyncReport(
-        seconds=loop.time() - start,
-        peers=len(member.fabric.peers()),
-        accepted=tuple(news.accepted[accepted:]),
-        refused={patch: code for patch, code in news.refused.items() if patch not in refused},
-        unfinished=tuple(member.unfinished()),
-        failures=tuple(news.failures)[failures:],
-        bytes_in=_total(after, "bytes_in") - _total(before, "bytes_in"),
-        bytes_out=_total(after, "bytes_out") - _total(before, "bytes_out"),
-        quiet=quiet,
-    )
-
-
-def _total(views: list[PeerView], field: str) -> int:
-    return sum(getattr(view, field) for view in views)
+async def _handle(member: Member, protocol: str, handler: Handler) -> None:
+    member.handle(protocol, handler)

@@ -21,23 +21,38 @@ patches that were told in the same session.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm import topics
-from hivelearn.swarm.effects import Blame, Effect, Finish, Holds, Learned, Send
+from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.messages import (
     HEADS_MAX,
-    TAGS_MAX,
     WANTS_MAX,
     Announce,
     AskHeads,
     Done,
     Greeting,
     Heads,
-    Message,
     Want,
+    WireMessage,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send ``message`` on the session's stream."""
+
+    message: WireMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the session: there is nothing more to ask."""
+
+
+SyncEffect: TypeAlias = Send | Finish | PeerEffect
 
 
 @dataclass(slots=True)
@@ -56,12 +71,12 @@ class Pull:
     expected: dict[bytes, bytes] = field(default_factory=dict)  # tag -> topic
 
 
-def begin(pull: Pull) -> list[Effect]:
+def begin(pull: Pull) -> list[SyncEffect]:
     """Return the first thing to say."""
     return [Send(Greeting(pull.nonce))]
 
 
-def step(pull: Pull, message: Message | None) -> list[Effect]:
+def step(pull: Pull, message: WireMessage | None) -> list[SyncEffect]:
     """Return what follows from the peer's ``message`` (None: of a later version)."""
     match message:
         case Greeting(nonce) if not pull.expected:
@@ -78,33 +93,33 @@ def step(pull: Pull, message: Message | None) -> list[Effect]:
             return [Blame(pull.peer, "sync.unasked"), Finish()]
 
 
-def _ask_heads(pull: Pull, nonce: bytes) -> list[Effect]:
+def _ask_heads(pull: Pull, nonce: bytes) -> list[SyncEffect]:
     salt = topics.salt(pull.nonce, nonce)
-    chosen = sorted(pull.topics)[:TAGS_MAX]
+    chosen = sorted(pull.topics)[: topics.TAGS_MAX]
     pull.expected = topics.recognise(chosen, pull.peer, salt)
     tags = sorted(topics.tag(one, pull.me, salt) for one in chosen)
     return [Send(AskHeads(tuple(tags)))]
 
 
-def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[Effect]:
+def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[SyncEffect]:
     pull.shared.add(topic)
-    effects: list[Effect] = []
+    effects: list[SyncEffect] = []
     for patch in patches:
         if pull.knows(patch):
-            effects.append(Holds(pull.peer, patch))
+            effects.append(AddProvider(pull.peer, patch))
         elif len(pull.missing) < HEADS_MAX:
             pull.missing[patch] = topic
     return effects
 
 
-def _next_wants(pull: Pull) -> list[Effect]:
+def _next_wants(pull: Pull) -> list[SyncEffect]:
     # What was asked and not answered is gone from there; the next session sees.
     batch = list(pull.missing)[:WANTS_MAX]
     pull.asked = {patch: pull.missing.pop(patch) for patch in batch}
     return [Send(Want(tuple(batch)))] if batch else [Finish()]
 
 
-def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[Effect]:
+def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[SyncEffect]:
     try:
         notice = pull.read(envelope)
     except PeerError as error:
@@ -114,7 +129,7 @@ def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[Effect]:
     topic = pull.asked.pop(notice.id, None)
     if topic is None:
         return [Blame(pull.peer, "sync.unasked"), Finish()]
-    return [Learned(topic, pull.peer, notice, held)]
+    return [Consider(topic, pull.peer, notice, held)]
 
 
 @dataclass(slots=True)
@@ -133,7 +148,7 @@ class Offer:
     shared: set[bytes] = field(default_factory=set)
 
 
-def answer(offer: Offer, message: Message | None) -> list[Message]:
+def answer(offer: Offer, message: WireMessage | None) -> list[WireMessage]:
     """Return the messages that answer ``message``.
 
     Raises:
@@ -153,9 +168,9 @@ def answer(offer: Offer, message: Message | None) -> list[Message]:
             raise PeerError("a message out of turn", code="sync.turn")
 
 
-def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[Message]:
+def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
     known = topics.recognise(offer.topics, offer.peer, offer.salt)
-    answers: list[Message] = []
+    answers: list[WireMessage] = []
     for topic in (known[tag] for tag in tags if tag in known):
         patches = tuple(offer.heads(topic))[:HEADS_MAX]
         offer.told.update(patches)
@@ -164,8 +179,8 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[Message]:
     return [*answers, Done()]
 
 
-def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[Message]:
-    answers: list[Message] = []
+def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[WireMessage]:
+    answers: list[WireMessage] = []
     for patch in patches:
         envelope = offer.envelope(patch) if patch in offer.told else None
         if envelope is not None:

@@ -4,7 +4,7 @@ A topic id is a capability: who knows it can take part. So it never crosses the
 wire. Two peers exchange fresh nonces and show *tags* of their topics, keyed
 hashes that only somebody who knows the id can recognise or make.
 
-Limits, honestly: without a secret, anybody who guesses base and domain knows
+SwarmLimits, honestly: without a secret, anybody who guesses base and domain knows
 the id (that is what an open topic means). With a secret, strength is the
 secret's: a short one can be found by trying, because a tag is one SHA-256 away.
 """
@@ -16,7 +16,9 @@ from typing import Final
 
 from hivelearn.errors import UsageError
 
+TOPIC_BYTES: Final = 32
 TAG_BYTES: Final = 32
+TAGS_MAX: Final = 256  # shown in one session
 NONCE_BYTES: Final = 32
 _TOPIC: Final = b"hivelearn/topic/1\0"
 _TAG: Final = b"hivelearn/tag/1\0"

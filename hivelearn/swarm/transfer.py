@@ -2,105 +2,68 @@
 
 A provider first tells the leaves, which must hash to the signed root; from then
 on every chunk is judged alone as it lands, from whomever it comes. A provider
-that stays silent loses its turn and its chunks return to the pot; one whose
+that stays silent loses its turn and its chunks are pending again; one whose
 chunk does not verify is not asked again for this payload. What is already in
 the partial file counts only after it was hashed again.
 """
 
 import random
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import assert_never
 
 from hivelearn.patch import chunks
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm.blob import Blob, Source, expected_bytes
-from hivelearn.swarm.effects import (
-    Blame,
-    Complete,
-    Drop,
-    Effect,
+from hivelearn.swarm.effects import Blame
+from hivelearn.swarm.limits import SwarmLimits
+from hivelearn.swarm.transfer_events import (
+    ChunkReceived,
+    ChunkWritten,
+    Deliver,
+    DownloadEvent,
+    DropStream,
     GiveUp,
-    Open,
+    LeavesReceived,
+    OpenStream,
+    ProviderFound,
     Rehash,
-    Request,
-    Write,
+    Rehashed,
+    RequestChunk,
+    Settled,
+    StreamLost,
+    Tick,
+    TransferEffect,
+    TransferEvent,
+    Wanted,
+    WriteChunk,
 )
-from hivelearn.swarm.limits import Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The node wants this payload."""
+@dataclass(slots=True)
+class ProviderStream:
+    """An open blob stream to one provider."""
+
+    heard_at: float  # monotonic seconds: its last progress
+    ready: bool = False  # its leaves were right
+    asked: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Download:
+    """One payload that is wanted."""
 
     notice: Notice
+    providers: dict[bytes, None] = field(default_factory=dict)  # peers that say they have it
+    liars: set[bytes] = field(default_factory=set)  # peers never asked again for it
+    streams: dict[bytes, ProviderStream] = field(default_factory=dict)
+    leaves: tuple[bytes, ...] | None = None  # verified against the signed root
+    pending: list[int] | None = None  # chunks to be asked for, shuffled; None until rehashed
+    writing: set[int] = field(default_factory=set)
+    delivered: bool = False  # complete, and the store is taking it
 
-
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """``peer`` has the payload of ``patch``."""
-
-    peer: bytes
-    patch: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LeavesCame:
-    """``peer`` told the leaf hashes."""
-
-    peer: bytes
-    patch: bytes
-    leaves: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """The partial file was hashed: these chunks are right."""
-
-    patch: bytes
-    indices: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkCame:
-    """``peer`` sent a chunk."""
-
-    peer: bytes
-    patch: bytes
-    index: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A chunk is in the partial file."""
-
-    patch: bytes
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLost:
-    """The blob stream to ``peer`` ended, was refused or broke."""
-
-    peer: bytes
-    patch: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The library has it, or the node cannot go on (disk full, refused): forget it."""
-
-    patch: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-
-Event: TypeAlias = (
-    Wanted | Provider | LeavesCame | Present | ChunkCame | Written | StreamLost | Over | Tick
-)
+    def complete(self) -> bool:
+        """Return whether every chunk is verified and written."""
+        owed = any(stream.asked for stream in self.streams.values())
+        return self.pending == [] and not self.writing and not owed and not self.delivered
 
 
 @dataclass(slots=True)
@@ -108,169 +71,182 @@ class Transfer:
     """All payloads that one node fetches."""
 
     rng: random.Random  # orders the chunks, so that peers can serve each other
-    limits: Limits = field(default_factory=Limits)
-    blobs: dict[bytes, Blob] = field(default_factory=dict)  # by patch id, oldest first
+    limits: SwarmLimits = field(default_factory=SwarmLimits)
+    downloads: dict[bytes, Download] = field(default_factory=dict)  # by patch id, oldest first
 
     def active(self) -> bool:
         """Return whether any payload is being fetched right now."""
-        return any(blob.sources or blob.writing or blob.handed_over for blob in self.blobs.values())
+        return any(one.streams or one.writing or one.delivered for one in self.downloads.values())
 
 
-def step(transfer: Transfer, event: Event, now: float) -> list[Effect]:
+def step(transfer: Transfer, event: TransferEvent, now: float) -> list[TransferEffect]:
     """Return what follows from ``event`` at ``now`` (monotonic seconds)."""
     effects = _changed(transfer, event, now)
     return effects + _advance(transfer, now)
 
 
-def _changed(transfer: Transfer, event: Event, now: float) -> list[Effect]:
+def _changed(transfer: Transfer, event: TransferEvent, now: float) -> list[TransferEffect]:
     match event:
         case Wanted(notice):
-            if len(transfer.blobs) < transfer.limits.blobs_max:  # sync will bring it again
-                transfer.blobs.setdefault(notice.id, Blob(notice))
+            if len(transfer.downloads) < transfer.limits.downloads_max:  # sync will bring it again
+                transfer.downloads.setdefault(notice.id, Download(notice))
             return []
         case Tick():
             return [
                 effect
-                for blob in list(transfer.blobs.values())
-                for effect in _drop_silent(transfer, blob, now)
+                for download in list(transfer.downloads.values())
+                for effect in _drop_silent(transfer, download, now)
             ]
-    blob = transfer.blobs.get(event.patch)
-    if blob is None or (blob.handed_over and not isinstance(event, Over)):
+    download = transfer.downloads.get(event.patch)
+    if download is None or (download.delivered and not isinstance(event, Settled)):
         return []  # given up or complete: what still comes for it is late, not a lie
+    return _downloading(transfer, download, event, now)
+
+
+def _downloading(
+    transfer: Transfer, download: Download, event: DownloadEvent, now: float
+) -> list[TransferEffect]:
     match event:
-        case LeavesCame():
-            return _leaves(transfer, blob, event, now)
-        case ChunkCame():
-            return _chunk(transfer, blob, event, now)
-        case Over():
-            return _forget(transfer, blob)
-    _note(transfer, blob, event, now)
+        case LeavesReceived():
+            return _leaves(transfer, download, event, now)
+        case ChunkReceived():
+            return _chunk(transfer, download, event, now)
+        case Settled():
+            return _forget(transfer, download)
+        case ProviderFound(peer):
+            if peer not in download.liars:
+                download.providers[peer] = None
+        case Rehashed(_, present):
+            leaves = download.leaves or ()
+            download.pending = [i for i in range(len(leaves)) if i not in present]
+            transfer.rng.shuffle(download.pending)
+            for stream in download.streams.values():
+                stream.heard_at = now  # they waited for us
+        case ChunkWritten(_, index):
+            download.writing.discard(index)
+        case StreamLost(peer):
+            _release(transfer, download, peer)
+        case _:
+            assert_never(event)
     return []
 
 
-def _note(
-    transfer: Transfer, blob: Blob, event: Provider | Present | Written | StreamLost, now: float
-) -> None:
-    match event:
-        case Provider(peer):
-            if peer not in blob.liars:
-                blob.holders[peer] = None
-        case Present(_, indices):
-            blob.pot = [i for i in range(len(blob.leaves or ())) if i not in indices]
-            transfer.rng.shuffle(blob.pot)
-            for source in blob.sources.values():
-                source.heard_at = now  # they waited for us
-        case Written(_, index):
-            blob.writing.discard(index)
-        case StreamLost(peer):
-            _release(transfer, blob, peer)
-
-
-def _leaves(transfer: Transfer, blob: Blob, came: LeavesCame, now: float) -> list[Effect]:
-    peer, leaves, source = came.peer, came.leaves, blob.sources.get(came.peer)
-    if source is None or source.ready:
-        return _convict(transfer, blob, peer, "blob.unasked")
-    body = blob.notice.body
+def _leaves(
+    transfer: Transfer, download: Download, came: LeavesReceived, now: float
+) -> list[TransferEffect]:
+    peer, leaves, stream = came.peer, came.leaves, download.streams.get(came.peer)
+    if stream is None or stream.ready:
+        return _convict(transfer, download, peer, "blob.unasked")
+    body = download.notice.body
     if len(leaves) != chunks.count(body.payload_bytes) or chunks.root(leaves) != body.payload_root:
-        return _convict(transfer, blob, peer, "blob.leaves")
-    source.ready, source.heard_at = True, now
-    if blob.leaves is not None:
+        return _convict(transfer, download, peer, "blob.leaves")
+    stream.ready, stream.heard_at = True, now
+    if download.leaves is not None:
         return []
-    blob.leaves = leaves
-    return [Rehash(blob.notice, leaves)]
+    download.leaves = leaves
+    return [Rehash(download.notice, leaves)]
 
 
-def _chunk(transfer: Transfer, blob: Blob, came: ChunkCame, now: float) -> list[Effect]:
-    source = blob.sources.get(came.peer)
-    if source is None or came.index not in source.asked or blob.leaves is None:
-        return _convict(transfer, blob, came.peer, "blob.unasked")
-    if chunks.leaf(came.data) != blob.leaves[came.index]:
-        return _convict(transfer, blob, came.peer, "blob.hash")
-    if len(came.data) != expected_bytes(blob.notice, came.index):
+def _chunk(
+    transfer: Transfer, download: Download, came: ChunkReceived, now: float
+) -> list[TransferEffect]:
+    stream = download.streams.get(came.peer)
+    if stream is None or came.index not in stream.asked or download.leaves is None:
+        return _convict(transfer, download, came.peer, "blob.unasked")
+    if chunks.leaf(came.data) != download.leaves[came.index]:
+        return _convict(transfer, download, came.peer, "blob.hash")
+    if len(came.data) != _expected_bytes(download.notice, came.index):
         # It is what the root commits to, so the relay is honest: the author
         # signed a size that is not the payload's.
-        return [GiveUp(blob.notice, "payload.size"), *_forget(transfer, blob)]
-    source.asked.discard(came.index)
-    source.heard_at = now
-    blob.writing.add(came.index)
-    return [Write(blob.notice, came.index, came.data)]
+        return [GiveUp(download.notice, "payload.size"), *_forget(transfer, download)]
+    stream.asked.discard(came.index)
+    stream.heard_at = now
+    download.writing.add(came.index)
+    return [WriteChunk(download.notice, came.index, came.data)]
 
 
-def _drop_silent(transfer: Transfer, blob: Blob, now: float) -> list[Effect]:
-    effects: list[Effect] = []
-    for peer, source in list(blob.sources.items()):
-        owes = bool(source.asked) or not source.ready
-        if owes and now - source.heard_at > transfer.limits.idle_s:
-            _release(transfer, blob, peer)
-            effects.append(Drop(peer, blob.notice.id))
+def _drop_silent(transfer: Transfer, download: Download, now: float) -> list[TransferEffect]:
+    effects: list[TransferEffect] = []
+    for peer, stream in list(download.streams.items()):
+        owes = bool(stream.asked) or not stream.ready
+        if owes and now - stream.heard_at > transfer.limits.idle_s:
+            _release(transfer, download, peer)
+            effects.append(DropStream(peer, download.notice.id))
     return effects
 
 
-def _convict(transfer: Transfer, blob: Blob, peer: bytes, code: str) -> list[Effect]:
-    _release(transfer, blob, peer)
-    blob.liars.add(peer)
-    return [Blame(peer, code), Drop(peer, blob.notice.id)]
+def _convict(
+    transfer: Transfer, download: Download, peer: bytes, code: str
+) -> list[TransferEffect]:
+    _release(transfer, download, peer)
+    download.liars.add(peer)
+    return [Blame(peer, code), DropStream(peer, download.notice.id)]
 
 
-def _release(transfer: Transfer, blob: Blob, peer: bytes) -> None:
+def _release(transfer: Transfer, download: Download, peer: bytes) -> None:
     """Forget ``peer`` as a provider until it says again that it has the payload."""
-    blob.holders.pop(peer, None)
-    source = blob.sources.pop(peer, None)
-    if source is not None and blob.pot is not None:
-        for index in sorted(source.asked):
-            blob.pot.insert(transfer.rng.randint(0, len(blob.pot)), index)
+    download.providers.pop(peer, None)
+    stream = download.streams.pop(peer, None)
+    if stream is not None and download.pending is not None:
+        for index in sorted(stream.asked):
+            download.pending.insert(transfer.rng.randint(0, len(download.pending)), index)
 
 
-def _forget(transfer: Transfer, blob: Blob) -> list[Effect]:
-    del transfer.blobs[blob.notice.id]
-    return _hang_up(blob)
+def _forget(transfer: Transfer, download: Download) -> list[TransferEffect]:
+    del transfer.downloads[download.notice.id]
+    return _hang_up(download)
 
 
-def _hang_up(blob: Blob) -> list[Effect]:
-    peers = list(blob.sources)
-    blob.sources.clear()
-    return [Drop(peer, blob.notice.id) for peer in peers]
+def _hang_up(download: Download) -> list[TransferEffect]:
+    peers = list(download.streams)
+    download.streams.clear()
+    return [DropStream(peer, download.notice.id) for peer in peers]
 
 
-def _root(blob: Blob) -> bytes:
-    return blob.notice.body.payload_root
+def _root(download: Download) -> bytes:
+    return download.notice.body.payload_root
 
 
-def _advance(transfer: Transfer, now: float) -> list[Effect]:
-    effects: list[Effect] = []
+def _advance(transfer: Transfer, now: float) -> list[TransferEffect]:
+    effects: list[TransferEffect] = []
     limits = transfer.limits
-    for blob in transfer.blobs.values():
-        if blob.complete():
-            # It stays remembered until the library has it, or a sync that runs
+    for download in transfer.downloads.values():
+        if download.complete():
+            # It stays remembered until the store has it, or a sync that runs
             # meanwhile would fetch it a second time.
-            blob.handed_over = True
-            effects += [*_hang_up(blob), Complete(blob.notice)]
+            download.delivered = True
+            effects += [*_hang_up(download), Deliver(download.notice)]
     # Without a living provider a payload holds no place: others may go first.
-    places = limits.transfers_max - sum(bool(one.sources) for one in transfer.blobs.values())
-    busy = {_root(one) for one in transfer.blobs.values() if one.sources or one.handed_over}
-    for blob in transfer.blobs.values():
-        if not blob.holders or blob.handed_over:
+    places = limits.transfers_max - sum(bool(one.streams) for one in transfer.downloads.values())
+    busy = {_root(one) for one in transfer.downloads.values() if one.streams or one.delivered}
+    for download in transfer.downloads.values():
+        if not download.providers or download.delivered:
             continue
         # Two patches of one payload go one after the other: they share a partial file.
-        if not blob.sources and (places <= 0 or _root(blob) in busy):
+        if not download.streams and (places <= 0 or _root(download) in busy):
             continue
-        busy.add(_root(blob))
-        places -= not blob.sources
-        for peer in list(blob.holders):
-            if peer not in blob.sources and len(blob.sources) < limits.providers_max:
-                blob.sources[peer] = Source(now)
-                effects.append(Open(peer, blob.notice.id))
-        effects += _ask_more(blob, limits.in_flight, now)
+        busy.add(_root(download))
+        places -= not download.streams
+        for peer in list(download.providers):
+            if peer not in download.streams and len(download.streams) < limits.providers_max:
+                download.streams[peer] = ProviderStream(now)
+                effects.append(OpenStream(peer, download.notice.id))
+        effects += _ask_more(download, limits.in_flight, now)
     return effects
 
 
-def _ask_more(blob: Blob, in_flight: int, now: float) -> list[Effect]:
-    effects: list[Effect] = []
-    for peer, source in blob.sources.items():
-        while source.ready and blob.pot and len(source.asked) < in_flight:
-            if not source.asked:
-                source.heard_at = now
-            index = blob.pot.pop()
-            source.asked.add(index)
-            effects.append(Request(peer, blob.notice.id, index))
+def _ask_more(download: Download, in_flight: int, now: float) -> list[TransferEffect]:
+    effects: list[TransferEffect] = []
+    for peer, stream in download.streams.items():
+        while stream.ready and download.pending and len(stream.asked) < in_flight:
+            if not stream.asked:
+                stream.heard_at = now
+            index = download.pending.pop()
+            stream.asked.add(index)
+            effects.append(RequestChunk(peer, download.notice.id, index))
     return effects
+
+
+def _expected_bytes(notice: Notice, index: int) -> int:
+    """Return how long chunk ``index`` must be by the signed size."""
+    return min(chunks.CHUNK_BYTES, notice.body.payload_bytes - index * chunks.CHUNK_BYTES)

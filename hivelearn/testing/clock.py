@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class HandClock:
+class ManualClock:
     """Seconds that pass only by :meth:`move`; call it to read it."""
 
     def __init__(self, now_s: float = 1_700_000_000.0) -> None:

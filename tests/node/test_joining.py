@@ -1,12 +1,15 @@
 """Two nodes in one process on the memory fabric: patches travel, handles are counted."""
 
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.node.background import BackgroundRun, Rhythm
 from hivelearn.store.errors import WriterBusyError
+from hivelearn.swarm.fabrics.memory import MemoryNetwork, MemoryOptions, open_memory
+from hivelearn.swarm.fabrics.table import FABRICS, FabricKind
 from hivelearn.testing.hostile import shelf_state
 
 
@@ -52,9 +55,10 @@ CANNOT = {
     "more topics than a fabric has": ([f"d{i}" for i in range(300)], {"fabric": "memory"}),
     "half a character": (("yes",), {"fabric": "memory", "secret": "\udcff"}),
     "a secret that is a number": (("yes",), {"fabric": "memory", "secret": 5}),
-    "peers that are numbers": (("yes",), {"fabric": "memory", "peers": [5]}),
+    "peers that are numbers": (("yes",), {**ALONE, "peers": [5]}),
     "peers that are no addresses": (("yes",), {**ALONE, "peers": ["nowhere"]}),
-    "discovery perhaps": (("yes",), {"fabric": "memory", "discover": "perhaps"}),
+    "discovery perhaps": (("yes",), {**ALONE, "discover": "perhaps"}),
+    "another fabric's option": (("yes",), {"fabric": "memory", "listen": "127.0.0.1:0"}),
 }
 
 
@@ -74,12 +78,61 @@ def test_a_join_that_cannot_be_is_refused_and_leaves_nothing_open(make, domains,
 
 def test_a_second_join_shares_the_network_and_says_what_it_cannot_change(make):
     node = make()
-    with node.join("yes", fabric="memory", discover=False):
-        for stated in ({"fabric": "lan"}, {"listen": "127.0.0.1:5"}, {"discover": True}):
+    with node.join("yes", **ALONE):
+        for stated in ({"fabric": "memory"}, {"listen": "127.0.0.1:5"}, {"discover": True}):
             with pytest.raises(UsageError, match=next(iter(stated))):
                 node.join("yes", **stated)
         with node.join("no"), node.live("yes", discover=False):
             pass
+
+
+@dataclass(frozen=True, slots=True)
+class PigeonOptions:
+    """Options of a fabric that `node` has never heard of."""
+
+    loft: str = "roof"
+
+
+def test_an_option_of_a_fabric_that_the_node_does_not_know_is_passed_on(make, monkeypatch):
+    opened = []
+
+    def open_pigeons(device_seed, options):
+        opened.append(options)
+        return open_memory(device_seed, MemoryOptions(MemoryNetwork()))
+
+    kind = FabricKind(open_pigeons, PigeonOptions)
+    monkeypatch.setitem(FABRICS, "pigeons", lambda: kind)
+    node = make()
+    with node.join("yes", fabric="pigeons", loft="barn"):
+        with node.join("no", loft="barn"), node.join("no"):
+            pass
+        with pytest.raises(UsageError, match="loft='barn'"):
+            node.join("no", loft="roof")
+        with pytest.raises(UsageError, match="'feathers'") as caught:
+            node.join("no", feathers=5)
+        assert "loft" in caught.value.remedy
+    assert opened == [PigeonOptions("barn")]
+
+
+def test_another_modules_protocol_rides_on_the_nodes_network(make):
+    async def echo(_peer, stream):
+        await stream.send(await stream.recv(5.0))
+
+    async def ask(swarm, peer):
+        stream = await swarm.open_stream(peer, "example.org/echo/1")
+        await stream.send(b"hello")
+        return await stream.recv(5.0)
+
+    node, other = make("one"), make("two")
+    with node.join("yes", **ALONE) as theirs:
+        theirs.handle("example.org/echo/1", echo)
+        with other.join("yes", **ALONE, peers=theirs.address) as ours:
+            ours.sync(5.0)
+            assert ours.run(ask(ours, ours.peers[0].key)) == b"hello"
+        with pytest.raises(UsageError, match="closed"):
+            ours.run(ask(ours, bytes(32)))
+        with pytest.raises(UsageError, match="swarm's own"):
+            theirs.handle("hivelearn/sync/1", echo)
 
 
 def test_a_second_join_meets_its_peers_too(make):
@@ -114,10 +167,9 @@ def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make):
 def test_live_listens_as_join_does(make):
     node = make()
     with node.join("yes", fabric="memory"):
-        joined = node._hub._how
+        joined = node._hub._network
     with node.live("yes", fabric="memory"):
-        assert node._hub._how == joined
-    assert joined.listen == "0.0.0.0:0"
+        assert node._hub._network == joined
 
 
 def test_live_refuses_what_joining_has_not_before_anything_opens(make):

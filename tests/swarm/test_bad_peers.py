@@ -20,24 +20,24 @@ from hivelearn.swarm.messages import (
     decode,
     encode,
 )
-from hivelearn.testing.shelf import author, notice_of
-from hivelearn.testing.town import TOPIC, give, has, run_town, within
+from hivelearn.testing.folder_store import author, notice_of
+from hivelearn.testing.simulation import TOPIC, give, has, run_simulation, within
 
 OTHER = b"o" * 32
 PAYLOAD = random.Random(1).randbytes(5 * CHUNK_BYTES + 77)
 
 
 @pytest.fixture
-def town(tmp_path):
-    """Run an async test in a town."""
-    return partial(run_town, tmp_path)
+def simulate(tmp_path):
+    """Run an async test in a simulation."""
+    return partial(run_simulation, tmp_path)
 
 
 class Liar:
     """A provider that speaks the protocol and gives ``chunk(i)`` for chunk i."""
 
-    def __init__(self, town, notice, leaves, chunk):
-        self.fabric, self.notice = town.fabric("liar"), notice
+    def __init__(self, sim, notice, leaves, chunk):
+        self.fabric, self.notice = sim.fabric("liar"), notice
         self.leaves, self.chunk = leaves, chunk
 
     async def start(self):
@@ -74,11 +74,11 @@ LIARS = {
 
 
 @pytest.mark.parametrize(("leaves", "chunk", "code"), LIARS.values(), ids=LIARS.keys())
-def test_a_bad_provider_is_left_and_an_honest_one_completes(town, leaves, chunk, code):
-    async def test(town):
-        honest, b = await town.add("a", OTHER), await town.add("b")
+def test_a_bad_provider_is_left_and_an_honest_one_completes(simulate, leaves, chunk, code):
+    async def test(sim):
+        honest, b = await sim.add("a", OTHER), await sim.add("b")
         notice = give(honest, PAYLOAD)
-        liar = Liar(town, notice, leaves, chunk)
+        liar = Liar(sim, notice, leaves, chunk)
         await liar.start()
         await asyncio.sleep(2)
         await liar.announce()
@@ -87,29 +87,29 @@ def test_a_bad_provider_is_left_and_an_honest_one_completes(town, leaves, chunk,
         await honest.join(TOPIC)
         await within(20, lambda: has(b, notice))
         key = liar.fabric.key
-        assert b.library.blamed == ([(key, code)] if code else [])
+        assert b.store.blamed == ([(key, code)] if code else [])
         await liar.fabric.close()
 
-    town(test)
+    simulate(test)
 
 
-def test_a_signed_size_that_is_not_the_payloads_blames_no_relay(town):
-    async def test(town):
-        a, b = await town.add("a"), await town.add("b")
+def test_a_signed_size_that_is_not_the_payloads_blames_no_relay(simulate):
+    async def test(sim):
+        a, b = await sim.add("a"), await sim.add("b")
         notice = give(a, PAYLOAD, payload_bytes=len(PAYLOAD) - 1)
         await a.publish(TOPIC, notice.envelope)
-        await within(10, lambda: b.news.refused == {notice.id: "payload.size"})
+        await within(10, lambda: b.stats.refused == {notice.id: "payload.size"})
         await asyncio.sleep(130)
         assert not has(b, notice)
-        assert not b.library.blamed
+        assert not b.store.blamed
 
-    town(test)
+    simulate(test)
 
 
-def test_a_forged_envelope_blames_its_relay_and_is_not_passed_on(town):
-    async def test(town):
-        a, b = await town.add("a"), await town.add("b")
-        liar = Liar(town, notice_of(b"x", author("alice")), LEAVES, lambda _: None)
+def test_a_forged_envelope_blames_its_relay_and_is_not_passed_on(simulate):
+    async def test(sim):
+        a, b = await sim.add("a"), await sim.add("b")
+        liar = Liar(sim, notice_of(b"x", author("alice")), LEAVES, lambda _: None)
         forged = bytearray(liar.notice.envelope)
         forged[-1] ^= 1
         liar.notice = replace(liar.notice, envelope=bytes(forged))
@@ -118,13 +118,13 @@ def test_a_forged_envelope_blames_its_relay_and_is_not_passed_on(town):
         await liar.announce()
         await asyncio.sleep(5)
         for member in (a, b):
-            assert member.library.blamed == [(liar.fabric.key, "sig")]
+            assert member.store.blamed == [(liar.fabric.key, "sig")]
         await liar.fabric.close()
 
-    town(test)
+    simulate(test)
 
 
-def test_a_request_out_of_turn_or_beyond_the_end_costs_one_stream(town):
+def test_a_request_out_of_turn_or_beyond_the_end_costs_one_stream(simulate):
     async def ask(fabric, peer, *requests):
         stream = await fabric.open_stream(peer, BLOB_PROTOCOL, timeout_s=5)
         answers = []
@@ -134,9 +134,9 @@ def test_a_request_out_of_turn_or_beyond_the_end_costs_one_stream(town):
             answers.append(frame if frame is None else decode(frame))
         return answers
 
-    async def test(town):
-        a = await town.add("a")
-        notice, stranger = give(a, PAYLOAD), town.fabric("s")
+    async def test(sim):
+        a = await sim.add("a")
+        notice, stranger = give(a, PAYLOAD), sim.fabric("s")
         await stranger.start()
         known = Fetch(notice.id)
         assert await ask(stranger, a.fabric.key, Fetch(bytes(32))) == [Absent()]
@@ -145,7 +145,7 @@ def test_a_request_out_of_turn_or_beyond_the_end_costs_one_stream(town):
         for requests in ([AskChunk(0)], [known, AskChunk(6)], [known, Absent()]):
             with pytest.raises(StreamReset):
                 await ask(stranger, a.fabric.key, *requests)
-        assert not a.news.failures
+        assert not a.stats.failures
         await stranger.close()
 
-    town(test)
+    simulate(test)

@@ -10,18 +10,17 @@ from hivelearn.swarm.fabric import (
     POST_MAX_BYTES,
     StreamReset,
     UnreachableError,
-    open_fabric,
 )
-from hivelearn.swarm.fabrics.queue import POSTS_QUEUED_MAX
-from hivelearn.testing.room import WAIT_S, run_room, until
+from hivelearn.swarm.fabrics.posts import POSTS_QUEUED_MAX
+from hivelearn.testing.fabric_contract import WAIT_S, run_fabrics, until
 
 TOPIC = b"t" * 32
 
 
 @pytest.fixture(params=["memory", "lan"])
 def live(request):
-    """Run an async test in a room of each kind."""
-    return lambda test: run_room(request.param, test)
+    """Run an async test on fabrics of each kind."""
+    return lambda test: run_fabrics(request.param, test)
 
 
 async def echo(_peer, stream):
@@ -30,8 +29,8 @@ async def echo(_peer, stream):
 
 
 def test_frames_come_back_whole_and_in_order_and_the_end_is_clean(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         a.handle("echo", echo)
         stream = await b.open_stream(a.key, "echo", timeout_s=WAIT_S)
         sent = [b"", b"x", bytes(FRAME_MAX_BYTES), *(b"%d" % i for i in range(50))]
@@ -46,8 +45,8 @@ def test_frames_come_back_whole_and_in_order_and_the_end_is_clean(live):
 
 
 def test_each_side_knows_the_other_by_its_device_key(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         callers = []
 
         async def note(peer, _stream):
@@ -64,8 +63,8 @@ def test_each_side_knows_the_other_by_its_device_key(live):
 
 
 def test_a_failing_handler_costs_one_stream_and_no_more(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
 
         async def fail(_peer, stream):
             await stream.recv(WAIT_S)
@@ -85,8 +84,8 @@ def test_a_failing_handler_costs_one_stream_and_no_more(live):
 
 
 def test_an_abort_is_a_reset_and_never_a_clean_end(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         seen = []
 
         async def listen(_peer, stream):
@@ -110,8 +109,8 @@ def test_an_abort_is_a_reset_and_never_a_clean_end(live):
 
 
 def test_a_peer_that_goes_in_the_middle_resets_its_streams(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         events = []
         b.on_peer(lambda peer, up: events.append((peer, up)))
 
@@ -133,8 +132,8 @@ def test_a_peer_that_goes_in_the_middle_resets_its_streams(live):
 
 
 def test_silence_and_an_unknown_protocol_are_resets(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
 
         async def silent(_peer, stream):
             await stream.recv(WAIT_S)
@@ -151,8 +150,8 @@ def test_silence_and_an_unknown_protocol_are_resets(live):
 
 
 def test_an_oversize_frame_or_post_is_refused_before_it_leaves(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         a.handle("echo", echo)
         stream = await b.open_stream(a.key, "echo", timeout_s=WAIT_S)
         with pytest.raises(UsageError, match="above"):
@@ -167,8 +166,8 @@ def test_an_oversize_frame_or_post_is_refused_before_it_leaves(live):
 
 
 def test_a_slow_reader_holds_the_writer_back_and_nobody_else(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         go = asyncio.Event()
 
         async def slow(_peer, stream):
@@ -190,9 +189,9 @@ def test_a_slow_reader_holds_the_writer_back_and_nobody_else(live):
 
 
 def test_posts_reach_who_shares_the_topic_and_nobody_else(live):
-    async def test(room):
-        a, b = await room.pair()
-        c = await room.open("c", a, b)
+    async def test(fabrics):
+        a, b = await fabrics.pair()
+        c = await fabrics.open("c", a, b)
         inside, outside = b.subscribe(TOPIC), c.subscribe(b"o" * 32)
         await a.join(TOPIC)
         await b.join(TOPIC)
@@ -213,8 +212,8 @@ def test_posts_reach_who_shares_the_topic_and_nobody_else(live):
 
 
 def test_a_full_subscription_drops_and_counts(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         queue = b.subscribe(TOPIC)
         await a.join(TOPIC)
         await b.join(TOPIC)
@@ -232,14 +231,14 @@ def test_a_full_subscription_drops_and_counts(live):
 
 
 def test_a_peer_that_restarts_with_its_key_comes_back(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         events = []
         b.on_peer(lambda _peer, up: events.append(up))
         listen = a.address.rpartition("@")[2] or "127.0.0.1:0"
         await a.close()
         await until(lambda: events == [False])
-        again = await room.open("a", listen=listen)
+        again = await fabrics.open("a", listen=listen)
         again.handle("echo", echo)
         stream = await b.open_stream(a.key, "echo", timeout_s=WAIT_S)
         await stream.send(b"back")
@@ -250,11 +249,11 @@ def test_a_peer_that_restarts_with_its_key_comes_back(live):
 
 
 def test_five_that_start_at_once_all_meet(live):
-    async def test(room):
-        first = await room.open("0")
-        rest = await asyncio.gather(*(room.open(str(i), first) for i in range(1, 5)))
+    async def test(fabrics):
+        first = await fabrics.open("0")
+        rest = await asyncio.gather(*(fabrics.open(str(i), first) for i in range(1, 5)))
         everyone = [first, *rest]
-        if room.kind == "memory":
+        if fabrics.kind == "memory":
             await until(lambda: all(len(one.peers()) == 4 for one in everyone))
         else:  # without discovery the address of one is the address of one
             await until(lambda: len(first.peers()) == 4)
@@ -263,8 +262,8 @@ def test_five_that_start_at_once_all_meet(live):
 
 
 def test_closing_twice_is_closing_once(live):
-    async def test(room):
-        a, b = await room.pair()
+    async def test(fabrics):
+        a, b = await fabrics.pair()
         await a.close()
         await a.close()
         await until(lambda: not b.peers())
@@ -273,17 +272,9 @@ def test_closing_twice_is_closing_once(live):
 
 
 def test_a_topic_of_the_wrong_size_is_refused(live):
-    async def test(room):
-        a = await room.open("a")
+    async def test(fabrics):
+        a = await fabrics.open("a")
         with pytest.raises(UsageError, match="32-byte"):
             await a.join(b"short")
 
     live(test)
-
-
-@pytest.mark.parametrize("name", ["hyperswarm", "libp2p", "pigeon"])
-def test_a_fabric_that_is_not_here_says_which_are(name):
-    with pytest.raises(UsageError, match=name) as caught:
-        open_fabric(name, bytes(32))
-    assert "lan, memory" in caught.value.remedy
-    assert ("later release" in caught.value.what) == (name != "pigeon")

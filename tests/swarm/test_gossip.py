@@ -5,10 +5,11 @@ import pytest
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import read_envelope
 from hivelearn.swarm import gossip
-from hivelearn.swarm.effects import Blame, Holds, Learned, Named, Post
-from hivelearn.swarm.limits import Bucket, Limits
+from hivelearn.swarm.effects import AddProvider, Blame, Consider
+from hivelearn.swarm.gossip import Publish, RecordDomains
+from hivelearn.swarm.limits import SwarmLimits, TokenBucket
 from hivelearn.swarm.messages import Announce, Domains, Done, Have, encode
-from hivelearn.testing.shelf import NOW_S, author, envelope_of, notice_of
+from hivelearn.testing.folder_store import NOW_S, author, envelope_of, notice_of
 
 T, PEER, OTHER = b"t" * 32, b"p" * 32, b"o" * 32
 NOTICE = notice_of(b"payload", author("alice"))
@@ -22,12 +23,12 @@ def make(*, floods=False, **limits):
         checked.append(envelope)
         return read_envelope(envelope, now_s=NOW_S)
 
-    return gossip.Gossip(read, floods, Limits(**limits)), checked
+    return gossip.Gossip(read, floods, SwarmLimits(**limits)), checked
 
 
 def hear(state, message, peer=PEER, now=0.0):
     data = message if isinstance(message, bytes) else encode(message)
-    return gossip.step(state, gossip.Heard(T, peer, data), now)
+    return gossip.step(state, gossip.PostReceived(T, peer, data), now)
 
 
 def forged(variant=0):
@@ -39,30 +40,30 @@ def forged(variant=0):
 def test_news_is_learned_and_passed_on_without_claiming_the_payload():
     state, _ = make()
     assert hear(state, Announce(NOTICE.envelope, held=True)) == [
-        Learned(T, PEER, NOTICE, held=True),
-        Post(T, Announce(NOTICE.envelope, held=False)),
+        Consider(T, PEER, NOTICE, held=True),
+        Publish(T, Announce(NOTICE.envelope, held=False)),
     ]
 
 
 def test_where_the_fabric_floods_we_do_not():
     state, _ = make(floods=True)
     effects = hear(state, Announce(NOTICE.envelope, held=False))
-    assert effects == [Learned(T, PEER, NOTICE, held=False)]
+    assert effects == [Consider(T, PEER, NOTICE, held=False)]
 
 
 def test_the_same_bytes_are_verified_once_and_add_providers():
     state, checked = make()
     for peer in (PEER, OTHER, PEER):
         effects = hear(state, Announce(NOTICE.envelope, held=True), peer)
-    assert effects == [Holds(PEER, NOTICE.id)]
+    assert effects == [AddProvider(PEER, NOTICE.id)]
     assert hear(state, Announce(NOTICE.envelope, held=False), OTHER) == []
     assert len(checked) == 1
 
 
 def test_our_own_announcement_that_comes_back_is_no_news():
     state, checked = make()
-    mine = gossip.step(state, gossip.Mine(T, NOTICE), 0.0)
-    assert mine == [Post(T, Announce(NOTICE.envelope, held=True))]
+    mine = gossip.step(state, gossip.PatchPublished(T, NOTICE), 0.0)
+    assert mine == [Publish(T, Announce(NOTICE.envelope, held=True))]
     assert hear(state, Announce(NOTICE.envelope, held=False)) == []
     assert not checked
 
@@ -104,8 +105,8 @@ def test_memory_of_announcements_is_bounded():
 
 
 MESSAGES = {
-    "have": (encode(Have(NOTICE.id)), [Holds(PEER, NOTICE.id)]),
-    "domains": (encode(Domains(("roman",))), [Named(("roman",))]),
+    "have": (encode(Have(NOTICE.id)), [AddProvider(PEER, NOTICE.id)]),
+    "domains": (encode(Domains(("roman",))), [RecordDomains(("roman",))]),
     "a later kind": (b"\xa1\x00\x18\x63", []),
     "garbage": (b"\xff", [Blame(PEER, "frame.malformed")]),
     "no business here": (encode(Done()), [Blame(PEER, "gossip.kind")]),
@@ -139,7 +140,7 @@ def test_a_record_of_a_later_kind_is_remembered_and_ignored():
 
 
 def test_a_bucket_holds_at_most_its_burst_and_owes_at_most_as_much():
-    bucket = Bucket(rate=1.0, burst=2.0, tokens=2.0, at=0.0)
+    bucket = TokenBucket(rate=1.0, burst=2.0, tokens=2.0, at=0.0)
     assert [bucket.take(0.0) for _ in range(3)] == [True, True, False]
     bucket.fine(0.0, 100.0)
     assert bucket.tokens == -2.0

@@ -10,51 +10,52 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.identity import full_name
-from hivelearn.swarm.fabric import FabricConfig, open_fabric
 from hivelearn.swarm.fabrics import lan_tls
+from hivelearn.swarm.fabrics.lan import open_lan
 from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
-from hivelearn.testing.room import run_room, until
+from hivelearn.swarm.fabrics.lan_options import LanOptions
+from hivelearn.testing.fabric_contract import run_fabrics, until
 
 
 def test_a_port_in_use_is_the_callers_to_fix():
-    async def test(room):
+    async def test(fabrics):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             with pytest.raises(UsageError, match="in use") as caught:
-                await room.open("a", listen=f"127.0.0.1:{taken.getsockname()[1]}")
+                await fabrics.open("a", listen=f"127.0.0.1:{taken.getsockname()[1]}")
             assert "port 0" in caught.value.remedy
 
-    run_room("lan", test)
+    run_fabrics("lan", test)
 
 
 def test_a_bare_address_leads_to_whoever_proves_the_key_it_tells():
-    async def test(room):
-        a = await room.open("a")
+    async def test(fabrics):
+        a = await fabrics.open("a")
         bare = a.address.rpartition("@")[2]
-        b = await room.open("b", bare, bare, a)
+        b = await fabrics.open("b", bare, bare, a)
         await until(lambda: a.key in b.peers())
         (view,) = b.views()  # three names, one connection
         assert (view.key, view.verified) == (a.key, True)
 
-    run_room("lan", test)
+    run_fabrics("lan", test)
 
 
 def test_peers_named_later_are_dialled_too():
-    async def test(room):
-        a, b = await room.open("a"), await room.open("b")
+    async def test(fabrics):
+        a, b = await fabrics.open("a"), await fabrics.open("b")
         await b.meet([a.address])
         await until(lambda: a.key in b.peers())
         with pytest.raises(UsageError, match="address"):
             await b.meet(["nowhere"])
 
-    run_room("lan", test)
+    run_fabrics("lan", test)
 
 
 def test_the_failing_step_is_named():
-    async def test(room):
-        a = await room.open("a")
-        other = open_fabric("lan", b"s" * 32, FabricConfig(discover=False)).key
+    async def test(fabrics):
+        a = await fabrics.open("a")
+        other = open_lan(b"s" * 32, LanOptions()).key
         wrong_key = a.address.replace(a.address.partition("@")[0], full_name(other))
 
         async def shout(_reader, writer):
@@ -66,12 +67,12 @@ def test_the_failing_step_is_named():
             nobody = f"127.0.0.1:{free.getsockname()[1]}"
         async with await asyncio.start_server(shout, "127.0.0.1", 0) as mail:
             elsewhere = f"127.0.0.1:{mail.sockets[0].getsockname()[1]}"
-            b = await room.open("b", wrong_key, nobody, elsewhere)
+            b = await fabrics.open("b", wrong_key, nobody, elsewhere)
             await until(lambda: [one.failing for one in b.views()] == ["key", "connect", "encrypt"])
             assert [one.reachable for one in b.views()] == [True, False, True]
         assert not a.peers(), "b showed its key to nobody but whom it wanted"
 
-    run_room("lan", test)
+    run_fabrics("lan", test)
 
 
 def test_the_certificate_is_one_that_openssl_reads_and_names_nobody():
@@ -89,10 +90,7 @@ def test_discovery_is_bounded_to_the_named_interface():
     """On loopback two nodes find each other without any address given."""
 
     async def main():
-        fabrics = [
-            open_fabric("lan", name * 32, FabricConfig(listen="127.0.0.1:0"))
-            for name in (b"a", b"b")
-        ]
+        fabrics = [open_lan(name * 32, LanOptions(listen="127.0.0.1:0")) for name in (b"a", b"b")]
         for fabric in fabrics:
             await fabric.start()
         try:

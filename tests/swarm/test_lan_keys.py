@@ -8,7 +8,7 @@ from hivelearn.errors import PeerError
 from hivelearn.swarm.fabrics import lan_keys
 
 ALICE, BOB, EVE = (lan_keys.DeviceKeys.of(name * 32) for name in (b"a", b"b", b"e"))
-HERE = lan_keys.Session(b"certificate", b"d" * 32, b"l" * 32)
+HERE = lan_keys.HandshakeSession(b"certificate", b"d" * 32, b"l" * 32)
 OTHER = replace(HERE, listener_nonce=b"m" * 32)
 BETWEEN = replace(HERE, certificate=b"of somebody in between")
 LISTENING = lan_keys.prove(BOB, HERE, None)
@@ -44,4 +44,4 @@ def test_a_proof_that_proves_nothing_is_refused(proof, session, listener):
 def test_no_secret_is_printed_and_no_nonce_is_short():
     assert bytes(ALICE.signing).hex() not in repr(ALICE)
     with pytest.raises(lan_keys.HelloError):
-        lan_keys.Session(b"certificate", b"short", b"l" * 32)
+        lan_keys.HandshakeSession(b"certificate", b"short", b"l" * 32)

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from hivelearn.errors import PeerError
-from hivelearn.swarm.fabric import FRAME_MAX_BYTES, StreamReset
+from hivelearn.swarm.fabric import FRAME_MAX_BYTES, PROTOCOL_MAX, StreamReset
 from hivelearn.swarm.fabrics import link
 from hivelearn.swarm.fabrics.channel import WINDOW_BYTES
+from hivelearn.swarm.fabrics.frames import AMOUNT, HEAD, FrameKind
+from hivelearn.swarm.topics import TAGS_MAX
 
 PEER = b"p" * 32
 
@@ -33,26 +35,28 @@ class Owner:
 
 def make():
     sent, owner = [], Owner()
-    wire = link.Wire(lambda head, body: sent.append((*link.HEAD.unpack(head), body)), list, b"salt")
-    line = link.Link(PEER, wire, dialled=True, now=0.0)
+    raw = link.RawConnection(
+        lambda head, body: sent.append((*HEAD.unpack(head), body)), list, b"salt"
+    )
+    line = link.Link(PEER, raw, dialled=True, now=0.0)
     line.attach(owner)
     return line, owner, sent
 
 
 def feed(line, kind, number=0, body=b""):
-    line.receive(link.HEAD.pack(kind, number), body, 1.0)
+    line.receive(HEAD.pack(kind, number), body, 1.0)
 
 
 CLOSING = {
     "short head": (b"\1", b""),
-    "oversize body": (link.HEAD.pack(link.DATA, 1), bytes(FRAME_MAX_BYTES + 1)),
-    "credit that is no number": (link.HEAD.pack(link.CREDIT, 1), b"abc"),
-    "half a tag": (link.HEAD.pack(link.TAGS, 0), bytes(33)),
-    "too many tags": (link.HEAD.pack(link.TAGS, 0), bytes(32 * (link.TAGS_MAX + 1))),
-    "post without a tag": (link.HEAD.pack(link.POST, 0), bytes(31)),
-    "post too long": (link.HEAD.pack(link.POST, 0), bytes(33 + 64 * 1024)),
-    "goodbye": (link.HEAD.pack(link.BYE, 0), b""),
-    "a stream with a number of ours": (link.HEAD.pack(link.OPEN, 1), b"p"),
+    "oversize body": (HEAD.pack(FrameKind.DATA, 1), bytes(FRAME_MAX_BYTES + 1)),
+    "credit that is no number": (HEAD.pack(FrameKind.CREDIT, 1), b"abc"),
+    "half a tag": (HEAD.pack(FrameKind.TAGS, 0), bytes(33)),
+    "too many tags": (HEAD.pack(FrameKind.TAGS, 0), bytes(32 * (TAGS_MAX + 1))),
+    "post without a tag": (HEAD.pack(FrameKind.POST, 0), bytes(31)),
+    "post too long": (HEAD.pack(FrameKind.POST, 0), bytes(33 + 64 * 1024)),
+    "goodbye": (HEAD.pack(FrameKind.BYE, 0), b""),
+    "a stream with a number of ours": (HEAD.pack(FrameKind.OPEN, 1), b"p"),
 }
 
 
@@ -74,7 +78,7 @@ def test_a_frame_of_a_later_version_is_ignored():
 
 
 REFUSED_OPENS = {
-    "protocol too long": (2, bytes(link.PROTOCOL_MAX + 1)),
+    "protocol too long": (2, bytes(PROTOCOL_MAX + 1)),
     "protocol no ascii": (2, b"\xff"),
 }
 
@@ -82,52 +86,52 @@ REFUSED_OPENS = {
 @pytest.mark.parametrize(("number", "protocol"), REFUSED_OPENS.values(), ids=REFUSED_OPENS.keys())
 def test_an_unusable_open_is_reset(number, protocol):
     line, owner, sent = make()
-    feed(line, link.OPEN, number, protocol)
-    assert sent == [(link.RESET, number, b"")]
+    feed(line, FrameKind.OPEN, number, protocol)
+    assert sent == [(FrameKind.RESET, number, b"")]
     assert not owner.channels
 
 
 def test_a_stream_number_in_use_closes_the_link():
     line, owner, _ = make()
     for _ in range(2):
-        feed(line, link.OPEN, 2, b"p")
+        feed(line, FrameKind.OPEN, 2, b"p")
     assert (line.up, owner.lost) == (False, 1)
 
 
 def test_streams_of_one_peer_are_bounded():
     line, owner, sent = make()
     for i in range(link.STREAMS_MAX + 5):
-        feed(line, link.OPEN, 2 + 2 * i, b"p")
+        feed(line, FrameKind.OPEN, 2 + 2 * i, b"p")
     assert len(owner.channels) == link.STREAMS_MAX
-    assert [kind for kind, _, _ in sent] == [link.RESET] * 5
+    assert [kind for kind, _, _ in sent] == [FrameKind.RESET] * 5
 
 
 def test_a_writer_beyond_its_credit_is_reset_and_its_bytes_are_freed():
     line, owner, sent = make()
-    feed(line, link.OPEN, 2, b"p")
+    feed(line, FrameKind.OPEN, 2, b"p")
     for _ in range(12):  # 3 MiB into a window of one
-        feed(line, link.DATA, 2, bytes(256 * 1024))
-    assert (link.RESET, 2, b"") in sent
+        feed(line, FrameKind.DATA, 2, bytes(256 * 1024))
+    assert (FrameKind.RESET, 2, b"") in sent
     channel, _ = owner.channels[0]
-    assert not channel._inbox
+    assert channel.unread == 0
 
 
 def test_empty_frames_are_not_free():
     line, _, sent = make()
-    feed(line, link.OPEN, 2, b"p")
+    feed(line, FrameKind.OPEN, 2, b"p")
     for _ in range(40_000):
-        feed(line, link.DATA, 2)
-    assert (link.RESET, 2, b"") in sent
+        feed(line, FrameKind.DATA, 2)
+    assert (FrameKind.RESET, 2, b"") in sent
 
 
 def test_data_after_the_end_and_for_nobody():
     line, _, sent = make()
-    feed(line, link.DATA, 8, b"for nobody")
+    feed(line, FrameKind.DATA, 8, b"for nobody")
     assert not sent
-    feed(line, link.OPEN, 2, b"p")
-    feed(line, link.END, 2)
-    feed(line, link.DATA, 2, b"after the end")
-    assert (link.RESET, 2, b"") in sent
+    feed(line, FrameKind.OPEN, 2, b"p")
+    feed(line, FrameKind.END, 2)
+    feed(line, FrameKind.DATA, 2, b"after the end")
+    assert (FrameKind.RESET, 2, b"") in sent
 
 
 def test_credit_without_end_grants_no_more_than_a_window():
@@ -135,8 +139,13 @@ def test_credit_without_end_grants_no_more_than_a_window():
         line, _, _ = make()
         channel = line.open("p")
         for _ in range(100):
-            feed(line, link.CREDIT, 1, link.CREDIT_BODY.pack(2**32 - 1))
-        assert channel._credit == WINDOW_BYTES
+            feed(line, FrameKind.CREDIT, 1, AMOUNT.pack(2**32 - 1))
+        block = bytes(WINDOW_BYTES // 4)
+        for _ in range(4):
+            await channel.send(block, timeout_s=0.05)
+        with pytest.raises(StreamReset, match="took nothing"):
+            await channel.send(b"one more", timeout_s=0.05)
+        channel = line.open("p")
         await channel.close()
         with pytest.raises(StreamReset, match="ended"):
             await channel.send(b"after our end")
@@ -150,6 +159,6 @@ def test_posts_to_a_peer_that_reads_none_are_dropped_and_counted():
         line.post(bytes(32), b"news")
     assert len(sent) == link.POSTS_UNREAD_MAX
     assert line.posts_dropped == 7
-    feed(line, link.CREDIT, 0, link.CREDIT_BODY.pack(1))
+    feed(line, FrameKind.CREDIT, 0, AMOUNT.pack(1))
     line.post(bytes(32), b"news")
     assert len(sent) == link.POSTS_UNREAD_MAX + 1

@@ -5,8 +5,9 @@ import pytest
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import read_envelope
 from hivelearn.swarm import sync, topics
-from hivelearn.swarm.effects import Blame, Finish, Holds, Learned, Send
+from hivelearn.swarm.effects import AddProvider, Blame, Consider
 from hivelearn.swarm.messages import (
+    HEADS_MAX,
     Absent,
     Announce,
     AskHeads,
@@ -15,7 +16,8 @@ from hivelearn.swarm.messages import (
     Heads,
     Want,
 )
-from hivelearn.testing.shelf import NOW_S, author, notice_of
+from hivelearn.swarm.sync import Finish, Send
+from hivelearn.testing.folder_store import NOW_S, author, notice_of
 
 A, B = b"a" * 32, b"b" * 32
 SHARED, ONLY_A, ONLY_B = b"s" * 32, b"x" * 32, b"y" * 32
@@ -58,10 +60,10 @@ def test_everything_missing_is_learned_and_what_is_known_is_not_asked():
     known = sorted(NOTICES)[:30]
     puller = pull(known)
     said, effects = converse(puller, offer())
-    learned = {one.notice.id for one in effects if isinstance(one, Learned)}
+    learned = {one.notice.id for one in effects if isinstance(one, Consider)}
     assert learned == set(NOTICES) - set(known)
-    assert {one.patch for one in effects if isinstance(one, Holds)} == set(known)
-    assert all(one.topic == SHARED and one.held for one in effects if isinstance(one, Learned))
+    assert {one.patch for one in effects if isinstance(one, AddProvider)} == set(known)
+    assert all(one.topic == SHARED and one.held for one in effects if isinstance(one, Consider))
     assert [type(one) for one in said] == [Greeting, AskHeads, Want, Want]
     assert effects[-1] == Finish()
     assert puller.shared == {SHARED}
@@ -76,7 +78,7 @@ def test_no_topic_id_is_ever_said():
 
 def test_a_stranger_hears_of_nothing():
     said, effects = converse(pull(), offer(joined=[ONLY_B]))
-    assert not [one for one in effects if isinstance(one, Learned | Holds)]
+    assert not [one for one in effects if isinstance(one, Consider | AddProvider)]
     assert [type(one) for one in said] == [Greeting, AskHeads]
 
 
@@ -133,14 +135,14 @@ def test_a_promise_not_kept_is_asked_again_only_in_the_next_session():
     assert sync.step(puller, Done()) == [Finish()]
 
 
-def test_heads_without_end_are_cut(monkeypatch):
-    monkeypatch.setattr(sync, "HEADS_MAX", 10)
+def test_heads_without_end_are_cut():
     puller = pull()
     tag = topics.tag(SHARED, B, topics.salt(b"1" * 32, b"2" * 32))
     sync.step(puller, Greeting(b"2" * 32))
-    for start in range(0, 150, 10):
-        sync.step(puller, Heads(tag, tuple(NOTICES)[start : start + 10]))
-    assert len(puller.missing) == 10
+    for start in range(0, 3 * HEADS_MAX, HEADS_MAX):
+        told = range(start, start + HEADS_MAX)
+        sync.step(puller, Heads(tag, tuple(i.to_bytes(32) for i in told)))
+    assert len(puller.missing) == HEADS_MAX
 
 
 OUT_OF_TURN = {

@@ -1,18 +1,18 @@
-"""The test kit itself: virtual time costs nothing, weather does what it says."""
+"""The test kit itself: virtual time costs nothing, conditions does what it says."""
 
 import asyncio
 import time
 
 import pytest
 
-from hivelearn.testing.clock import HandClock, run_virtual
-from hivelearn.testing.network import Weather
+from hivelearn.testing.clock import ManualClock, run_virtual
+from hivelearn.testing.network_conditions import NetworkConditions
 
 A, B, C = b"a" * 32, b"b" * 32, b"c" * 32
 
 
 def test_a_clock_moves_only_by_hand():
-    clock = HandClock(5.0)
+    clock = ManualClock(5.0)
     clock.move(2.5)
     assert clock() == 7.5
 
@@ -43,18 +43,18 @@ def test_waiting_for_what_never_comes_is_an_error_and_not_a_hang():
 
 
 def test_a_partition_stops_all_between_its_sides_and_nothing_within():
-    weather = Weather(seed=0, latency_s=0.1, loss=0.0)
-    weather.part([A, B], [C])
-    assert weather(A, C, False) is None
-    assert weather(A, B, True) is not None
-    weather.heal()
-    assert 0.1 <= weather(A, C, False) <= 0.15
+    conditions = NetworkConditions(seed=0, latency_s=0.1, loss=0.0)
+    conditions.part([A, B], [C])
+    assert conditions(A, C, False) is None
+    assert conditions(A, B, True) is not None
+    conditions.heal()
+    assert 0.1 <= conditions(A, C, False) <= 0.15
 
 
 def test_loss_takes_posts_and_delays_the_rest():
-    weather = Weather(seed=0, latency_s=0.1, loss=0.3)
-    posts = [weather(A, B, True) for _ in range(1_000)]
-    frames = [weather(A, B, False) for _ in range(1_000)]
+    conditions = NetworkConditions(seed=0, latency_s=0.1, loss=0.3)
+    posts = [conditions(A, B, True) for _ in range(1_000)]
+    frames = [conditions(A, B, False) for _ in range(1_000)]
     assert 200 < posts.count(None) < 400
     assert None not in frames
     assert 200 < sum(delay > 0.15 for delay in frames) < 400
@@ -62,7 +62,7 @@ def test_loss_takes_posts_and_delays_the_rest():
 
 def test_the_same_seed_is_the_same_weather():
     def hour(seed):
-        weather = Weather(seed, latency_s=0.1, loss=0.3)
-        return [weather(A, B, True) for _ in range(50)]
+        conditions = NetworkConditions(seed, latency_s=0.1, loss=0.3)
+        return [conditions(A, B, True) for _ in range(50)]
 
     assert hour(1) == hour(1) != hour(2)

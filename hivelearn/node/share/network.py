@@ -5,20 +5,26 @@ process is the home's writer, because patches arrive whenever they like.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.share.library import Library
 from hivelearn.store.correction import check_domain
+from hivelearn.swarm.fabric import OPEN_S
+from hivelearn.swarm.fabrics.table import PEERS, fabric_options, open_fabric
 
 if TYPE_CHECKING:
     from hivelearn.patch.envelope import Patch
-    from hivelearn.swarm.fabric import PeerView
-    from hivelearn.swarm.runner import SwarmRunner, SyncReport
+    from hivelearn.swarm.fabric import Handler, PeerView, Stream
+    from hivelearn.swarm.runner import SwarmRunner
+    from hivelearn.swarm.sync_report import SyncReport
+
+DEFAULT_FABRIC: Final = "lan"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,44 +33,36 @@ class Joining:
 
     fabric: str | None = None  # "lan"
     secret: str | None = None
-    peers: tuple[str, ...] = ()
-    listen: str | None = None  # any free port, on all of the machine's addresses
-    discover: bool | None = None  # yes
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the fabric: those stated
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the record of settings given by name.
+        """Return the record of settings given by name; None and no peers are not stated.
 
         Raises:
-            UsageError: a setting that does not exist, or is of the wrong kind.
+            UsageError: fabric or secret is of the wrong kind, or the stated fabric has
+                no such option. Where none is stated, `Hub.join` looks at the options.
         """
-        unknown = settings.keys() - set(cls.__slots__)
-        if unknown:
-            raise UsageError(
-                f"joining has no setting {min(unknown)!r}",
-                remedy=f"It has: {', '.join(cls.__slots__)}.",
-            )
-        peers = settings.get("peers") or ()
-        peers = (peers,) if isinstance(peers, str) else tuple(peers)
-        return cls(**{**settings, "peers": peers})
+        stated = {name: value for name, value in settings.items() if value not in (None, (), [])}
+        return cls(stated.pop("fabric", None), stated.pop("secret", None), stated)
 
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind."""
-        texts = {"fabric": self.fabric, "secret": self.secret, "listen": self.listen}
-        wrong = [name for name, value in texts.items() if not isinstance(value, str | None)]
-        wrong += [] if all(isinstance(one, str) for one in self.peers) else ["peers"]
-        wrong += [] if isinstance(self.discover, bool | None) else ["discover"]
-        if wrong:
-            raise UsageError(
-                f"{wrong[0]} = {getattr(self, wrong[0])!r} cannot be",
-                remedy="fabric, secret, listen and each of peers are text, discover is a bool.",
-            )
+        for name in ("fabric", "secret"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UsageError(
+                    f"{name} = {getattr(self, name)!r} cannot be", remedy="Give it as text."
+                )
+        if self.fabric is not None:
+            fabric_options(self.fabric, self.options)
 
-    def clash(self, other: "Joining") -> str | None:
-        """Return the first setting that a second join states otherwise than the network is."""
-        for name in ("fabric", "listen", "discover"):
-            stated = getattr(other, name)
-            if stated is not None and stated != getattr(self, name):
+    def clash(self, fabric: str, options: Any) -> str | None:
+        """Return the first setting stated otherwise than the network with ``options`` is."""
+        if self.fabric not in (None, fabric):
+            return "fabric"
+        wanted = fabric_options(fabric, self.options)
+        for name in self.options:
+            if name != PEERS and getattr(wanted, name) != getattr(options, name):
                 return name
         return None
 
@@ -76,7 +74,7 @@ class Hub:
         self._context = context
         self._lock = threading.RLock()
         self._shares: list[Swarm] = []
-        self._how: Joining | None = None
+        self._network: tuple[str, Any] | None = None  # fabric, its options
         self._open = ExitStack()
         self.library = Library(context)
         self.runner: SwarmRunner | None = None
@@ -105,31 +103,17 @@ class Hub:
         return swarm
 
     def _started(self, how: Joining) -> "SwarmRunner":
-        from hivelearn.swarm.fabric import FabricConfig, open_fabric
         from hivelearn.swarm.runner import SwarmRunner
 
         if self.runner is not None:
-            assert self._how is not None
-            if (other := self._how.clash(how)) is not None:
-                raise UsageError(
-                    f"this node has a network already, with {other}={getattr(self._how, other)!r}",
-                    remedy=f"A node has one network: leave {other} out, or close the other join.",
-                )
-            self.runner.meet(how.peers)
+            self._meet(self.runner, how)
             return self.runner
-        wanted = FabricConfig()
-        how = replace(
-            how,
-            fabric=how.fabric or "lan",
-            listen=how.listen or wanted.listen,
-            discover=wanted.discover if how.discover is None else how.discover,
-        )
-        fabric, seed = str(how.fabric), self._context.identity.device_seed
-        wanted = FabricConfig(str(how.listen), how.peers, bool(how.discover))
+        fabric, seed = how.fabric or DEFAULT_FABRIC, self._context.identity.device_seed
+        options = fabric_options(fabric, how.options)
         with ExitStack() as opening:
             opening.enter_context(self._context.store.writing("join the swarm"))
             runner = SwarmRunner(
-                lambda: open_fabric(fabric, seed, wanted),
+                lambda: open_fabric(fabric, seed, options),
                 self.library,
                 clock=self._context.environment.clock,
                 rng_seed=int.from_bytes(self._context.identity.device[:4], "big"),
@@ -137,8 +121,20 @@ class Hub:
             runner.start()
             opening.callback(runner.close)
             self._open = opening.pop_all()
-        self.runner, self._how = runner, how
+        self.runner, self._network = runner, (fabric, options)
         return runner
+
+    def _meet(self, runner: "SwarmRunner", how: Joining) -> None:
+        """Look for the peers of a second join, too; refuse what it states otherwise."""
+        assert self._network is not None
+        fabric, options = self._network
+        if (other := how.clash(fabric, options)) is not None:
+            is_now = fabric if other == "fabric" else getattr(options, other)
+            raise UsageError(
+                f"this node has a network already, with {other}={is_now!r}",
+                remedy=f"A node has one network: leave {other} out, or close the other join.",
+            )
+        runner.meet(getattr(fabric_options(fabric, how.options), PEERS, ()))
 
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
@@ -165,7 +161,7 @@ class Hub:
             for share in self._shares:
                 for topic in share.topics.values():
                     self.library.close(topic)
-            self._shares, self.runner, self._how = [], None, None
+            self._shares, self.runner, self._network = [], None, None
             self._open.close()
 
 
@@ -204,6 +200,44 @@ class Swarm:
         What arrives rests in quarantine; ``node.merge(domain)`` judges it.
         """
         return self._runner().sync(wait_s)
+
+    def handle(self, protocol: str, handler: "Handler") -> None:
+        """Serve the streams of another protocol on the node's network until that closes.
+
+        ``await handler(peer, stream)`` runs in the swarm's own loop, once for each
+        stream; it gives long work to ``asyncio.to_thread``. What it raises resets its
+        stream and nothing else. A later handler of the protocol takes its place.
+
+        Raises:
+            UsageError: the protocol is one of the swarm's own.
+        """
+        self._runner().handle(protocol, handler)
+
+    async def open_stream(
+        self, peer: bytes, protocol: str, *, timeout_s: float = OPEN_S
+    ) -> "Stream":
+        """Open a stream to a peer; streams live in the swarm's loop, so there it is awaited.
+
+        A handler awaits it where it stands, any other thread by :meth:`run`.
+
+        Raises:
+            UnreachableError: no verified connection to the peer within ``timeout_s``.
+            UsageError: the protocol is one of the swarm's own.
+        """
+        return await self._runner().open_stream(peer, protocol, timeout_s=timeout_s)
+
+    def run(self, work: "Coroutine[Any, Any, T]", timeout_s: float | None = None) -> T:
+        """Run a coroutine in the swarm's loop from any other thread and return its result.
+
+        Such as ``swarm.run(ask(swarm, peer))`` with an ``async def ask`` that opens a
+        stream, sends and receives.
+        """
+        try:
+            runner = self._runner()
+        except UsageError:
+            work.close()
+            raise
+        return runner.run(work, timeout_s)
 
     @property
     def peers(self) -> "tuple[PeerView, ...]":

@@ -5,24 +5,21 @@ killed peer must never look like a peer that had said everything.
 """
 
 import asyncio
-import struct
 from collections import deque
 from typing import Final, Protocol
 
 from hivelearn.errors import UsageError
 from hivelearn.swarm.fabric import FRAME_MAX_BYTES, StreamReset
+from hivelearn.swarm.fabrics.frames import AMOUNT, FRAME_COST, FrameKind
 
 WINDOW_BYTES: Final = 1 << 20  # that may lie unread at the reader of one stream
-FRAME_COST: Final = 64  # a frame counts its bytes and this, so that empty ones are not free
 SEND_S: Final = 30.0
-_DATA, _END, _RESET, _CREDIT = 2, 3, 4, 5
-_AMOUNT: Final = struct.Struct("<I")
 
 
-class Line(Protocol):
+class FrameSender(Protocol):
     """What a channel needs of its link."""
 
-    def transmit(self, kind: int, channel: int = 0, body: bytes = b"") -> None:
+    def transmit(self, kind: FrameKind, number: int = 0, body: bytes = b"") -> None:
         """Send one frame."""
 
     def forget(self, number: int) -> None:
@@ -32,9 +29,9 @@ class Line(Protocol):
 class Channel:
     """A ``Stream`` over a link."""
 
-    def __init__(self, number: int, line: Line) -> None:
+    def __init__(self, number: int, link: FrameSender) -> None:
         """Begin open in both directions."""
-        self._number, self._line = number, line
+        self._number, self._link = number, link
         self._inbox: deque[bytes] = deque()
         self._credit = WINDOW_BYTES
         self._unreturned = self._owed = 0  # received but not granted again; read of that
@@ -56,7 +53,7 @@ class Channel:
         if self._broken is not None or self._we_ended:
             raise StreamReset(self._broken or "we had ended the stream")
         self._credit -= len(data) + FRAME_COST
-        self._line.transmit(_DATA, self._number, data)
+        self._link.transmit(FrameKind.DATA, self._number, data)
 
     async def recv(self, timeout_s: float) -> bytes | None:
         """See ``Stream.recv``."""
@@ -71,7 +68,7 @@ class Channel:
         # Granting a quarter window at a time keeps credit frames rare; the writer
         # cannot starve, for without credit all of it lies here, read or unread.
         if self._owed >= WINDOW_BYTES // 4 and not self._they_ended:
-            self._line.transmit(_CREDIT, self._number, _AMOUNT.pack(self._owed))
+            self._link.transmit(FrameKind.CREDIT, self._number, AMOUNT.pack(self._owed))
             self._unreturned -= self._owed
             self._owed = 0
         return data
@@ -85,13 +82,13 @@ class Channel:
         if self._we_ended or self._broken is not None:
             return
         self._we_ended = True
-        self._line.transmit(_END, self._number)
+        self._link.transmit(FrameKind.END, self._number)
         self._forget_if_over()
 
     def abort(self) -> None:
         """See ``Stream.abort``."""
         if self._broken is None and not (self._we_ended and self._they_ended):
-            self._line.transmit(_RESET, self._number)
+            self._link.transmit(FrameKind.RESET, self._number)
             self.reset("we reset the stream")
 
     # -- for the link -----------------------------------------------------
@@ -127,7 +124,7 @@ class Channel:
             self._broken = why
             self._inbox.clear()
             self._changed.set()
-            self._line.forget(self._number)
+            self._link.forget(self._number)
 
     # ---------------------------------------------------------------------
 
@@ -142,4 +139,4 @@ class Channel:
 
     def _forget_if_over(self) -> None:
         if self._we_ended and self._they_ended:
-            self._line.forget(self._number)
+            self._link.forget(self._number)

@@ -1,13 +1,13 @@
 """The LAN fabric: TLS over TCP, peers given by address or found by zeroconf.
 
 The channel is the standard library's TLS 1.3 (``lan_tls``), the proof of the
-device key is ``lan_keys``, frames and their bounds are ``lan_cable``, streams and
+device key is ``lan_keys``, frames and their bounds are ``lan_connection``, streams and
 topics are ``link`` and ``linked``. Each connection is a task of its own.
 
 Anybody may connect (topics, not connections, are what a secret closes). So until
-a connection has proved a key it gets one of few places, a few seconds and no
-frame above half a kilobyte, and who may stay when all places are taken is
-``lan_gate``'s to say.
+a connection has proved a key it gets one of few slots, a few seconds and no
+frame above half a kilobyte (``LanLimits``), and who may stay when all slots are
+taken is ``lan_admission``'s to say.
 """
 
 import asyncio
@@ -21,32 +21,27 @@ from functools import partial
 from typing import Final
 
 from hivelearn.errors import PeerError, UsageError
-from hivelearn.swarm.fabric import FabricConfig, PeerView
-from hivelearn.swarm.fabrics import lan_cable, lan_tls
+from hivelearn.swarm.fabric import PeerView
+from hivelearn.swarm.fabrics import lan_connection, lan_tls
 from hivelearn.swarm.fabrics.lan_address import Address, parse
-from hivelearn.swarm.fabrics.lan_cable import Cable
+from hivelearn.swarm.fabrics.lan_admission import HandshakeRate, Slot, choose_evicted, host_of
+from hivelearn.swarm.fabrics.lan_connection import TlsConnection
 from hivelearn.swarm.fabrics.lan_dial import (
     FULL,
     HELLO,
-    HELLO_S,
     WELCOME,
     Dial,
-    Local,
+    LocalNode,
     carry,
     greet_back,
 )
-from hivelearn.swarm.fabrics.lan_gate import Pace, Seat, host_of, make_room
 from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
-from hivelearn.swarm.fabrics.link import Link, Wire
+from hivelearn.swarm.fabrics.lan_options import LanLimits, LanOptions
+from hivelearn.swarm.fabrics.link import Link, RawConnection
 from hivelearn.swarm.fabrics.linked import LinkedFabric
 
-LINKS_MAX: Final = 256  # incoming
-GUESTS_MAX: Final = 64  # incoming, before they have proved a key
-TARGETS_MAX: Final = 256  # that zeroconf may make us dial
-SETTLED_S: Final = 10.0  # after that a link without a shared topic may have to go
 BACKLOG: Final = 64
 NO_FILES_S: Final = 1.0  # to wait when the process may open no more
-ANYWHERE: Final = "0.0.0.0:0"
 SIMULTANEOUS_S: Final = 0.3
 _log: Final = logging.getLogger("hivelearn.swarm")
 
@@ -60,27 +55,24 @@ class ListenError(UsageError):
 class LanTransport:
     """See ``Transport``."""
 
-    def __init__(self, keys: DeviceKeys, config: FabricConfig) -> None:
-        """Check the configuration; nothing is opened yet.
-
-        Raises:
-            UsageError: an address that is none.
-        """
+    def __init__(
+        self, keys: DeviceKeys, options: LanOptions, limits: LanLimits | None = None
+    ) -> None:
+        """Bind the device's keys to the options; nothing is opened yet."""
         self.address = ""
-        self._keys, self._config = keys, config
-        self._listen = parse(config.listen or ANYWHERE, listening=True)
-        self._targets = [parse(peer) for peer in config.peers]
+        self._keys, self._options, self._limits = keys, options, limits or LanLimits()
+        self._listen = parse(options.listen, listening=True)
         self._dials: dict[Address, Dial] = {}
-        self._guests: dict[asyncio.Task[None], Seat[asyncio.Task[None]]] = {}
+        self._unproven: dict[asyncio.Task[None], Slot[asyncio.Task[None]]] = {}
         self._incoming: dict[Link, tuple[str, float]] = {}  # -> host, since
         self._linked: dict[bytes, int] = {}  # device key -> links, both directions
-        self._cables: set[Cable] = set()
+        self._connections: set[TlsConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pace = Pace()
+        self._rate = HandshakeRate()
         self._socket: sockets.socket | None = None
         self._certificate = b""
         self._attach: Callable[[Link], None] = lambda _: None
-        self._local = Local(keys, lan_tls.for_dialling(), self._carry, self._has_link, set())
+        self._local = LocalNode(keys, lan_tls.for_dialling(), self._carry, self._has_link, set())
 
     async def start(self, attach: Callable[[Link], None]) -> None:
         """See ``Transport.start``. Raises ListenError where it cannot listen."""
@@ -91,15 +83,15 @@ class LanTransport:
         me = Address(_reachable(self._listen.host), port, self._keys.device)
         self.address = str(me)
         self._spawn(self._accept(self._socket, context))
-        for target in self._targets:
-            self._dial(target)
-        if self._config.discover:
+        for peer in self._options.peers:
+            self._dial(parse(peer))
+        if self._options.discover:
             self._spawn(self._discover(me))
 
     async def close(self) -> None:
         """See ``Transport.close``."""
         # The links were closed before: the goodbyes leave, for LINGER_S at most.
-        await asyncio.gather(*(cable.flushed() for cable in self._cables))
+        await asyncio.gather(*(connection.flushed() for connection in self._connections))
         for task in list(self._tasks):
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -125,7 +117,7 @@ class LanTransport:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, (address, *_) = await loop.sock_accept(listener)
+                raw, (address, *_) = await loop.sock_accept(listener)
             except ConnectionError:
                 continue  # it went while it waited
             except OSError as error:
@@ -133,62 +125,64 @@ class LanTransport:
                 await asyncio.sleep(NO_FILES_S)
                 continue
             host = host_of(address)
-            if not self._pace.take(host, loop.time()) or not self._make_room(host):
-                connection.close()
+            if not self._rate.take(host, loop.time()) or not self._slot_for(host):
+                raw.close()
                 continue
-            task = self._spawn(self._receive(connection, context, host))
-            self._guests[task] = Seat(host, loop.time(), useful=False, who=task)
-            task.add_done_callback(partial(self._left, connection))
+            task = self._spawn(self._receive(raw, context, host))
+            self._unproven[task] = Slot(host, loop.time(), useful=False, who=task)
+            task.add_done_callback(partial(self._left, raw))
 
-    def _left(self, connection: sockets.socket, task: asyncio.Task[None]) -> None:
-        self._guests.pop(task, None)
-        connection.close()  # a task that was cancelled before it began has not
+    def _left(self, raw: sockets.socket, task: asyncio.Task[None]) -> None:
+        self._unproven.pop(task, None)
+        raw.close()  # a task that was cancelled before it began has not
 
-    def _make_room(self, host: str) -> bool:
+    def _slot_for(self, host: str) -> bool:
         """Return whether a connection of ``host`` may begin to prove a key."""
-        if len(self._guests) < GUESTS_MAX:
+        if len(self._unproven) < self._limits.unproven_max:
             return True
         now = asyncio.get_running_loop().time()
-        last = make_room(host, self._guests.values(), now - HELLO_S / 2)
+        last = choose_evicted(host, self._unproven.values(), now - self._limits.hello_s / 2)
         if last is None:
             return False
-        del self._guests[last]
+        del self._unproven[last]
         return last.cancel()
 
-    async def _receive(
-        self, connection: sockets.socket, context: ssl.SSLContext, host: str
-    ) -> None:
+    async def _receive(self, raw: sockets.socket, context: ssl.SSLContext, host: str) -> None:
         with contextlib.suppress(OSError, TimeoutError, PeerError):
-            async with asyncio.timeout(HELLO_S) as limit:
-                async with await lan_cable.accepted(connection, context) as cable:
-                    device, salt = await greet_back(cable, self._keys, self._certificate)
+            async with asyncio.timeout(self._limits.hello_s) as limit:
+                async with await lan_connection.accept(raw, context) as connection:
+                    device, salt = await greet_back(connection, self._keys, self._certificate)
                     limit.reschedule(None)
-                    await self._welcome(cable, device, salt, host)
+                    await self._welcome(connection, device, salt, host)
 
-    async def _welcome(self, cable: Cable, device: bytes, salt: bytes, host: str) -> None:
+    async def _welcome(
+        self, connection: TlsConnection, device: bytes, salt: bytes, host: str
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._guests.pop(task, None)
+        self._unproven.pop(task, None)
         if device == self._keys.device:
             return
         now = asyncio.get_running_loop().time()
-        wire = Wire(cable.send, cable.hang_up, salt, unsent=lambda: cable.unsent)
-        link = Link(device, wire, dialled=False, now=now)
-        if len(self._incoming) >= LINKS_MAX:
-            seats = [
-                Seat(at, since, one.useful, one) for one, (at, since) in self._incoming.items()
+        raw = RawConnection(
+            connection.send, connection.hang_up, salt, unsent=lambda: connection.unsent
+        )
+        link = Link(device, raw, dialled=False, now=now)
+        if len(self._incoming) >= self._limits.links_max:
+            slots = [
+                Slot(at, since, one.useful, one) for one, (at, since) in self._incoming.items()
             ]
-            last = make_room(host, seats, now - SETTLED_S)
+            last = choose_evicted(host, slots, now - self._limits.settled_s)
             if last is None:
-                cable.send(HELLO, FULL)
-                cable.hang_up()
-                await cable.flushed()
+                connection.send(HELLO, FULL)
+                connection.hang_up()
+                await connection.flushed()
                 return
             last.close()
         self._incoming[link] = (host, now)
         try:
-            cable.send(HELLO, WELCOME)
-            await self._carry(cable, link)
+            connection.send(HELLO, WELCOME)
+            await self._carry(connection, link)
         finally:
             self._incoming.pop(link, None)
 
@@ -197,14 +191,14 @@ class LanTransport:
     def _has_link(self, key: bytes | None) -> bool:
         return key in self._linked
 
-    async def _carry(self, cable: Cable, link: Link) -> None:
+    async def _carry(self, connection: TlsConnection, link: Link) -> None:
         self._linked[link.peer] = self._linked.get(link.peer, 0) + 1
-        self._cables.add(cable)
+        self._connections.add(connection)
         try:
             self._attach(link)
-            await carry(cable, link)
+            await carry(connection, link)
         finally:
-            self._cables.discard(cable)
+            self._connections.discard(connection)
             self._linked[link.peer] -= 1
             if not self._linked[link.peer]:
                 del self._linked[link.peer]
@@ -225,7 +219,7 @@ class LanTransport:
 
         def found(target: Address) -> None:
             known = {dial.key for dial in self._dials.values()}
-            if target in self._dials or len(self._dials) >= TARGETS_MAX:
+            if target in self._dials or len(self._dials) >= self._limits.targets_max:
                 return
             # Both find each other at the same moment: the greater key waits to be dialled.
             mine = target.key is None or me.key is None or me.key < target.key
@@ -275,7 +269,9 @@ def _reachable(host: str) -> str:
             return "::1" if ":" in host else "127.0.0.1"
 
 
-def open_fabric(device_seed: bytes, config: FabricConfig) -> LinkedFabric:
+def open_lan(
+    device_seed: bytes, options: LanOptions, limits: LanLimits | None = None
+) -> LinkedFabric:
     """Return a LAN fabric, not yet listening."""
     keys = DeviceKeys.of(device_seed)
-    return LinkedFabric(keys.device, LanTransport(keys, config))
+    return LinkedFabric(keys.device, LanTransport(keys, options, limits))

@@ -14,37 +14,37 @@ from typing import Final
 from hivelearn.errors import PeerError
 from hivelearn.swarm import topics
 from hivelearn.swarm.fabric import PeerView
-from hivelearn.swarm.fabrics import lan_cable
+from hivelearn.swarm.fabrics import frames, lan_connection
 from hivelearn.swarm.fabrics.lan_address import Address
-from hivelearn.swarm.fabrics.lan_cable import Cable
+from hivelearn.swarm.fabrics.lan_connection import TlsConnection
 from hivelearn.swarm.fabrics.lan_keys import (
     HELLO_MAX_BYTES,
     DeviceKeys,
+    HandshakeSession,
     HelloError,
-    Session,
     prove,
     proven,
 )
 from hivelearn.swarm.fabrics.lan_tls import HANDSHAKE_S
-from hivelearn.swarm.fabrics.link import HEAD, Link, Wire
+from hivelearn.swarm.fabrics.link import Link, RawConnection
 
-HELLO: Final = HEAD.pack(0, 0)  # the one frame kind that is not the link's business
+HELLO: Final = frames.head(frames.FrameKind.HELLO)
 WELCOME, FULL = b"welcome", b"full"
 CONNECT_S: Final = 5.0 + HANDSHAKE_S
 HELLO_S: Final = 5.0
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
-RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
+LINKED_RECHECK_S: Final = 0.5  # is the peer, which dialled us, still linked?
 FRAMES_IN_A_ROW: Final = 32  # then others get the loop
 _REACHED: Final = ("encrypt", "hello", "key", "full")  # steps of a machine that answers
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalNode:
     """What every outgoing connection needs of this node."""
 
     keys: DeviceKeys
     tls: ssl.SSLContext
-    carry: Callable[[Cable, Link], Awaitable[None]]
+    carry: Callable[[TlsConnection, Link], Awaitable[None]]
     linked: Callable[[bytes], bool]  # is there a link to this key already?
     dialled: set[bytes]  # keys that one of our dials is busy with: two names, one connection
 
@@ -52,7 +52,7 @@ class Local:
 class Dial:
     """One target that we keep trying to reach."""
 
-    def __init__(self, local: Local, target: Address) -> None:
+    def __init__(self, local: LocalNode, target: Address) -> None:
         """Begin idle; ``target.key`` may be None."""
         self._local, self._target = local, target
         self.key = target.key  # of whoever answers there, once it is known
@@ -75,7 +75,7 @@ class Dial:
         while self.key != self._local.keys.device:
             if self.key is not None and self._busy(self.key):
                 self.step = ""
-                await asyncio.sleep(RECHECK_S)
+                await asyncio.sleep(LINKED_RECHECK_S)
                 continue
             worked = await self._connect()
             failures = 0 if worked else failures + 1
@@ -92,16 +92,16 @@ class Dial:
         self._local.dialled.update(mine)
         try:
             async with asyncio.timeout(CONNECT_S):
-                cable = await lan_cable.dialled(
+                connection = await lan_connection.dial(
                     self._target.host, self._target.port, self._local.tls
                 )
-            async with cable:
+            async with connection:
                 self.step = "hello"
                 async with asyncio.timeout(HELLO_S):
-                    link = await self._greet(cable, mine)
+                    link = await self._greet(connection, mine)
                 if link is not None:
                     self.step = ""
-                    await self._local.carry(cable, link)
+                    await self._local.carry(connection, link)
         except (ssl.SSLError, ConnectionAbortedError, ConnectionResetError):
             self.step = "encrypt"  # a machine that answers, but not with TLS
         except (OSError, TimeoutError, PeerError):
@@ -110,12 +110,12 @@ class Dial:
             self._local.dialled.difference_update(mine)
         return self.step == ""
 
-    async def _greet(self, cable: Cable, mine: set[bytes]) -> Link | None:
+    async def _greet(self, connection: TlsConnection, mine: set[bytes]) -> Link | None:
         """Return the link to whoever proved its key; None for somebody we hold already."""
         keys, nonce = self._local.keys, os.urandom(topics.NONCE_BYTES)
-        cable.send(HELLO, nonce)
-        session = Session(cable.certificate, nonce, await _hello(cable))
-        key = proven(await _hello(cable), session, None)
+        connection.send(HELLO, nonce)
+        session = HandshakeSession(connection.certificate, nonce, await _hello(connection))
+        key = proven(await _hello(connection), session, None)
         if self._target.key not in (None, key):
             self.step = "key"
             raise HelloError("the peer proved another device key")
@@ -124,45 +124,51 @@ class Dial:
             return None
         mine.add(key)
         self._local.dialled.add(key)
-        cable.send(HELLO, prove(keys, session, key))
-        if await _hello(cable) != WELCOME:
+        connection.send(HELLO, prove(keys, session, key))
+        if await _hello(connection) != WELCOME:
             self.step = "full"
             raise HelloError("the peer has no place left")
-        wire = Wire(
-            cable.send, cable.hang_up, session.salt, str(self._target), lambda: cable.unsent
+        raw = RawConnection(
+            connection.send,
+            connection.hang_up,
+            session.salt,
+            str(self._target),
+            lambda: connection.unsent,
         )
-        return Link(key, wire, dialled=True, now=asyncio.get_running_loop().time())
+        return Link(key, raw, dialled=True, now=asyncio.get_running_loop().time())
 
 
-async def greet_back(cable: Cable, keys: DeviceKeys, certificate: bytes) -> tuple[bytes, bytes]:
+async def greet_back(
+    connection: TlsConnection, keys: DeviceKeys, certificate: bytes
+) -> tuple[bytes, bytes]:
     """Return (device key, salt) of somebody who dialled us; WELCOME or FULL is still to be said.
 
     Raises:
         PeerError: it proved no key.
     """
     nonce = os.urandom(topics.NONCE_BYTES)
-    cable.send(HELLO, nonce)
-    session = Session(certificate, await _hello(cable), nonce)
-    cable.send(HELLO, prove(keys, session, None))
-    return proven(await _hello(cable), session, keys.device), session.salt
+    connection.send(HELLO, nonce)
+    session = HandshakeSession(certificate, await _hello(connection), nonce)
+    connection.send(HELLO, prove(keys, session, None))
+    return proven(await _hello(connection), session, keys.device), session.salt
 
 
-async def _hello(cable: Cable) -> bytes:
-    head, body = await cable.receive(HELLO_MAX_BYTES)
+async def _hello(connection: TlsConnection) -> bytes:
+    head, body = await connection.receive(HELLO_MAX_BYTES)
     if head != HELLO:
         raise HelloError("the first frame is no hello")
     return body
 
 
-async def carry(cable: Cable, link: Link) -> None:
+async def carry(connection: TlsConnection, link: Link) -> None:
     """Hand every frame to the link until one of them ends; then close both."""
     loop, count = asyncio.get_running_loop(), 0
     try:
         while link.up:
-            head, body = await cable.receive()
+            head, body = await connection.receive()
             link.receive(head, body, loop.time())
             if (count := count + 1) % FRAMES_IN_A_ROW == 0:
                 await asyncio.sleep(0)
-        await cable.flushed()  # the goodbye
+        await connection.flushed()  # the goodbye
     finally:
         link.close(goodbye=False)

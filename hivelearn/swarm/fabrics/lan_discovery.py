@@ -13,7 +13,7 @@ from typing import Final
 from zeroconf import InterfaceChoice, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
-from hivelearn.swarm.fabric import KEY_BYTES
+from hivelearn.identity import KEY_BYTES
 from hivelearn.swarm.fabrics.lan_address import Address
 
 SERVICE: Final = "_hivelearn._tcp.local."

@@ -52,7 +52,7 @@ class DeviceKeys:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class HandshakeSession:
     """One connection and no other: what both proofs speak of."""
 
     certificate: bytes  # of the listener, DER, as each side sees it
@@ -76,13 +76,13 @@ class Session:
         return _TAG + role + speaker + hashlib.sha256(self.certificate).digest() + self.salt
 
 
-def prove(keys: DeviceKeys, session: Session, listener: bytes | None) -> bytes:
+def prove(keys: DeviceKeys, session: HandshakeSession, listener: bytes | None) -> bytes:
     """Return our proof: as the listener (None), or as the dialler of ``listener``."""
     statement = session.statement(keys.device, listener)
     return codec.encode({1: keys.device, 2: keys.signing.sign(statement).signature})
 
 
-def proven(proof: bytes, session: Session, listener: bytes | None) -> bytes:
+def proven(proof: bytes, session: HandshakeSession, listener: bytes | None) -> bytes:
     """Return the device key that ``proof`` proves: the listener's (None), or its dialler's.
 
     Raises:

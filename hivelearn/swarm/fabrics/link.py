@@ -1,33 +1,28 @@
 """One verified connection to one peer, carrying many streams and posts. Without I/O.
 
 A transport hands in frames with :meth:`Link.receive` and takes frames through
-``wire.transmit``; memory and lan differ in nothing else. Back pressure is by
+``connection.transmit``; memory and lan differ in nothing else. Back pressure is by
 credit: a writer may have ``WINDOW_BYTES`` unread at the reader of each stream,
 so a slow reader costs bounded memory and delays nobody but itself.
 
-A frame is a head (kind, channel) and a body. The side that dialled opens odd
-channels, the other one even ones.
+The side that dialled opens odd channels, the other one even ones (``frames``).
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from hivelearn.swarm.fabric import FRAME_MAX_BYTES, POST_MAX_BYTES, UnreachableError
+from hivelearn.swarm.fabric import FRAME_MAX_BYTES, POST_MAX_BYTES, PROTOCOL_MAX, UnreachableError
+from hivelearn.swarm.fabrics import frames
 from hivelearn.swarm.fabrics.channel import Channel
-from hivelearn.swarm.topics import TAG_BYTES
+from hivelearn.swarm.fabrics.frames import AMOUNT, HEAD, FrameKind
+from hivelearn.swarm.topics import TAG_BYTES, TAGS_MAX
 
-HEAD: Final = struct.Struct("<BI")
-OPEN, DATA, END, RESET, CREDIT, PING, TAGS, POST, BYE = range(1, 10)
-CREDIT_BODY: Final = struct.Struct("<I")
 STREAMS_MAX: Final = 64  # that the other side may have open towards us
-PROTOCOL_MAX: Final = 64  # characters of a protocol id
-TAGS_MAX: Final = 256
 POSTS_UNREAD_MAX: Final = 64  # posts on their way to one peer; more are dropped
 
 
-class Owner(Protocol):
+class LinkOwner(Protocol):
     """The fabric that a link belongs to."""
 
     def opened(self, link: "Link", channel: Channel, protocol: str) -> None:
@@ -44,7 +39,7 @@ class Owner(Protocol):
 
 
 @dataclass(slots=True)
-class Wire:
+class RawConnection:
     """What a link knows of its transport."""
 
     transmit: Callable[[bytes, bytes], None]  # never blocks, never raises
@@ -57,20 +52,22 @@ class Wire:
 class Link:
     """See the module; made by a transport once both sides have proved their keys."""
 
-    def __init__(self, peer: bytes, wire: Wire, *, dialled: bool, now: float) -> None:
-        """Bind ``peer`` (32-byte device key) to the connection ``wire``."""
-        self.peer, self.wire, self.dialled = peer, wire, dialled
+    def __init__(
+        self, peer: bytes, connection: RawConnection, *, dialled: bool, now: float
+    ) -> None:
+        """Bind ``peer`` (32-byte device key) to ``connection``."""
+        self.peer, self.connection, self.dialled = peer, connection, dialled
         self.heard_at = now
         self.bytes_in = self.bytes_out = self.posts_dropped = 0
         self.shown: frozenset[bytes] = frozenset()  # tags that the peer showed
         self.up = False
-        self._owner: Owner | None = None
+        self._owner: LinkOwner | None = None
         self._channels: dict[int, Channel] = {}
         self._next = 1 if dialled else 2
         self._post_credit = POSTS_UNREAD_MAX
         self._posts_read = 0
 
-    def attach(self, owner: Owner) -> None:
+    def attach(self, owner: LinkOwner) -> None:
         """Begin to deliver to ``owner``."""
         self._owner, self.up = owner, True
 
@@ -82,15 +79,15 @@ class Link:
     @property
     def held(self) -> int:
         """Bytes of memory that lie here because of the peer: unread and unsent ones."""
-        return self.wire.unsent() + sum(one.unread for one in self._channels.values())
+        return self.connection.unsent() + sum(one.unread for one in self._channels.values())
 
     # -- towards the peer -------------------------------------------------
 
-    def transmit(self, kind: int, channel: int = 0, body: bytes = b"") -> None:
+    def transmit(self, kind: FrameKind, number: int = 0, body: bytes = b"") -> None:
         """Send one frame, unless the link is down."""
         if self.up:
             self.bytes_out += len(body)
-            self.wire.transmit(HEAD.pack(kind, channel), body)
+            self.connection.transmit(frames.head(kind, number), body)
 
     def open(self, protocol: str) -> Channel:
         """Open a stream.
@@ -102,7 +99,7 @@ class Link:
             raise UnreachableError("the connection is closed")
         number, self._next = self._next, self._next + 2
         channel = self._channels[number] = Channel(number, self)
-        self.transmit(OPEN, number, protocol.encode())
+        self.transmit(FrameKind.OPEN, number, protocol.encode())
         return channel
 
     def post(self, tag: bytes, data: bytes) -> None:
@@ -111,15 +108,15 @@ class Link:
             self.posts_dropped += 1
             return
         self._post_credit -= 1
-        self.transmit(POST, 0, tag + data)
+        self.transmit(FrameKind.POST, 0, tag + data)
 
     def show(self, tags: list[bytes]) -> None:
         """Tell the peer our topics, as tags of this session."""
-        self.transmit(TAGS, 0, b"".join(tags[:TAGS_MAX]))
+        self.transmit(FrameKind.TAGS, 0, b"".join(tags[:TAGS_MAX]))
 
     def ping(self) -> None:
         """Let the peer hear that we live."""
-        self.transmit(PING)
+        self.transmit(FrameKind.PING)
 
     def forget(self, number: int) -> None:
         """Free a channel that ended on both sides."""
@@ -130,12 +127,12 @@ class Link:
         if not self.up:
             return
         if goodbye:
-            self.transmit(BYE)
+            self.transmit(FrameKind.BYE)
         self.up = False
         for channel in list(self._channels.values()):
             channel.reset("the connection was lost")
         self._channels.clear()
-        self.wire.hang_up()
+        self.connection.hang_up()
         if self._owner is not None:
             self._owner.gone(self)
 
@@ -152,17 +149,17 @@ class Link:
             return
         kind, number = HEAD.unpack(head)
         match kind:
-            case 1:  # OPEN
+            case FrameKind.OPEN:
                 self._accept(number, body)
-            case 2 | 3 | 4:  # DATA, END, RESET
+            case FrameKind.DATA | FrameKind.END | FrameKind.RESET:
                 self._to_channel(kind, number, body)
-            case 5:  # CREDIT
+            case FrameKind.CREDIT:
                 self._credited(number, body)
-            case 7:  # TAGS
+            case FrameKind.TAGS:
                 self._shown(body)
-            case 8:  # POST
+            case FrameKind.POST:
                 self._posted(body)
-            case 9:  # BYE
+            case FrameKind.BYE:
                 self.close(goodbye=False)
             case _:  # PING, and whatever a later version may say
                 pass
@@ -175,7 +172,7 @@ class Link:
         open_now = sum(one % 2 == number % 2 for one in self._channels)
         if len(body) > PROTOCOL_MAX or not body.isascii() or open_now >= STREAMS_MAX:
             # May be honest: of a later version, or sent before our reset of another came.
-            self.transmit(RESET, number)
+            self.transmit(FrameKind.RESET, number)
             return
         channel = self._channels[number] = Channel(number, self)
         self._owner.opened(self, channel, body.decode("ascii"))
@@ -184,18 +181,18 @@ class Link:
         channel = self._channels.get(number)
         if channel is None:
             return  # it crossed our reset on the way
-        if kind == DATA:
+        if kind == FrameKind.DATA:
             channel.take(body)
-        elif kind == END:
+        elif kind == FrameKind.END:
             channel.ended()
         else:
             channel.reset("the peer reset the stream")
 
     def _credited(self, number: int, body: bytes) -> None:
-        if len(body) != CREDIT_BODY.size:
+        if len(body) != AMOUNT.size:
             self.close()
             return
-        (amount,) = CREDIT_BODY.unpack(body)
+        (amount,) = AMOUNT.unpack(body)
         if number == 0:
             self._post_credit = min(POSTS_UNREAD_MAX, self._post_credit + amount)
         elif (channel := self._channels.get(number)) is not None:
@@ -216,5 +213,5 @@ class Link:
         self._owner.posted(self, body[:TAG_BYTES], body[TAG_BYTES:])
         self._posts_read += 1
         if self._posts_read >= POSTS_UNREAD_MAX // 4:
-            self.transmit(CREDIT, 0, CREDIT_BODY.pack(self._posts_read))
+            self.transmit(FrameKind.CREDIT, 0, AMOUNT.pack(self._posts_read))
             self._posts_read = 0

@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from hivelearn.errors import HivelearnError, UsageError
 from hivelearn.swarm import topics
 from hivelearn.swarm.fabric import (
-    KEY_BYTES,
     POST_MAX_BYTES,
     Handler,
     OnPeer,
@@ -23,12 +22,12 @@ from hivelearn.swarm.fabric import (
 )
 from hivelearn.swarm.fabrics.channel import Channel
 from hivelearn.swarm.fabrics.link import Link
-from hivelearn.swarm.fabrics.queue import Queue
+from hivelearn.swarm.fabrics.posts import PostQueue
 
 PING_S: Final = 3.0
 DEAD_S: Final = 12.0  # of silence
 HELD_MAX_BYTES: Final = 256 << 20  # of all links; beyond, the greediest are closed
-TOPICS_MAX: Final = 256
+TOPICS_MAX: Final = topics.TAGS_MAX  # each is shown by a tag
 _log: Final = logging.getLogger("hivelearn.swarm")
 
 
@@ -55,15 +54,17 @@ class LinkedFabric:
 
     floods = False
 
-    def __init__(self, key: bytes, transport: Transport) -> None:
+    def __init__(
+        self, key: bytes, transport: Transport, *, held_max_bytes: int = HELD_MAX_BYTES
+    ) -> None:
         """Begin closed; ``key`` is this node's device key, 32 bytes."""
-        self.key = key
+        self.key, self._held_max_bytes = key, held_max_bytes
         self._transport = transport
         self._links: dict[bytes, list[Link]] = {}
         self._topics: set[bytes] = set()
         self._handlers: dict[str, Handler] = {}
         self._callbacks: list[OnPeer] = []
-        self._subscriptions: dict[bytes, list[Queue]] = {}
+        self._subscriptions: dict[bytes, list[PostQueue]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._came = asyncio.Event()  # a link was attached
         self._open = False
@@ -93,7 +94,7 @@ class LinkedFabric:
 
     async def join(self, topic: bytes) -> None:
         """See ``Fabric.join``."""
-        if len(topic) != KEY_BYTES or len(self._topics) >= TOPICS_MAX:
+        if len(topic) != topics.TOPIC_BYTES or len(self._topics) >= TOPICS_MAX:
             raise UsageError(
                 f"no 32-byte topic, or more than {TOPICS_MAX} of them",
                 remedy="Make the id with hivelearn.swarm.topics.topic and leave what is unused.",
@@ -116,16 +117,16 @@ class LinkedFabric:
         for links in list(self._links.values()):
             link = links[0]
             if _shows(link, topic):
-                link.post(topics.tag(topic, self.key, link.wire.salt), data)
+                link.post(topics.tag(topic, self.key, link.connection.salt), data)
 
-    def subscribe(self, topic: bytes) -> Queue:
+    def subscribe(self, topic: bytes) -> PostQueue:
         """See ``Fabric.subscribe``."""
 
-        def done(queue: Queue) -> None:
+        def done(queue: PostQueue) -> None:
             with contextlib.suppress(ValueError):
                 self._subscriptions[topic].remove(queue)
 
-        queue = Queue(done)
+        queue = PostQueue(done)
         self._subscriptions.setdefault(topic, []).append(queue)
         return queue
 
@@ -165,7 +166,9 @@ class LinkedFabric:
         up = [
             PeerView(
                 key=peer,
-                address=next((one.wire.address for one in links if one.wire.address), ""),
+                address=next(
+                    (one.connection.address for one in links if one.connection.address), ""
+                ),
                 seen=True,
                 reachable=True,
                 verified=True,
@@ -177,10 +180,10 @@ class LinkedFabric:
         ]
         return up + [view for view in self._transport.views() if view.key not in self._links]
 
-    # -- Owner of the links -----------------------------------------------
+    # -- for the links (LinkOwner) ----------------------------------------
 
     def opened(self, link: Link, channel: Channel, protocol: str) -> None:
-        """See ``Owner.opened``."""
+        """See ``LinkOwner.opened``."""
         handler = self._handlers.get(protocol)
         if handler is None:
             channel.abort()
@@ -188,17 +191,17 @@ class LinkedFabric:
             self._spawn(self._serve(handler, link.peer, channel))
 
     def posted(self, link: Link, tag: bytes, data: bytes) -> None:
-        """See ``Owner.posted``."""
-        topic = topics.recognise(self._topics, link.peer, link.wire.salt).get(tag)
+        """See ``LinkOwner.posted``."""
+        topic = topics.recognise(self._topics, link.peer, link.connection.salt).get(tag)
         for queue in self._subscriptions.get(topic, []) if topic is not None else []:
             queue.put(link.peer, data)
 
     def shares(self, link: Link) -> bool:
-        """See ``Owner.shares``."""
+        """See ``LinkOwner.shares``."""
         return any(_shows(link, topic) for topic in self._topics)
 
     def gone(self, link: Link) -> None:
-        """See ``Owner.gone``."""
+        """See ``LinkOwner.gone``."""
         links = self._links.get(link.peer, [])
         if link in links:
             links.remove(link)
@@ -209,7 +212,7 @@ class LinkedFabric:
 
     def _attach(self, link: Link) -> None:
         if not self._open:
-            link.wire.hang_up()
+            link.connection.hang_up()
             return
         for old in list(self._links.get(link.peer, [])):
             # A peer dials once: a second connection means that it started anew.
@@ -254,7 +257,7 @@ class LinkedFabric:
         """Close the links for which most lies here, until the rest is bearable."""
         held = {link: link.held for link in self._all()}
         for link in sorted(held, key=lambda one: held[one], reverse=True):
-            if sum(held.values()) <= HELD_MAX_BYTES:
+            if sum(held.values()) <= self._held_max_bytes:
                 return
             _log.warning("closed: %s left %d bytes lying", link.peer.hex()[:8], held.pop(link))
             link.close(goodbye=False)
@@ -269,7 +272,7 @@ class LinkedFabric:
 
     def _show(self, link: Link) -> None:
         # Sorted by tag: the order of our topics says nothing about them.
-        link.show(sorted(topics.tag(one, self.key, link.wire.salt) for one in self._topics))
+        link.show(sorted(topics.tag(one, self.key, link.connection.salt) for one in self._topics))
 
     def _all(self) -> list[Link]:
         return [link for links in self._links.values() for link in links]
@@ -282,4 +285,4 @@ class LinkedFabric:
 
 def _shows(link: Link, topic: bytes) -> bool:
     """Whether the peer of ``link`` has shown that it takes part in ``topic``."""
-    return topics.tag(topic, link.peer, link.wire.salt) in link.shown
+    return topics.tag(topic, link.peer, link.connection.salt) in link.shown

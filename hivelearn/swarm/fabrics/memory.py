@@ -12,13 +12,15 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from nacl.signing import SigningKey
 
 from hivelearn.errors import UsageError
-from hivelearn.swarm.fabric import FabricConfig, PeerView
-from hivelearn.swarm.fabrics.link import HEAD, POST, Link, Wire
+from hivelearn.swarm.fabric import PeerView
+from hivelearn.swarm.fabrics.frames import HEAD, FrameKind
+from hivelearn.swarm.fabrics.link import Link, RawConnection
 from hivelearn.swarm.fabrics.linked import LinkedFabric
 
 REDIAL_S: Final = 1.0
@@ -31,30 +33,30 @@ def _at_once(_source: bytes, _target: bytes, _may_lose: bool) -> float | None:  
 
 
 class MemoryNetwork:
-    """The room in which memory fabrics find each other; thread-safe."""
+    """Where memory fabrics find each other; thread-safe."""
 
     def __init__(self, delay: Delay = _at_once) -> None:
         """Begin empty; ``delay`` is asked about every frame."""
         self.delay = delay
         self._lock = threading.Lock()
-        self._here: dict[bytes, MemoryTransport] = {}
+        self._nodes: dict[bytes, MemoryTransport] = {}
         self._count = itertools.count()
 
-    def enter(self, transport: "MemoryTransport") -> None:
+    def add(self, transport: "MemoryTransport") -> None:
         """Add a node; a node of the same key that was here is gone."""
         with self._lock:
-            self._here[transport.key] = transport
+            self._nodes[transport.key] = transport
 
-    def go(self, transport: "MemoryTransport") -> None:
+    def remove(self, transport: "MemoryTransport") -> None:
         """Remove a node."""
         with self._lock:
-            if self._here.get(transport.key) is transport:
-                del self._here[transport.key]
+            if self._nodes.get(transport.key) is transport:
+                del self._nodes[transport.key]
 
     def others(self, key: bytes) -> "list[MemoryTransport]":
         """Return all other nodes, in the order of their keys."""
         with self._lock:
-            return [self._here[one] for one in sorted(self._here) if one != key]
+            return [self._nodes[one] for one in sorted(self._nodes) if one != key]
 
     def session(self) -> bytes:
         """Return a fresh salt. Nobody outside the process is to be kept from guessing it."""
@@ -62,21 +64,21 @@ class MemoryNetwork:
             return next(self._count).to_bytes(64, "big")
 
 
-_EVERYBODY: Final = MemoryNetwork()
+_PROCESS_WIDE: Final = MemoryNetwork()
 
 
-class _End:
+class _LinkEnd:
     """One end of a link: delivers to the other end's loop, in order."""
 
     def __init__(self, transport: "MemoryTransport", peer: "MemoryTransport") -> None:
         self._transport, self._peer = transport, peer
         self.link: Link | None = None
-        self.other: _End | None = None
+        self.other: _LinkEnd | None = None
         self._not_before = 0.0
         self._under_way: deque[tuple[bytes, bytes]] = deque()
 
     def transmit(self, head: bytes, body: bytes) -> None:
-        network, may_lose = self._transport.network, HEAD.unpack(head)[0] == POST
+        network, may_lose = self._transport.network, HEAD.unpack(head)[0] == FrameKind.POST
         delay = network.delay(self._transport.key, self._peer.key, may_lose)
         if delay is None:
             return
@@ -106,18 +108,18 @@ class MemoryTransport:
         self.key, self.network = key, network
         self._loop: asyncio.AbstractEventLoop | None = None
         self._attach: Callable[[Link], None] | None = None
-        self._linked: dict[bytes, _End] = {}
+        self._linked: dict[bytes, _LinkEnd] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, attach: Callable[[Link], None]) -> None:
         """See ``Transport.start``."""
         self._loop, self._attach = asyncio.get_running_loop(), attach
-        self.network.enter(self)
+        self.network.add(self)
         self._task = self._loop.create_task(self._dial_all())
 
     async def close(self) -> None:
         """See ``Transport.close``."""
-        self.network.go(self)
+        self.network.remove(self)
         self._attach = None
         if self._task is not None:
             self._task.cancel()
@@ -133,9 +135,9 @@ class MemoryTransport:
         ]
 
     def meet(self, addresses: Sequence[str]) -> None:
-        """See ``Transport.meet``: everybody in the room has been met already."""
+        """See ``Transport.meet``: everybody in the network is met already."""
 
-    def call_in_order(self, end: _End, delay: float, head: bytes, body: bytes) -> None:
+    def call_in_order(self, end: _LinkEnd, delay: float, head: bytes, body: bytes) -> None:
         """Let a frame arrive here after ``delay``; callable from any thread."""
         self._call(end.schedule, delay, head, body)
 
@@ -158,13 +160,13 @@ class MemoryTransport:
         if there is None or back is None:
             return
         salt = self.network.session()
-        mine, theirs = _End(self, other), _End(other, self)
+        mine, theirs = _LinkEnd(self, other), _LinkEnd(other, self)
         mine.other, theirs.other = theirs, mine
         self._linked[other.key] = mine
         other._call(other._join, theirs, self, salt, False)  # noqa: SLF001, FBT003 - the same class
         self._join(mine, other, salt, True)  # noqa: FBT003
 
-    def _join(self, end: _End, peer: "MemoryTransport", salt: bytes, dialled: bool) -> None:  # noqa: FBT001
+    def _join(self, end: _LinkEnd, peer: "MemoryTransport", salt: bytes, dialled: bool) -> None:  # noqa: FBT001
         if self._attach is None or self._loop is None:
             return
         self._linked[peer.key] = end
@@ -173,17 +175,27 @@ class MemoryTransport:
             if self._linked.get(peer.key) is end:
                 del self._linked[peer.key]
 
-        wire = Wire(end.transmit, hang_up, salt)
-        end.link = Link(peer.key, wire, dialled=dialled, now=self._loop.time())
+        raw = RawConnection(end.transmit, hang_up, salt)
+        end.link = Link(peer.key, raw, dialled=dialled, now=self._loop.time())
         self._attach(end.link)
 
 
-def open_fabric(device_seed: bytes, config: FabricConfig) -> LinkedFabric:
-    """Return a memory fabric in ``config.network`` (the process-wide one if None)."""
-    network = config.network if config.network is not None else _EVERYBODY
-    if not isinstance(network, MemoryNetwork):
-        raise UsageError(
-            "FabricConfig.network is not a MemoryNetwork", remedy="Give one, or leave it out."
-        )
+@dataclass(frozen=True, slots=True)
+class MemoryOptions:
+    """Which network: all who share one meet each other."""
+
+    network: MemoryNetwork | None = None  # None: the process-wide one
+
+    def __post_init__(self) -> None:
+        """Refuse what is no network."""
+        if not isinstance(self.network, MemoryNetwork | None):
+            raise UsageError(
+                f"network = {self.network!r} is not a MemoryNetwork",
+                remedy="Give one, or leave it out.",
+            )
+
+
+def open_memory(device_seed: bytes, options: MemoryOptions) -> LinkedFabric:
+    """Return a memory fabric, not yet in its network."""
     key = bytes(SigningKey(device_seed).verify_key)
-    return LinkedFabric(key, MemoryTransport(key, network))
+    return LinkedFabric(key, MemoryTransport(key, options.network or _PROCESS_WIDE))

@@ -1,4 +1,4 @@
-"""What the two halves of a member share: fabric, library, time, tasks, the blame book."""
+"""What the two halves of a member share: fabric, store, time, tasks, stats and events."""
 
 import asyncio
 import logging
@@ -12,71 +12,80 @@ from typing import Any, Final, TypeVar
 from hivelearn.errors import HivelearnError, PeerError
 from hivelearn.patch.notice import Notice, read_envelope
 from hivelearn.swarm import messages
+from hivelearn.swarm.events import Observer, SwarmEvent, ignore
 from hivelearn.swarm.fabric import POST_MAX_BYTES, Fabric
-from hivelearn.swarm.library import Library
-from hivelearn.swarm.limits import Limits
-from hivelearn.swarm.news import News
+from hivelearn.swarm.limits import SwarmLimits
+from hivelearn.swarm.patch_store import PatchStore
+from hivelearn.swarm.stats import SwarmStats
 
 _log: Final = logging.getLogger("hivelearn.swarm")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class MemberConfig:
     """Time, chance and limits of one member, given from outside."""
 
     unix_s: Callable[[], float] = time.time  # for certificates only, never for order
     seed: int = 0  # order of chunks and spread of syncs
     nonce: Callable[[int], bytes] = os.urandom  # session nonces: must not be guessed
-    limits: Limits = field(default_factory=Limits)
+    limits: SwarmLimits = field(default_factory=SwarmLimits)
     offload: Callable[..., Awaitable[Any]] = asyncio.to_thread  # for disk and hashing
+    observe: Observer = ignore  # told what happened, in the swarm's loop
 
 
-class Shell:
+class SwarmContext:
     """One member's ties to the world."""
 
-    def __init__(self, fabric: Fabric, library: Library, setting: Setting) -> None:
+    def __init__(self, fabric: Fabric, store: PatchStore, config: MemberConfig) -> None:
         """Bind them together."""
-        self.fabric, self.library, self.setting = fabric, library, setting
-        self.news = News()
-        self.rng = random.Random(setting.seed)
+        self.fabric, self.store, self.config = fabric, store, config
+        self.stats = SwarmStats()
+        self.rng = random.Random(config.seed)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def read(self, envelope: bytes) -> Notice | None:
         """Verify an envelope. Raises PeerError."""
-        return read_envelope(envelope, now_s=self.setting.unix_s())
+        return read_envelope(envelope, now_s=self.config.unix_s())
 
     def now(self) -> float:
         """Return the loop's monotonic seconds."""
         return asyncio.get_running_loop().time()
 
-    async def post(self, topic: bytes, message: messages.Message) -> None:
+    def emit(self, event: SwarmEvent) -> None:
+        """Count what happened and tell the observer, who can break nothing here."""
+        self.stats.count(event)
+        try:
+            self.config.observe(event)
+        except Exception as error:  # noqa: BLE001 - logged with its trace, and told by `sync`
+            self.fail("an observer failed", error)
+
+    async def post(self, topic: bytes, message: messages.WireMessage) -> None:
         """Publish, unless it is too large for a post; then it travels by sync alone."""
         frame = messages.encode(message)
         if len(frame) <= POST_MAX_BYTES:
             await self.fabric.publish(topic, frame)
 
     async def ask(self, function: Callable[..., T], *arguments: object) -> T | None:
-        """Call the library in a worker thread; None if it failed, which is recorded.
+        """Call the store in a worker thread; None if it failed, which is recorded.
 
         A store that is locked or full for a moment must not make the node deaf.
         """
         try:
-            answer: T = await self.setting.offload(function, *arguments)
+            answer: T = await self.config.offload(function, *arguments)
         except Exception as error:  # noqa: BLE001 - logged with its trace, and told by `sync`
-            self.fail("the library failed", error)
+            self.fail("the patch store failed", error)
             return None
         return answer
 
     def fail(self, what: str, error: BaseException) -> None:
         """Record a failure of this node itself, never silent."""
-        self.news.failures.append(f"{what}: {type(error).__name__}: {error}")
+        self.stats.failures.append(f"{what}: {type(error).__name__}: {error}")
         _log.error(what, exc_info=error)
 
     async def blame(self, peer: bytes, code: str) -> None:
         """Note that ``peer`` relayed what does not verify."""
-        self.news.blamed.append((peer, code))
-        await self.ask(self.library.blame, peer, code)
+        await self.ask(self.store.blame, peer, code)
 
     async def blame_for(self, peer: bytes, error: HivelearnError) -> None:
         """Blame ``peer`` if ``error`` is a relay's fault."""

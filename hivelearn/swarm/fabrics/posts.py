@@ -7,10 +7,10 @@ from typing import Final
 POSTS_QUEUED_MAX: Final = 256
 
 
-class Queue:
+class PostQueue:
     """A ``Subscription``."""
 
-    def __init__(self, done: Callable[["Queue"], None]) -> None:
+    def __init__(self, done: Callable[["PostQueue"], None]) -> None:
         """Begin empty; ``done`` forgets it."""
         self.dropped = 0
         self._done = done

@@ -1,4 +1,4 @@
-"""A memory network with weather: latency, loss and partitions, all from one seed.
+"""A memory network with conditions: latency, loss and partitions, all from one seed.
 
 Streams are reliable, so a lost frame of a stream comes late by one more round
 trip; a lost post is lost. Across a partition nothing arrives, and both sides
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
 
 
-class Weather:
-    """The ``delay`` function of a :class:`MemoryNetwork`; see :func:`network`."""
+class NetworkConditions:
+    """The ``delay`` function of a :class:`MemoryNetwork`; see :func:`memory_network`."""
 
     def __init__(self, seed: int, latency_s: float, loss: float) -> None:
         """Begin without a partition; ``loss`` is a share in [0, 1)."""
@@ -40,9 +40,9 @@ class Weather:
         self._side = {}
 
 
-def network(
+def memory_network(
     seed: int = 0, *, latency_s: float = 0.0, loss: float = 0.0
-) -> tuple[MemoryNetwork, Weather]:
-    """Return a memory network and its weather."""
-    weather = Weather(seed, latency_s, loss)
-    return MemoryNetwork(weather), weather
+) -> tuple[MemoryNetwork, NetworkConditions]:
+    """Return a memory network and its conditions."""
+    conditions = NetworkConditions(seed, latency_s, loss)
+    return MemoryNetwork(conditions), conditions

@@ -1,7 +1,7 @@
-"""A swarm's library in a folder, and signed notices of any payload: for tests of networks.
+"""A swarm's patch store in a folder, and signed notices of any payload: for tests of networks.
 
 The payloads are plain bytes, no adapters: the swarm moves bytes and must not
-care. Real nodes have a real library.
+care. Real nodes have a real one (``node``).
 """
 
 import hashlib
@@ -51,8 +51,8 @@ def notice_of(payload: bytes, who: identity.Identity, *, seq: int = 0, **claims:
     return notice
 
 
-class Shelf:
-    """A ``Library`` that wants everything, unless ``policy`` says otherwise."""
+class FolderStore:
+    """A ``PatchStore`` that wants everything, but the ids in ``refuse``."""
 
     def __init__(self, folder: Path) -> None:
         """Keep files in ``folder``."""
@@ -70,38 +70,38 @@ class Shelf:
             self.held[notice.id] = notice
 
     def heads(self, topic: bytes) -> list[bytes]:
-        """See ``Library.heads``; one topic for all."""
+        """See ``PatchStore.heads``; one topic for all."""
         del topic
         with self._lock:
             return sorted(self.held)
 
     def envelope(self, patch_id: bytes) -> bytes | None:
-        """See ``Library.envelope``."""
+        """See ``PatchStore.envelope``."""
         with self._lock:
             notice = self.held.get(patch_id)
         return notice.envelope if notice is not None else None
 
     def payload(self, patch_id: bytes) -> Path | None:
-        """See ``Library.payload``."""
+        """See ``PatchStore.payload``."""
         with self._lock:
             return self._file(patch_id) if patch_id in self.held else None
 
     def wants(self, notice: Notice) -> bool:
-        """See ``Library.wants``."""
+        """See ``PatchStore.wants``."""
         return notice.id not in self.refuse
 
     def partial(self, notice: Notice) -> Path:
-        """See ``Library.partial``."""
+        """See ``PatchStore.partial``."""
         return self.folder / f"{notice.id.hex()}.partial"
 
     def accept(self, notice: Notice, payload: Path) -> None:
-        """See ``Library.accept``."""
+        """See ``PatchStore.accept``."""
         payload.replace(self._file(notice.id))
         with self._lock:
             self.held[notice.id] = notice
 
     def blame(self, peer: bytes, code: str) -> None:
-        """See ``Library.blame``."""
+        """See ``PatchStore.blame``."""
         with self._lock:
             self.blamed.append((peer, code))
 

@@ -1,4 +1,4 @@
-"""Whole swarm members on one memory network in virtual time, with weather."""
+"""Whole swarm members on one memory network in virtual time, with delays and losses."""
 
 import asyncio
 import random
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm.fabric import Fabric, FabricConfig, open_fabric
-from hivelearn.swarm.limits import Limits
+from hivelearn.swarm.context import MemberConfig
+from hivelearn.swarm.events import Observer, SwarmEvent
+from hivelearn.swarm.fabric import Fabric
+from hivelearn.swarm.fabrics.memory import MemoryOptions
+from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.member import Member
-from hivelearn.swarm.shell import Setting
-from hivelearn.testing.clock import HandClock, run_virtual
-from hivelearn.testing.network import network
-from hivelearn.testing.shelf import Shelf, author, notice_of
+from hivelearn.testing.clock import ManualClock, run_virtual
+from hivelearn.testing.fabric_contract import seed_of
+from hivelearn.testing.folder_store import FolderStore, author, notice_of
+from hivelearn.testing.network_conditions import memory_network
 
 TOPIC = b"t" * 32
 
@@ -23,23 +26,28 @@ async def inline(function: Callable[..., Any], *arguments: object) -> Any:
     return function(*arguments)
 
 
-class Town:
+class Simulation:
     """Members that share one network; the seed decides everything that happens."""
 
     def __init__(self, folder: Path, *, latency_s: float = 0.0, loss: float = 0.0) -> None:
-        """Keep the members' shelves in ``folder``."""
-        self.network, self.weather = network(seed=3, latency_s=latency_s, loss=loss)
+        """Keep the members' stores in ``folder``."""
+        self.network, self.conditions = memory_network(seed=3, latency_s=latency_s, loss=loss)
         self.members: dict[str, Member] = {}
-        self.shelves: dict[str, Shelf] = {}
+        self.events: dict[str, list[SwarmEvent]] = {}  # by member, as they happened
         self._folder = folder
 
-    async def add(self, name: str, *topics: bytes) -> Member:
+    async def add(self, name: str, *topics: bytes, observe: Observer | None = None) -> Member:
         """Start a member that joins ``topics`` (``TOPIC`` if none is given)."""
-        self.shelves[name] = Shelf(self._folder / name)
-        seed = len(self.members)
-        nonce = random.Random(seed).randbytes
-        setting = Setting(HandClock(), seed, nonce, Limits(), inline)
-        member = self.members[name] = Member(self.fabric(name), self.shelves[name], setting)
+        seed, events = len(self.members), self.events.setdefault(name, [])
+        config = MemberConfig(
+            unix_s=ManualClock(),
+            seed=seed,
+            nonce=random.Random(seed).randbytes,
+            offload=inline,
+            observe=observe or events.append,
+        )
+        store = FolderStore(self._folder / name)
+        member = self.members[name] = Member(self.fabric(name), store, config)
         await member.start()
         for topic in topics or (TOPIC,):
             await member.join(topic)
@@ -47,8 +55,7 @@ class Town:
 
     def fabric(self, name: str) -> Fabric:
         """Return a bare fabric on the same network, not yet started."""
-        seed = name.encode().ljust(32, b".")
-        return open_fabric("memory", seed, FabricConfig(network=self.network))
+        return open_fabric("memory", seed_of(name), MemoryOptions(self.network))
 
     async def close(self) -> None:
         """Close every member."""
@@ -56,21 +63,21 @@ class Town:
             await member.close()
 
 
-def run_town(
+def run_simulation(
     folder: Path,
-    test: Callable[[Town], Awaitable[None]],
+    test: Callable[[Simulation], Awaitable[None]],
     *,
     latency_s: float = 0.0,
     loss: float = 0.0,
 ) -> None:
-    """Run ``test`` in a town, in virtual time."""
+    """Run ``test`` in a simulation, in virtual time."""
 
     async def main() -> None:
-        town = Town(folder, latency_s=latency_s, loss=loss)
+        sim = Simulation(folder, latency_s=latency_s, loss=loss)
         try:
-            await test(town)
+            await test(sim)
         finally:
-            await town.close()
+            await sim.close()
 
     run_virtual(main())
 
@@ -85,11 +92,11 @@ async def within(seconds: float, condition: Callable[[], bool]) -> None:
 def give(member: Member, payload: bytes, **claims: Any) -> Notice:
     """Let a member hold a patch that was signed by "alice"; ``claims`` as in ``notice_of``."""
     notice = notice_of(payload, author("alice"), **claims)
-    assert isinstance(member.library, Shelf)
-    member.library.put(notice, payload)
+    assert isinstance(member.store, FolderStore)
+    member.store.put(notice, payload)
     return notice
 
 
 def has(member: Member, notice: Notice) -> bool:
     """Return whether a member holds a patch."""
-    return member.library.payload(notice.id) is not None
+    return member.store.payload(notice.id) is not None

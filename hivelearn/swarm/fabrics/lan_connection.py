@@ -16,12 +16,11 @@ from typing import Final, Self
 
 from hivelearn.errors import PeerError
 from hivelearn.swarm.fabric import FRAME_MAX_BYTES
+from hivelearn.swarm.fabrics.frames import FRAME_COST, HEAD
 from hivelearn.swarm.fabrics.lan_tls import HANDSHAKE_S
-from hivelearn.swarm.fabrics.link import HEAD
 
 READ_AHEAD_BYTES: Final = 1 << 18  # asyncio keeps at most twice that before it stops reading
 UNSENT_MAX_BYTES: Final = 16 << 20  # credit lets an honest peer ask for about 7 MiB at once
-FRAME_COST: Final = 64  # a queued frame counts its bytes and this
 BATCH_BYTES: Final = 1 << 18  # handed to TLS at once
 LINGER_S: Final = 0.2  # for the goodbye
 _SIZE: Final = struct.Struct("<I")
@@ -35,7 +34,7 @@ class LostError(PeerError):
     code = "connection.lost"
 
 
-class Cable:
+class TlsConnection:
     """See the module; an asynchronous context, whose end closes the connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,7 +65,7 @@ class Cable:
         self._unsent += len(body) + FRAME_COST
         self._changed.set()
         if self._unsent > UNSENT_MAX_BYTES:
-            self.cut()
+            self.abort()
 
     async def receive(self, most: int = FRAME_MAX_BYTES) -> tuple[bytes, bytes]:
         """Return the next frame's head and body.
@@ -83,10 +82,10 @@ class Cable:
                 return prefix[_SIZE.size :], await self._reader.readexactly(size)
         except (OSError, asyncio.IncompleteReadError) as error:
             raise LostError(f"the connection was lost: {error}") from None
-        self.cut()
+        self.abort()
         raise LostError(f"a frame of {size} bytes, where {most} are allowed")
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End the connection at once."""
         self._over = True
         self._outbox.clear()
@@ -135,19 +134,19 @@ class Cable:
             await self._writer.wait_closed()
 
 
-async def accepted(connection: socket.socket, context: ssl.SSLContext) -> Cable:
-    """Return the cable of a connection that came in. OSError: no TLS with it."""
+async def accept(raw: socket.socket, context: ssl.SSLContext) -> TlsConnection:
+    """Do the handshake with a connection that came in. OSError: no TLS with it."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=READ_AHEAD_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
     transport, _ = await loop.connect_accepted_socket(
-        lambda: protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
+        lambda: protocol, raw, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
     )
-    return Cable(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+    return TlsConnection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
-async def dialled(host: str, port: int, context: ssl.SSLContext) -> Cable:
-    """Return a cable to ``host``. OSError: nobody there, or no TLS with it."""
+async def dial(host: str, port: int, context: ssl.SSLContext) -> TlsConnection:
+    """Return a connection to ``host``. OSError: nobody there, or no TLS with it."""
     # No name is told: the certificate has none, and an address is nobody's business.
     reader, writer = await asyncio.open_connection(
         host,
@@ -157,4 +156,4 @@ async def dialled(host: str, port: int, context: ssl.SSLContext) -> Cable:
         server_hostname="",
         ssl_handshake_timeout=HANDSHAKE_S,
     )
-    return Cable(reader, writer)
+    return TlsConnection(reader, writer)

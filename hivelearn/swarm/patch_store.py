@@ -1,4 +1,7 @@
-"""What the swarm asks of the node that runs it. The swarm knows no store and no trust."""
+"""What the swarm asks of the node that runs it: patches to give, and who takes those that come.
+
+The swarm knows no database and no trust; both are behind these methods.
+"""
 
 from pathlib import Path
 from typing import Protocol
@@ -6,7 +9,7 @@ from typing import Protocol
 from hivelearn.patch.notice import Notice
 
 
-class Library(Protocol):
+class PatchStore(Protocol):
     """Implemented by the node over its shelf. Called from worker threads, several at once."""
 
     def heads(self, topic: bytes) -> list[bytes]:
