@@ -18,7 +18,7 @@ from hivelearn.patch.header import RANK_MAX
 
 RATE_TIMES_WIDTH: Final = 1.5  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
-UNIT_ALPHA: Final = 1e-6  # in which an alpha is signed
+ALPHA_MIN: Final = 1e-6  # the unit in which an alpha is signed
 _SHARE: Final = real(0, 1)
 _BELOW_ONE: Final = real(0, 1, below=True)
 _POSITIVE: Final = real(0, above=True)
@@ -26,7 +26,7 @@ _NAME: Final = Rule("a name", lambda given: isinstance(given, str) and given != 
 
 RULES: Final[Mapping[str, Rule]] = {
     "rank": whole(1, RANK_MAX),
-    "alpha": real(UNIT_ALPHA, ALPHA_MAX),
+    "alpha": real(ALPHA_MIN, ALPHA_MAX),
     "targets": _NAME | many(_NAME, "a list of names", least=1),
     "steps": whole(1, STEPS_MAX),
     "batch": whole(1),
@@ -112,7 +112,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def chosen(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
+def match_targets(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
     """Return the modules among ``names`` that ``targets`` means.
 
     Raises:
