@@ -20,8 +20,8 @@ from timing import Row, arguments, interleaved, report
 import hivelearn as hl
 from hivelearn.demo import tasks
 from hivelearn.inference import chat as conversations
-from hivelearn.inference.source import NANO
-from hivelearn.training.session import Session
+from hivelearn.inference.model_folder import NANO
+from hivelearn.training.session import TrainingSession
 
 TRANSFER_BYTES = 20_000_000
 SLACK = 1.25
@@ -89,8 +89,8 @@ def lesson_rows(node: hl.Node, seed: int) -> list[conversations.Row]:
     return [node.engine.encoder.pair(lesson.prompt, lesson.answer) for lesson in lessons]
 
 
-def _session(node: hl.Node, seed: int) -> Session:
-    return Session(node.engine, lesson_rows(node, seed), hl.Recipe(steps=10_000), "bench")
+def _session(node: hl.Node, seed: int) -> TrainingSession:
+    return TrainingSession(node.engine, lesson_rows(node, seed), hl.Recipe(steps=10_000), "bench")
 
 
 def bench_step(node: hl.Node, seed: int, rounds: int) -> Row:

@@ -14,13 +14,13 @@ temperature may be a fanless laptop under a blanket (a quarter, on mains only).
 
 from datetime import time
 
-from hivelearn.device.permit import FULL, QUARTER, REST, Limits, Organ, Permit
+from hivelearn.device.permit import FULL, QUARTER, REST, Component, DeviceLimits, Permit
 from hivelearn.device.reading import Reading, Sensed
 
-_NAMES: dict[Organ, str] = {"cpu": "The CPU", "gpu": "The GPU", "battery": "The battery"}
+_NAMES: dict[Component, str] = {"cpu": "The CPU", "gpu": "The GPU", "battery": "The battery"}
 
 
-def decide(last: Permit, reading: Reading, limits: Limits, now_local: time) -> Permit:
+def decide(last: Permit, reading: Reading, limits: DeviceLimits, now_local: time) -> Permit:
     """Return the permit that follows ``last`` after ``reading``.
 
     Args:
@@ -38,32 +38,32 @@ def decide(last: Permit, reading: Reading, limits: Limits, now_local: time) -> P
     doubts = _doubts(reading, limits)
     if doubts:
         return Permit(QUARTER, f"Working a quarter of the time: {'; '.join(doubts)}.", cooling)
-    return Permit(FULL, _praise(reading), cooling)
+    return Permit(FULL, _all_clear(reading), cooling)
 
 
 def _heat(
-    was_cooling: tuple[Organ, ...], reading: Reading, limits: Limits
-) -> tuple[tuple[Organ, ...], str]:
+    was_cooling: tuple[Component, ...], reading: Reading, limits: DeviceLimits
+) -> tuple[tuple[Component, ...], str]:
     """Return who must cool down now, and the sentence about the first of them."""
-    rows: tuple[tuple[Organ, Sensed[float], float, float], ...] = (
+    rows: tuple[tuple[Component, Sensed[float], float, float], ...] = (
         ("battery", reading.battery_c, limits.battery_hot_c, limits.battery_cool_c),
         ("cpu", reading.cpu_c, limits.cpu_hot_c, limits.cpu_cool_c),
         ("gpu", reading.gpu_c, limits.gpu_hot_c, limits.gpu_cool_c),
     )
-    said: dict[Organ, str] = {}
-    for organ, now, hot_c, cool_c in rows:
-        name = _NAMES[organ]
+    said: dict[Component, str] = {}
+    for component, now, hot_c, cool_c in rows:
+        name = _NAMES[component]
         if now.value is None:
-            if organ in was_cooling:  # blind is not cool
-                said[organ] = f"{name} was too hot and its sensor fell silent ({now.why})."
+            if component in was_cooling:  # blind is not cool
+                said[component] = f"{name} was too hot and its sensor fell silent ({now.why})."
         elif not now.value <= hot_c:  # written so that NaN is hot
-            said[organ] = f"{name} is at {now.value:.0f} °C, above {hot_c:.0f} °C."
-        elif organ in was_cooling and not now.value < cool_c:
-            said[organ] = f"{name} is at {now.value:.0f} °C and cools down to {cool_c:.0f} °C."
+            said[component] = f"{name} is at {now.value:.0f} °C, above {hot_c:.0f} °C."
+        elif component in was_cooling and not now.value < cool_c:
+            said[component] = f"{name} is at {now.value:.0f} °C and cools down to {cool_c:.0f} °C."
     return tuple(said), next(iter(said.values()), "")
 
 
-def _refused_by_user(reading: Reading, limits: Limits, now_local: time) -> str:
+def _refused_by_user(reading: Reading, limits: DeviceLimits, now_local: time) -> str:
     if limits.paused:
         return "You paused it."
     if not limits.open_at(now_local):
@@ -77,7 +77,7 @@ def _refused_by_user(reading: Reading, limits: Limits, now_local: time) -> str:
     return ""
 
 
-def _refused_by_power(reading: Reading, limits: Limits) -> str:
+def _refused_by_power(reading: Reading, limits: DeviceLimits) -> str:
     mains, battery = reading.on_mains, reading.has_battery
     if mains.value is False:
         return "The machine runs on battery."
@@ -90,7 +90,7 @@ def _refused_by_power(reading: Reading, limits: Limits) -> str:
     return ""
 
 
-def _doubts(reading: Reading, limits: Limits) -> list[str]:
+def _doubts(reading: Reading, limits: DeviceLimits) -> list[str]:
     doubts = []
     blind = reading.cpu_c.value is None and reading.battery_c.value is None
     if blind and reading.has_battery.value:
@@ -102,7 +102,7 @@ def _doubts(reading: Reading, limits: Limits) -> list[str]:
     return doubts
 
 
-def _praise(reading: Reading) -> str:
+def _all_clear(reading: Reading) -> str:
     temperatures = {
         "CPU": reading.cpu_c.value,
         "GPU": reading.gpu_c.value,

@@ -19,14 +19,14 @@ from typing import Final, TypeVar
 from hivelearn.bounds import Rule, a, check, real
 from hivelearn.device import sensors
 from hivelearn.device.decide import decide
-from hivelearn.device.permit import NOT_MEASURED, SAFETY, Limits, Permit
+from hivelearn.device.permit import NOT_MEASURED, SAFETY, DeviceLimits, Permit
 from hivelearn.device.reading import Reading
 
 T = TypeVar("T")
 
 RECHECK_S: Final = 10.0  # silicon heats within seconds, a case within minutes
 RULES: Final[Mapping[str, Rule]] = {
-    "limits": a(Limits, "SAFETY, COMFORT or Limits of your own"),
+    "limits": a(DeviceLimits, "SAFETY, COMFORT or DeviceLimits of your own"),
     "recheck_s": real(0, above=True),
 }
 
@@ -40,7 +40,7 @@ class Governor:
 
     def __init__(
         self,
-        limits: Limits = SAFETY,
+        limits: DeviceLimits = SAFETY,
         *,
         read: Callable[[], Reading] = sensors.read,
         sleep: Callable[[float], object] = time.sleep,
@@ -57,7 +57,7 @@ class Governor:
             sleep: waits so many seconds. A true result ends the pacing, so that
                 ``threading.Event().wait`` is a sleep that somebody can end.
             monotonic: seconds that never run backwards.
-            local_time: the time of day here, for ``Limits.hours``.
+            local_time: the time of day here, for ``DeviceLimits.hours``.
             recheck_s: how long one reading is good for, and how long one rest lasts.
             on_change: hears of every permit that differs in duty from the last.
 
@@ -85,7 +85,7 @@ class Governor:
         """End a :meth:`pause`; the other limits still hold."""
         self._set(replace(self.limits, paused=False))
 
-    def _set(self, limits: Limits) -> None:
+    def _set(self, limits: DeviceLimits) -> None:
         self.limits = limits
         self._read_at_s = None  # what was decided under other limits is void
 

@@ -5,14 +5,40 @@ desktop tells it when its session is idle, and a text session's terminal keeps
 the time of the last key in its access time. No logind and no terminal: unknown.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from hivelearn.device.reading import Sensed, known, unknown
+from hivelearn.device.commands import output_of
+from hivelearn.device.linux import ROOT
+from hivelearn.device.reading import Reading, Sensed, known, unknown
 
 LIST_SESSIONS: Final = ("loginctl", "list-sessions", "--no-legend")
 _PROPERTIES: Final = ("Class", "Type", "TTY", "IdleHint", "IdleSinceHintMonotonic")
+
+
+def read(run: Callable[[Sequence[str]], Sensed[str]] = output_of, root: Path = ROOT) -> Reading:
+    """Return the idle time.
+
+    Args:
+        run: gives what a command prints.
+        root: where the tree of devices begins.
+    """
+    terminals = terminals_idle(root, time.time())
+    listed = run(LIST_SESSIONS)
+    if listed.value is None:
+        desktop = has_desktop(root, os.environ)
+        return Reading(idle_s=idle_of_terminals(terminals, desktop=desktop))
+    command = show_sessions(listed.value)
+    if command is None:
+        return Reading(idle_s=unknown("nobody is logged in, as far as logind knows"))
+    shown = run(command)
+    if shown.value is None:
+        return Reading(idle_s=unknown(shown.why))
+    sessions = parse_sessions(shown.value)
+    return Reading(idle_s=idle_of_sessions(sessions, terminals, time.monotonic()))
 
 
 def show_sessions(listed: str) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from hivelearn.device.reading import Reading, Sensed, known, unknown
 
 def read() -> Reading:
     """Return the temperature of the hottest GPU; unknown with its reason if there is none."""
-    library = _library()
+    library = open_driver()
     if library.value is None:
         return Reading(gpu_c=unknown(library.why))
     return Reading(gpu_c=hottest(library.value))
@@ -28,7 +28,8 @@ def hottest(nvml: Any) -> Sensed[float]:
 
 
 @cache  # opening the driver takes tens of milliseconds, once
-def _library() -> Sensed[Any]:
+def open_driver() -> Sensed[Any]:
+    """Return the NVML library, opened; or why there is none."""
     try:
         nvml = import_module("pynvml")
         nvml.nvmlInit()

@@ -18,7 +18,7 @@ FULL: Final = 1.0
 QUARTER: Final = 0.25  # a fanless laptop sheds about a quarter of its peak heat for ever
 REST: Final = 0.0
 
-Organ = Literal["cpu", "gpu", "battery"]
+Component = Literal["cpu", "gpu", "battery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Permit:
 
     duty: float  # FULL, QUARTER or REST
     why: str  # one sentence for a person, whatever the duty
-    cooling: tuple[Organ, ...] = ()  # what was too hot and is not cool yet; decide's only memory
+    cooling: tuple[Component, ...] = ()  # too hot, and not cool yet; decide's only memory
 
     def __post_init__(self) -> None:
         if self.duty not in (FULL, QUARTER, REST):
@@ -53,7 +53,7 @@ NOT_MEASURED: Final = Permit(REST, "Nothing has been measured yet.")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DeviceLimits:
     """When to stop and when to go on; work stops above ``hot`` and resumes below ``cool``.
 
     Without the gap between the two a laptop would start and stop at every
@@ -72,9 +72,11 @@ class Limits:
     paused: bool = False  # the user's own word
 
     def __post_init__(self) -> None:
-        for organ in ("cpu", "gpu", "battery"):
-            cool, hot = getattr(self, f"{organ}_cool_c"), getattr(self, f"{organ}_hot_c")
-            _require(cool < hot, f"{organ}_cool_c = {cool} is not below {organ}_hot_c = {hot}")
+        for component in ("cpu", "gpu", "battery"):
+            cool, hot = getattr(self, f"{component}_cool_c"), getattr(self, f"{component}_hot_c")
+            _require(
+                cool < hot, f"{component}_cool_c = {cool} is not below {component}_hot_c = {hot}"
+            )
         _require(self.idle_min_s >= 0, f"idle_min_s = {self.idle_min_s} is negative")
         percent = self.battery_min_percent
         _require(0 <= percent <= 100, f"battery_min_percent = {percent} is no percentage")  # noqa: PLR2004
@@ -115,5 +117,5 @@ def _require(holds: bool, what: str, remedy: str = _OTHERWISE) -> None:  # noqa:
         raise UsageError(what, remedy=remedy)
 
 
-SAFETY: Final = Limits()
-COMFORT: Final = Limits(idle_min_s=300.0)
+SAFETY: Final = DeviceLimits()
+COMFORT: Final = DeviceLimits(idle_min_s=300.0)

@@ -6,7 +6,7 @@ that reason. The battery comes from psutil (:mod:`hivelearn.device.portable`).
 
 import ctypes
 import re
-from typing import Final
+from typing import Any, Final
 
 from hivelearn.device.reading import Reading, Sensed, known, unknown
 
@@ -47,9 +47,13 @@ class _LastInput(ctypes.Structure):
     _fields_ = (("cbSize", ctypes.c_uint), ("dwTime", ctypes.c_uint))
 
 
-def idle() -> Reading:
-    """Return the idle time from GetLastInputInfo; unknown on any other system."""
-    windll = getattr(ctypes, "windll", None)
+def idle(windll: Any = None) -> Reading:
+    """Return the idle time from GetLastInputInfo; unknown on any other system.
+
+    Args:
+        windll: the system's libraries; None takes those of ctypes, if it has them.
+    """
+    windll = windll or getattr(ctypes, "windll", None)
     if windll is None:
         return Reading(idle_s=unknown("this is not Windows"))
     last = _LastInput(ctypes.sizeof(_LastInput), 0)

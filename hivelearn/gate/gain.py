@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from hivelearn.errors import UsageError
 
-LOSS_MAX: Final = 100.0  # nats per token; a uniform guess among a million tokens is 14
+LOSS_CAP: Final = 100.0  # nats per token; a uniform guess among a million tokens is 14
 N_MIN: Final = 20
 RESAMPLES: Final = 2_000
 _TAIL: Final = RESAMPLES // 40  # 2.5 % on either side: a 95 % interval
@@ -23,7 +23,7 @@ _TAIL: Final = RESAMPLES // 40  # 2.5 % on either side: a 95 % interval
 class EvidenceError(UsageError):
     """Losses that do not belong together."""
 
-    remedy = "Measure before and after on the same rows, in the same order."
+    remedy = "Measure before and after on the same examples, in the same order."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ Measure: TypeAlias = Gain | Unmeasured
 
 def capped(loss: float) -> float:
     """Return ``loss`` within [0, 100]; NaN counts as 100."""
-    return max(0.0, min(LOSS_MAX, loss))  # in this order: min(NaN, 100) would be NaN
+    return max(0.0, min(LOSS_CAP, loss))  # in this order: min(NaN, 100) would be NaN
 
 
 def too_few(n: int) -> Unmeasured:

@@ -1,6 +1,6 @@
-"""The costly part of the gate: rows and a running model to evidence.
+"""The costly part of the gate: examples and a running model to evidence.
 
-A probe compares two ways of serving the same rows. What "serving" is comes as a
+A probe compares two ways of serving the same examples. What "serving" is comes as a
 function, so that one probe measures a bare adapter and the whole router alike:
 a merge is compared adapter against adapter, an expert with the pool against the
 pool without it.
@@ -23,7 +23,7 @@ Serve: TypeAlias = "Callable[[Sequence[Example]], list[float]]"  # answer losses
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """The rows that a node judges with; none of them was trained on."""
+    """The examples that a node judges with; none of them was trained on."""
 
     domain: str
     own: "Sequence[Example]" = ()  # own holdout of ``domain``
@@ -34,25 +34,25 @@ class Probes:
 
 
 def answer_losses(
-    engine: "Engine", rows: "Sequence[Example]", adapter: "Adapter | None"
+    engine: "Engine", examples: "Sequence[Example]", adapter: "Adapter | None"
 ) -> list[float]:
-    """Return mean nats per answer token, one a row; NaN for a row without an answer."""
-    return engine.losses(rows, adapter, "answer")
+    """Return mean nats per answer token, one an example; NaN for an example without an answer."""
+    return engine.losses(examples, adapter, "answer")
 
 
 def serving(engine: "Engine", adapter: "Adapter | None") -> Serve:
-    """Return the way of serving that sends every row to ``adapter`` (None: the base)."""
-    return lambda rows: answer_losses(engine, rows, adapter)
+    """Return the way of serving that sends every example to ``adapter`` (None: the base)."""
+    return lambda examples: answer_losses(engine, examples, adapter)
 
 
-def gain(rows: "Sequence[Example]", before: Serve, after: Serve, *, seed: int) -> Measure:
-    """Return the gain on ``rows`` from serving as ``before`` to serving as ``after``.
+def gain(examples: "Sequence[Example]", before: Serve, after: Serve, *, seed: int) -> Measure:
+    """Return the gain on ``examples`` from serving as ``before`` to serving as ``after``.
 
-    Too few rows to judge by cost no model time.
+    Too few examples to judge by cost no model time.
     """
-    if len(rows) < N_MIN:
-        return too_few(len(rows))
-    return paired_gain(before(rows), after(rows), seed=seed)
+    if len(examples) < N_MIN:
+        return too_few(len(examples))
+    return paired_gain(before(examples), after(examples), seed=seed)
 
 
 def gather(probes: Probes, before: Serve, after: Serve, *, seed: int) -> Evidence:
@@ -61,8 +61,8 @@ def gather(probes: Probes, before: Serve, after: Serve, *, seed: int) -> Evidenc
         probes.domain,
         own=gain(probes.own, before, after, seed=seed),
         others={
-            name: gain(rows, before, after, seed=seed)
-            for name, rows in sorted(probes.others.items())
+            name: gain(examples, before, after, seed=seed)
+            for name, examples in sorted(probes.others.items())
         },
         base=gain(probes.base, before, after, seed=seed),
     )

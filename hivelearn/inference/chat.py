@@ -3,7 +3,7 @@
 The prompt is what the model's own chat template renders; the answer is
 tokenised apart from it, because that is how the model will meet it: generation
 begins after whole prompt tokens. A tokenizer without a chat template gets the
-plainest one (``user: …`` lines). Marks, not positions, let one row serve
+plainest one (``user: …`` lines). Marks, not positions, let one example serve
 training (answer 1, user's words .1), judging (answer) and routing (user's words).
 """
 
@@ -79,22 +79,22 @@ def _check_text(text: object) -> None:
 
 
 class ChatEncoder:
-    """Turns conversations into rows with one tokenizer.
+    """Turns conversations into examples with one tokenizer.
 
     Args:
         tokenizer: a fast transformers tokenizer.
         end_ids: token ids that end a turn (the generation config's), first preferred.
-        context: the longest row the model takes, in tokens; None if it does not say.
+        context: the longest example the model takes, in tokens; None if it does not say.
     """
 
     def __init__(self, tokenizer: Any, end_ids: Sequence[int], context: int | None) -> None:
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._end_ids = tuple(end_ids)
         self._context = context
         self._template = None if tokenizer.chat_template else _PLAIN_TEMPLATE
 
     def prompt(self, prompt: "str | Messages") -> Example:
-        """Return the row of a conversation that waits for its answer.
+        """Return the example of a conversation that waits for its answer.
 
         Raises:
             ConversationError: no conversation, or longer than the model's context.
@@ -102,7 +102,7 @@ class ChatEncoder:
         messages = as_messages(prompt)
         text = self._render(messages, generation=True)
         spans = self._spans(messages, text)
-        encoded = self._tokenizer(
+        encoded = self.tokenizer(
             text,
             add_special_tokens=self._template is not None,
             return_offsets_mapping=True,
@@ -115,14 +115,14 @@ class ChatEncoder:
         return self._checked(Example(tuple(encoded["input_ids"]), bytes(marks)))
 
     def pair(self, prompt: "str | Messages", answer: str) -> Example:
-        """Return the row of a conversation with its answer, ready to be learnt or judged.
+        """Return the example of a conversation with its answer, ready to be learnt or judged.
 
         Raises:
             ConversationError: as for :meth:`prompt`, or the answer is no text.
         """
         _check_text(answer)
         asked = self.prompt(prompt)
-        said = self._tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
+        said = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
         tail = self._turn_end(as_messages(prompt))
         tokens = (*asked.tokens, *said, *tail)
         marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))
@@ -135,12 +135,12 @@ class ChatEncoder:
             if token in self._end_ids:
                 kept = kept[:index]
                 break
-        decoded: str = self._tokenizer.decode(kept, skip_special_tokens=True)
+        decoded: str = self.tokenizer.decode(kept, skip_special_tokens=True)
         return decoded
 
     def _render(self, messages: list[dict[str, str]], *, generation: bool) -> str:
         try:
-            rendered: str = self._tokenizer.apply_chat_template(
+            rendered: str = self.tokenizer.apply_chat_template(
                 messages,
                 chat_template=self._template,
                 tokenize=False,
@@ -168,19 +168,20 @@ class ChatEncoder:
         """Return the tokens after an answer, up to and with the one that ends the turn."""
         answered = [*messages, {"role": "assistant", "content": _MARK}]
         _, mark, after = self._render(answered, generation=False).rpartition(_MARK)
-        tail = self._tokenizer(after, add_special_tokens=False)["input_ids"] if mark else []
+        tail = self.tokenizer(after, add_special_tokens=False)["input_ids"] if mark else []
         for index, token in enumerate(tail):
             if token in self._end_ids:
                 return list(tail[: index + 1])
         return list(self._end_ids[:1])
 
-    def _checked(self, row: Example) -> Example:
-        if self._context is not None and len(row.tokens) > self._context:
+    def _checked(self, example: Example) -> Example:
+        if self._context is not None and len(example.tokens) > self._context:
             raise ConversationError(
-                f"the conversation has {len(row.tokens)} tokens, the model takes {self._context}",
+                f"the conversation has {len(example.tokens)} tokens, "
+                f"the model takes {self._context}",
                 remedy="Shorten it, or open a model with a longer context.",
             )
-        return row
+        return example
 
 
 def _filled(frame: Sequence[str], words: Sequence[str]) -> str:

@@ -3,12 +3,16 @@
 One protocol, so that a model resident in memory, one streamed from disk layer
 by layer and one spread over several machines serve them alike. Everything is
 batched: an engine that reads each weight from disk must be able to use it for
-every row before letting it go. An adapter is an argument, never a state.
+every example before letting it go. An adapter is an argument, never a state.
+
+Not every engine can do everything (a remote one may give no gradients), so each
+says what it can, and whoever needs more asks with :func:`require` first. Engines
+are opened by name in :mod:`hivelearn.inference.engine_table`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from hivelearn.bounds import Rule, check_record, real, whole
 from hivelearn.errors import UsageError
@@ -18,6 +22,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hivelearn.patch.adapter import Adapter
+
+
+Capability: TypeAlias = Literal[
+    "generate",  # answers
+    "stream_text",  # tells the pieces of an answer as they come
+    "losses",  # of answers and prompts: what judging and routing need
+    "gradients",  # of the adapter's factors: what training needs
+    "clipped_gradients",  # an example at a time: what differential privacy needs
+]
+
+
+class MissingCapabilityError(UsageError):
+    """This engine cannot do what is asked of it."""
+
+    remedy = "Open the model with another engine: hl.Node(model, engine=...)."
 
 
 class AdapterMismatchError(UsageError):
@@ -53,7 +72,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """Gradients of Σ w·nll / Σ w over all rows of a step, with respect to the factors.
+    """Gradients of Σ w·nll / Σ w over all examples of a step, with respect to the factors.
 
     ``factors`` maps a module to (dA (r, d_in), dB (d_out, r)), float32 on the CPU.
     """
@@ -63,8 +82,40 @@ class Gradients:
     factors: Mapping[str, "tuple[Tensor, Tensor]"] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ClippedGradients:
+    """The sum of the gradients of single examples, each cut to an L2 norm of ``clip_norm``.
+
+    It is a sum, so that noise can be added before it is divided by the expected
+    batch. Without an example, or without one that carries weight, it is zero.
+    ``factors`` is as in :class:`Gradients`.
+    """
+
+    loss: float  # mean over the examples that carry weight, nats per token; NaN without any
+    count: int  # examples given
+    clipped_share: float  # of them, how many were longer than ``clip_norm``
+    factors: Mapping[str, "tuple[Tensor, Tensor]"] = field(repr=False)
+
+
+class EngineOptions:
+    """What the options of every engine have in common: nothing but that they are options.
+
+    Each engine has a frozen dataclass of its own, derived from this one.
+    """
+
+    __slots__ = ()
+
+
 class Engine(Protocol):
     """A causal language model that takes its adapter as an argument."""
+
+    @property
+    def name(self) -> str:
+        """The name it is opened by, for messages."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this engine can do; the other methods raise MissingCapabilityError."""
 
     @property
     def base(self) -> bytes:
@@ -89,20 +140,49 @@ class Engine(Protocol):
 
     def generate(
         self,
-        rows: Sequence[Example],
+        examples: Sequence[Example],
         adapter: "Adapter | None",
         sampling: Sampling,
         on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
-        """Return one answer a row; ``on_text`` hears the pieces of a single row as they come."""
+        """Return one answer an example; ``on_text`` hears the pieces if there is only one."""
 
-    def losses(self, rows: Sequence[Example], adapter: "Adapter | None", part: str) -> list[float]:
-        """Return mean nats per token of ``part`` ("answer" or "prompt"), one a row.
+    def losses(
+        self, examples: Sequence[Example], adapter: "Adapter | None", part: str
+    ) -> list[float]:
+        """Return mean nats per token of ``part`` ("answer" or "prompt"), one an example.
 
-        A row without a token of that part gives NaN.
+        An example without a token of that part gives NaN.
         """
 
     def gradients(
         self, microbatches: Sequence[Sequence[Example]], adapter: "Adapter", prompt_weight: float
     ) -> Gradients:
         """Return the gradients of one step; answers weigh 1, the user's words ``prompt_weight``."""
+
+    def clipped_gradients(
+        self,
+        microbatches: Sequence[Sequence[Example]],
+        adapter: "Adapter",
+        prompt_weight: float,
+        clip_norm: float,
+    ) -> ClippedGradients:
+        """Return the sum over examples of each one's own gradient, cut to ``clip_norm``.
+
+        The loss of an example is its own weighted mean (nats per token). Its norm is
+        taken over all factors together. No example moves the sum by more than
+        ``clip_norm``, whatever it is and whoever its neighbours are: one whose gradient
+        is not finite counts as clipped and adds nothing.
+
+        Source: Abadi et al. 2016, arXiv:1607.00133, Algorithm 1 (without the noise).
+        """
+
+
+def require(engine: Engine, capability: Capability, purpose: str) -> None:
+    """Raise MissingCapabilityError unless ``engine`` can do what ``purpose`` needs."""
+    if capability not in engine.capabilities:
+        able = ", ".join(sorted(engine.capabilities)) or "nothing"
+        raise MissingCapabilityError(
+            f"{purpose} needs {capability.replace('_', ' ')}, "
+            f"which the engine {engine.name!r} does not give (it gives: {able})"
+        )

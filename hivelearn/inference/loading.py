@@ -9,25 +9,24 @@ from typing import Any, Final
 import torch
 
 from hivelearn.errors import UsageError
-from hivelearn.inference.source import NoModelError
+from hivelearn.inference.model_folder import NoModelError
 
 _BF16_FROM_PARAMETERS: Final = 500_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """An open model with what is needed to speak to it."""
 
     model: Any  # a transformers causal LM, in eval mode, gradients off
     tokenizer: Any
-    folder: Path
 
 
-def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:
+def load_model(folder: Path, device: str = "auto", dtype: str = "auto") -> LoadedModel:
     """Open the causal language model in ``folder``.
 
     Args:
-        folder: as :func:`resolve` returned it.
+        folder: as :func:`resolve_model` returned it.
         device: "auto" takes CUDA, then MPS, then the CPU.
         dtype: "auto", or a torch type name such as "float32".
 
@@ -44,7 +43,7 @@ def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:
             model, told = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
-                dtype=wanted or _pick_dtype(folder, config, where),
+                dtype=wanted or _dtype_for(folder, config, where),
                 output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -56,7 +55,7 @@ def load(folder: Path, device: str = "auto", dtype: str = "auto") -> Loaded:
     if missing := sorted(told["missing_keys"]):  # transformers draws them at random
         raise NoModelError(f"{folder} lacks {len(missing)} weights, such as {missing[0]}")
     model.to(where).eval().requires_grad_(requires_grad=False)
-    return Loaded(model, tokenizer, folder)
+    return LoadedModel(model, tokenizer)
 
 
 def _causal_by_name(config: Any) -> bool:
@@ -96,28 +95,42 @@ def pick_device(wanted: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _pick_dtype(folder: Path, config: Any, device: str) -> torch.dtype:
-    """bfloat16 where it is stored so and has kernels; float32 everywhere else.
+def _dtype_for(folder: Path, config: Any, device: str) -> torch.dtype:
+    stored = getattr(config, "dtype", None)
+    weight_bytes = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return pick_dtype(device, stored, weight_bytes, bf16=has_bf16_kernels(device))
+
+
+def pick_dtype(
+    device: str, stored: torch.dtype | None, weight_bytes: int, *, bf16: bool
+) -> torch.dtype:
+    """Return bfloat16 where it is stored so and has kernels; float32 everywhere else.
 
     Small models stay in float32 on a CPU: they are fast enough, and training
     them in sixteen bits costs accuracy for nothing. Processors without
     bfloat16 kernels emulate it a hundred times slower.
+
+    Args:
+        device: as :func:`pick_device` returned it.
+        stored: the type of the weights on disk, if the model says.
+        weight_bytes: the size of the weights on disk.
+        bf16: whether the device multiplies bfloat16 in hardware.
     """
-    stored = getattr(config, "dtype", None)
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if bf16 else torch.float16
     if stored not in (torch.bfloat16, torch.float16):
         return torch.float32
-    parameters = sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 2
-    if parameters < _BF16_FROM_PARAMETERS:
+    if weight_bytes // 2 < _BF16_FROM_PARAMETERS:
         return torch.float32
     if device == "mps":
         return torch.float16
-    return torch.bfloat16 if has_bf16_kernels() else torch.float32
+    return torch.bfloat16 if bf16 else torch.float32
 
 
-def has_bf16_kernels() -> bool:
-    """Return whether this CPU multiplies bfloat16 matrices in hardware."""
+def has_bf16_kernels(device: str = "cpu") -> bool:
+    """Return whether this device multiplies bfloat16 matrices in hardware."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)
 

@@ -49,7 +49,7 @@ def weight_norms(model: torch.nn.Module, names: Iterable[str]) -> dict[str, floa
     }
 
 
-def check(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> None:
+def check_fits(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> None:
     """Raise AdapterMismatchError unless every factor fits a linear layer of the model."""
     for name, (a, b) in adapter.factors.items():
         if name not in shapes:
@@ -62,7 +62,7 @@ def check(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> None:
 
 
 @contextmanager
-def applied(model: torch.nn.Module, factors: Factors, scale: float) -> Iterator[None]:
+def attach(model: torch.nn.Module, factors: Factors, scale: float) -> Iterator[None]:
     """Let ``factors`` act on ``model`` inside the block.
 
     Args:

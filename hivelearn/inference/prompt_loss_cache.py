@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 KEPT: Final = 1 << 15  # a few megabytes; the oldest go first
 
 
-def asked(row: Example) -> Example:
-    """Return the part of ``row`` before its answer: all that a router may look at."""
-    end = row.marks.find(ANSWER)
-    return row if end < 0 else Example(row.tokens[:end], row.marks[:end])
+def without_answer(example: Example) -> Example:
+    """Return the part of ``example`` before its answer: all that a router may look at."""
+    end = example.marks.find(ANSWER)
+    return example if end < 0 else Example(example.tokens[:end], example.marks[:end])
 
 
 class PromptLossCache:
@@ -34,14 +34,16 @@ class PromptLossCache:
         self._lock = threading.Lock()
 
     def of(
-        self, engine: "Engine", rows: Sequence[Example], expert: str, adapter: "Adapter"
+        self, engine: "Engine", examples: Sequence[Example], expert: str, adapter: "Adapter"
     ) -> list[float]:
-        """Return the prompt loss of each row under ``adapter``, whose content ``expert`` names."""
-        prompts = [asked(row) for row in rows]
+        """Return the prompt loss of each example under ``adapter``; ``expert`` is its id."""
+        prompts = [without_answer(example) for example in examples]
         keys = [(expert, prompt) for prompt in prompts]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
-        missing = {key: row for key, row in zip(keys, prompts, strict=True) if key not in found}
+        missing = {
+            key: example for key, example in zip(keys, prompts, strict=True) if key not in found
+        }
         if missing:
             losses = engine.losses(list(missing.values()), adapter, "prompt")
             fresh = dict(zip(missing, losses, strict=True))

@@ -7,19 +7,30 @@ trained adapter bit-equal.
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hivelearn.bounds import TEXT, check, check_record, real
 from hivelearn.errors import UsageError
 from hivelearn.inference import lora
+from hivelearn.inference.batches import by_length, padded, with_room
 from hivelearn.inference.chat import ANSWER, CONTENT, PARTS, ChatEncoder, Example
-from hivelearn.inference.engine import Gradients, Sampling
-from hivelearn.inference.loading import Loaded
+from hivelearn.inference.clipping import ClippedSum
+from hivelearn.inference.engine import (
+    Capability,
+    ClippedGradients,
+    EngineOptions,
+    Gradients,
+    Sampling,
+)
+from hivelearn.inference.loading import LoadedModel, load_model
 from hivelearn.inference.text_streamer import TextStreamer
 from hivelearn.patch.adapter import Adapter
 
@@ -27,15 +38,48 @@ LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
 BATCH_TOKENS: Final = (64, 8_192)  # fewest and most padded tokens in one forward pass
 
 
+Leaves = Mapping[str, tuple[Tensor, Tensor]]  # factors that gradients are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentOptions(EngineOptions):
+    """Where a resident model lives and in which type."""
+
+    device: str = "auto"  # CUDA, MPS or CPU
+    dtype: str = "auto"  # by device and by what the machine has kernels for
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text; whether such a device is here shows when it is opened."""
+        check_record({"device": TEXT, "dtype": TEXT}, self)
+
+
+def open_engine(
+    folder: Path, base: bytes, options: EngineOptions | None = None
+) -> "ResidentEngine":
+    """Open the model in ``folder`` whole; see :mod:`hivelearn.inference.engine_table`."""
+    if options is None:
+        options = ResidentOptions()
+    if not isinstance(options, ResidentOptions):
+        raise UsageError(
+            f"the engine 'resident' cannot read {type(options).__name__}",
+            remedy="Give hivelearn.inference.resident.ResidentOptions(device=..., dtype=...).",
+        )
+    return ResidentEngine(load_model(folder, options.device, options.dtype), base)
+
+
 class ResidentEngine:
     """An :class:`~hivelearn.inference.engine.Engine` over a model in memory.
 
     Args:
-        loaded: model, tokenizer, folder.
+        loaded: the open model and its tokenizer.
         base: the model's 32-byte fingerprint.
+        batch_tokens: most padded tokens in one forward pass; by the vocabulary if None.
     """
 
-    def __init__(self, loaded: Loaded, base: bytes) -> None:
+    name = "resident"
+    capabilities: frozenset[Capability] = frozenset(get_args(Capability))
+
+    def __init__(self, loaded: LoadedModel, base: bytes, batch_tokens: int | None = None) -> None:
         self._model = loaded.model
         self._tokenizer = loaded.tokenizer
         self._device = next(loaded.model.parameters()).device
@@ -53,7 +97,9 @@ class ResidentEngine:
         self._norms: Mapping[str, float] | None = None
         self._lock = threading.RLock()
         by_vocabulary = LOGITS_MAX // config.vocab_size
-        self._batch_tokens = min(max(by_vocabulary, BATCH_TOKENS[0]), BATCH_TOKENS[1])
+        self._batch_tokens = batch_tokens or min(
+            max(by_vocabulary, BATCH_TOKENS[0]), BATCH_TOKENS[1]
+        )
 
     def __repr__(self) -> str:
         """Tell the model, its size and where it lives."""
@@ -77,58 +123,54 @@ class ResidentEngine:
 
     def check(self, adapter: Adapter) -> None:
         """See :class:`Engine`."""
-        lora.check(self._shapes, adapter)
+        lora.check_fits(self._shapes, adapter)
 
-    def _applied(self, adapter: Adapter | None) -> AbstractContextManager[None]:
+    def attach(self, adapter: Adapter | None) -> AbstractContextManager[None]:
+        """Let ``adapter`` act on :attr:`model` inside the block; None leaves the base.
+
+        Raises:
+            AdapterMismatchError: it does not fit this model.
+        """
         if adapter is None:
             return nullcontext()
         self.check(adapter)
         place = (self._device, torch.float32)  # PEFT computes adapters of 16 bits in 32
-        factors = {name: (a.to(*place), b.to(*place)) for name, (a, b) in _items(adapter)}
-        return lora.applied(self._model, factors, adapter.scale)
+        factors = {name: (a.to(*place), b.to(*place)) for name, (a, b) in adapter.factors.items()}
+        return lora.attach(self._model, factors, adapter.scale)
 
     def generate(
         self,
-        rows: Sequence[Example],
+        examples: Sequence[Example],
         adapter: Adapter | None,
         sampling: Sampling,
         on_text: Callable[[str], None] | None = None,
     ) -> list[str]:
-        """See :class:`Engine`. Rows are padded on the left and answered longest first."""
+        """See :class:`Engine`. Examples are padded on the left and answered longest first."""
         sampled = sampling.temperature > 0
         answers: dict[int, str] = {}
+        batches = with_room(examples, self._batch_tokens, sampling.max_new_tokens, self._context)
         # fork_rng: sampling must not move the random state of the caller's own program.
         with (
             self._lock,
-            self._applied(adapter),
+            self.attach(adapter),
             torch.inference_mode(),
             torch.random.fork_rng(enabled=sampled),
         ):
             if sampled:
                 torch.manual_seed(sampling.seed)
-            for batch in self._rooms(rows, sampling.max_new_tokens):
-                texts = self._complete([rows[i] for i in batch], sampling, on_text)
+            for batch in batches:
+                texts = self._complete([examples[i] for i in batch], sampling, on_text)
                 answers |= zip(batch, texts, strict=True)
-        return [answers[index] for index in range(len(rows))]
-
-    def _rooms(self, rows: Sequence[Example], new_tokens: int) -> Iterator[list[int]]:
-        """Yield batches in which nobody's answer is cut short by a neighbour's long question."""
-        limit = self._context
-        roomy = [limit is None or len(row.tokens) + new_tokens <= limit for row in rows]
-        together = [i for i, fits in enumerate(roomy) if fits]
-        for batch in _batches([rows[i] for i in together], self._batch_tokens):
-            yield [together[i] for i in batch]
-        yield from ([i] for i, fits in enumerate(roomy) if not fits)
+        return [answers[index] for index in range(len(examples))]
 
     def _complete(
-        self, rows: Sequence[Example], sampling: Sampling, on_text: Callable[[str], None] | None
+        self,
+        examples: Sequence[Example],
+        sampling: Sampling,
+        on_text: Callable[[str], None] | None,
     ) -> list[str]:
-        width = max(len(row.tokens) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id)
-        mask = torch.zeros_like(ids)
-        for at, row in enumerate(rows):
-            ids[at, width - len(row.tokens) :] = torch.tensor(row.tokens)
-            mask[at, width - len(row.tokens) :] = 1
+        batch = padded(examples, self._pad_id, left=True)
+        width = batch.ids.shape[1]
         room = sampling.max_new_tokens
         if self._context is not None:
             room = max(1, min(room, self._context - width))
@@ -140,26 +182,27 @@ class ResidentEngine:
                 "top_p": sampling.top_p,
             }
         out = self._model.generate(
-            input_ids=ids.to(self._device),
-            attention_mask=mask.to(self._device),
+            input_ids=batch.ids.to(self._device),
+            attention_mask=batch.mask.to(self._device),
             max_new_tokens=room,
             pad_token_id=self._pad_id,
             eos_token_id=list(self._end_ids),
             top_k=None,
             streamer=TextStreamer(self.encoder.text, on_text)
-            if on_text and len(rows) == 1
+            if on_text and len(examples) == 1
             else None,
             **choice,
         )
         return [self.encoder.text(line[width:].tolist()) for line in out]
 
-    def losses(self, rows: Sequence[Example], adapter: Adapter | None, part: str) -> list[float]:
+    def losses(
+        self, examples: Sequence[Example], adapter: Adapter | None, part: str
+    ) -> list[float]:
         """See :class:`Engine`."""
-        found = [math.nan] * len(rows)
-        with self._lock, self._applied(adapter), torch.inference_mode():
-            for batch in _batches(rows, self._batch_tokens):
-                chosen = [rows[i] for i in batch]
-                nll, marks = self._nll(chosen)
+        found = [math.nan] * len(examples)
+        with self._lock, self.attach(adapter), torch.inference_mode():
+            for batch in by_length(examples, self._batch_tokens):
+                nll, marks = self._nll([examples[i] for i in batch])
                 wanted = marks == PARTS[part]
                 total = (nll * wanted).sum(dim=1, dtype=torch.float64)
                 mean = total / wanted.sum(dim=1)  # 0 / 0 is the NaN that is promised
@@ -171,46 +214,86 @@ class ResidentEngine:
         self, microbatches: Sequence[Sequence[Example]], adapter: Adapter, prompt_weight: float
     ) -> Gradients:
         """See :class:`Engine`."""
-        self.check(adapter)
-        leaves = {
-            name: (
-                a.to(self._device, torch.float32, copy=True).requires_grad_(),
-                b.to(self._device, torch.float32, copy=True).requires_grad_(),
-            )
-            for name, (a, b) in _items(adapter)
-        }
-        rows = [row for batch in microbatches for row in batch]
-        weights = {ANSWER: 1.0, CONTENT: prompt_weight}
-        carried = [weights.get(mark, 0.0) for row in rows for mark in row.marks[1:]]
+        leaves = self._leaves(adapter)
+        carried = [
+            weight
+            for batch in microbatches
+            for example in batch
+            for weight in _token_weights(example, prompt_weight)
+        ]
         weighted = math.fsum(carried)
         if not weighted > 0:
             raise UsageError(
-                "nothing to learn: no token of these rows carries weight",
-                remedy="Give rows with answers, as ChatEncoder.pair makes them.",
+                "nothing to learn: no token of these examples carries weight",
+                remedy="Give examples with answers, as ChatEncoder.pair makes them.",
             )
         loss = 0.0
-        with self._lock, torch.enable_grad(), lora.applied(self._model, leaves, adapter.scale):
+        with self._lock, torch.enable_grad(), lora.attach(self._model, leaves, adapter.scale):
             for batch in microbatches:
-                nll, marks = self._nll(batch)
-                weight = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
-                part = (nll * weight).sum() / weighted
+                part = self._weighted_nll(batch, prompt_weight) / weighted
                 part.backward()  # type: ignore[no-untyped-call]
                 loss += float(part.detach())
         tokens = sum(weight > 0 for weight in carried)
         grads = {name: (_grad(a), _grad(b)) for name, (a, b) in leaves.items()}
         return Gradients(loss, tokens, grads)
 
-    def _nll(self, rows: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    def clipped_gradients(
+        self,
+        microbatches: Sequence[Sequence[Example]],
+        adapter: Adapter,
+        prompt_weight: float,
+        clip_norm: float,
+    ) -> ClippedGradients:
+        """See :class:`Engine`. Each example goes through the model alone.
+
+        One pass an example is slower than a vectorised one, and exact for every model:
+        no padding, and no neighbour in a batch that routing or a buffer could let in.
+        """
+        check({"clip_norm": real(0, above=True)}, {"clip_norm": clip_norm})
+        leaves = self._leaves(adapter)
+        flat = [leaf for pair in leaves.values() for leaf in pair]
+        total, losses = ClippedSum(flat, clip_norm), []
+        examples = [example for batch in microbatches for example in batch]
+        with self._lock, torch.enable_grad(), lora.attach(self._model, leaves, adapter.scale):
+            for example in examples:
+                weighted = math.fsum(_token_weights(example, prompt_weight))
+                if not weighted > 0:
+                    continue
+                loss = self._weighted_nll([example], prompt_weight) / weighted
+                found = torch.autograd.grad(loss, flat, allow_unused=True)
+                total.add(
+                    [
+                        torch.zeros_like(t) if g is None else g
+                        for t, g in zip(flat, found, strict=True)
+                    ]
+                )
+                losses.append(float(loss.detach()))
+        sums = iter(total.sums())
+        return ClippedGradients(
+            loss=math.fsum(losses) / len(losses) if losses else math.nan,
+            count=len(examples),
+            clipped_share=total.clipped / max(1, len(examples)),
+            factors={name: (next(sums), next(sums)) for name in leaves},
+        )
+
+    def _leaves(self, adapter: Adapter) -> Leaves:
+        """Return copies of the factors, in float32 on the model's device, to differentiate by."""
+        self.check(adapter)
+        place = {"device": self._device, "dtype": torch.float32, "copy": True}
+        return {
+            name: (a.to(**place).requires_grad_(), b.to(**place).requires_grad_())
+            for name, (a, b) in adapter.factors.items()
+        }
+
+    def _weighted_nll(self, examples: Sequence[Example], prompt_weight: float) -> Tensor:
+        """Return Σ w·nll over the examples: answers weigh 1, the user's words ``prompt_weight``."""
+        nll, marks = self._nll(examples)
+        weight = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
+        return (nll * weight).sum()
+
+    def _nll(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Return (nll, marks), each (n, longest - 1): nats of every next token and what it is."""
-        width = max(len(row.tokens) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id)
-        marks = torch.zeros((len(rows), width), dtype=torch.uint8)
-        mask = torch.zeros_like(ids)
-        for at, row in enumerate(rows):
-            ids[at, : len(row.tokens)] = torch.tensor(row.tokens)
-            marks[at, : len(row.tokens)] = torch.frombuffer(bytearray(row.marks), dtype=torch.uint8)
-            mask[at, : len(row.tokens)] = 1
-        ids, mask, marks = (t.to(self._device) for t in (ids, mask, marks))
+        ids, mask, marks = (t.to(self._device) for t in padded(examples, self._pad_id))
         logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         nll = F.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
@@ -218,8 +301,10 @@ class ResidentEngine:
         return nll, marks[:, 1:]
 
 
-def _items(adapter: Adapter) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
-    yield from adapter.factors.items()
+def _token_weights(example: Example, prompt_weight: float) -> list[float]:
+    """Return the weight of each token but the first, which nothing stands before."""
+    weights = {ANSWER: 1.0, CONTENT: prompt_weight}
+    return [weights.get(mark, 0.0) for mark in example.marks[1:]]
 
 
 def _grad(leaf: Tensor) -> Tensor:
@@ -227,18 +312,7 @@ def _grad(leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf).cpu() if leaf.grad is None else leaf.grad.cpu()
 
 
-def _batches(rows: Sequence[Example], tokens_max: int) -> Iterator[list[int]]:
-    """Yield indices of rows of like length, longest first, within a padded budget."""
-    order = sorted(range(len(rows)), key=lambda i: (-len(rows[i].tokens), i))
-    at = 0
-    while at < len(order):
-        width = max(1, len(rows[order[at]].tokens))
-        many = max(1, tokens_max // width)
-        yield order[at : at + many]
-        at += many
-
-
-def _end_ids(loaded: Loaded) -> tuple[int, ...]:
+def _end_ids(loaded: LoadedModel) -> tuple[int, ...]:
     found = getattr(loaded.model.generation_config, "eos_token_id", None)
     if found is None:
         found = loaded.tokenizer.eos_token_id

@@ -50,7 +50,7 @@ def lowered(claimed: float, foreign_losses: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ExpertProfile:
     """What the router must know of one expert."""
 
     id: str
@@ -60,14 +60,14 @@ class Candidate:
     own: bool = False  # this node's own specialist of its domain
 
 
-def route(losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
+def route(losses: Mapping[str, float], experts: Sequence[ExpertProfile]) -> Route:
     """Return who answers a prompt whose domain nobody stated.
 
     Args:
         losses: prompt loss by expert id, for the experts that have a ceiling.
         experts: in a fixed order; ties go to the earlier.
     """
-    best: Candidate | None = None
+    best: ExpertProfile | None = None
     margin = 0.0
     for expert in experts:
         if expert.ceiling is None or not expert.trusted:
@@ -80,7 +80,7 @@ def route(losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
     return Route((best.id,), "routed", margin)
 
 
-def asked(domain: str, experts: Sequence[Candidate]) -> list[Candidate]:
+def eligible(domain: str, experts: Sequence[ExpertProfile]) -> list[ExpertProfile]:
     """Return who may answer when the user states the domain: the own specialist before others.
 
     The own one was judged against own corrections before it served. How little a
@@ -90,15 +90,15 @@ def asked(domain: str, experts: Sequence[Candidate]) -> list[Candidate]:
     return [e for e in inside if e.own] or inside
 
 
-def by_domain(domain: str, losses: Mapping[str, float], experts: Sequence[Candidate]) -> Route:
-    """Return who answers when the user states the domain: the least surprised of the asked.
+def by_domain(domain: str, losses: Mapping[str, float], experts: Sequence[ExpertProfile]) -> Route:
+    """Return who answers when the user states the domain: the least surprised of the eligible.
 
     Args:
         domain: as stated.
-        losses: prompt loss by expert id, where more than one is ``asked``.
+        losses: prompt loss by expert id, where more than one is eligible.
         experts: in a fixed order; ties go to the earlier.
     """
-    inside = asked(domain, experts)
+    inside = eligible(domain, experts)
     if not inside:
         return Route((), "base", None)
     best = min(inside, key=lambda e: losses.get(e.id, float("inf")))

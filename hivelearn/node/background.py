@@ -38,7 +38,7 @@ class Rhythm:
     sync_s: float = 20.0  # of one round at most
 
     def __post_init__(self) -> None:
-        """Refuse hours that are no text; what the text says is for ``Limits`` to judge."""
+        """Refuse hours that are no text; what the text says is for ``DeviceLimits`` to judge."""
         if not isinstance(self.hours, str | None):
             raise UsageError(f"hours = {self.hours!r}", remedy='Write them as "22:00-06:00".')
 

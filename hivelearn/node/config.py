@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_record, real, whole
-from hivelearn.device.permit import COMFORT, SAFETY, Limits
+from hivelearn.device.permit import COMFORT, SAFETY, DeviceLimits
 from hivelearn.errors import UsageError
-from hivelearn.inference.engine import SAMPLING
+from hivelearn.inference.engine import SAMPLING, EngineOptions
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
 
-_LIMITS: Final = a(Limits, "limits of hivelearn.device.permit")
+_LIMITS: Final = a(DeviceLimits, "a hivelearn.device.permit.DeviceLimits")
 RULES: Final[Mapping[str, Rule]] = {
     "home": NONE | a(Path, "the path of a directory"),
-    "device": TEXT,
-    "dtype": TEXT,
+    "engine": TEXT,
+    "engine_options": NONE | a(EngineOptions, "the options record of that engine"),
     "recipe": a(Recipe, "an hl.Recipe"),
     "safety": _LIMITS,
     "comfort": _LIMITS,
@@ -39,11 +39,11 @@ class NodeConfig:
     """How a node behaves. Change a setting with ``hl.Node(..., setting=value)``."""
 
     home: Path | None = None  # None: $HIVELEARN_HOME, else the platform's data directory
-    device: str = "auto"  # CUDA, MPS or CPU
-    dtype: str = "auto"  # by device and by what the machine has kernels for
+    engine: str = "resident"  # what runs the model: a name in hivelearn.inference.engine_table
+    engine_options: EngineOptions | None = None  # such as ResidentOptions(device="cpu")
     recipe: Recipe = field(default_factory=Recipe)  # of `train`
-    safety: Limits = SAFETY  # what an explicit `train` obeys
-    comfort: Limits = COMFORT  # what `live` obeys
+    safety: DeviceLimits = SAFETY  # what an explicit `train` obeys
+    comfort: DeviceLimits = COMFORT  # what `live` obeys
     caps: Caps = field(default_factory=Caps)  # how much of a merge anybody may move
     base_texts: int = 80  # general questions: half lower ceilings, half judge harm
     checkpoint_s: float = 30.0  # a kill -9 costs at most so much training

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from hivelearn import identity
 from hivelearn.device import sensors
-from hivelearn.device.permit import Limits
+from hivelearn.device.permit import DeviceLimits
 from hivelearn.device.reading import Reading
 from hivelearn.errors import PeerError
-from hivelearn.inference import source
+from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
 from hivelearn.node import payloads
 from hivelearn.node.config import NodeConfig
@@ -86,16 +86,13 @@ class NodeContext:
     @cached_property
     def engine(self) -> "Engine":
         """The running model."""
-        from hivelearn.inference.loading import load
+        from hivelearn.inference.engine_table import open_engine
 
-        with warnings.catch_warnings():
+        with self.lock, warnings.catch_warnings():
             # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
             warnings.filterwarnings("ignore", message="IProgress not found")
-            from hivelearn.inference.resident import ResidentEngine
-
-        with self.lock:
-            loaded = load(self.folder, self.config.device, self.config.dtype)
-            return ResidentEngine(loaded, self.base)
+            options = self.config.engine_options
+            return open_engine(self.config.engine, self.folder, self.base, options)
 
     @property
     def is_open(self) -> bool:
@@ -104,7 +101,7 @@ class NodeContext:
 
     def governor(
         self,
-        limits: Limits,
+        limits: DeviceLimits,
         on_change: "Callable[[Permit], None] | None" = None,
         sleep: Callable[[float], object] | None = None,
     ) -> "Governor":
@@ -190,4 +187,4 @@ def open_context(
     model: str | Path | None, config: NodeConfig, environment: Environment | None = None
 ) -> NodeContext:
     """Return the context of a node on ``model`` (a path, a hub id, or None)."""
-    return NodeContext(source.resolve(model), config, environment or Environment())
+    return NodeContext(resolve_model(model), config, environment or Environment())

@@ -9,7 +9,7 @@ from typing import Final
 
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
-from hivelearn.inference.source import NANO
+from hivelearn.inference.model_folder import NANO
 from hivelearn.node import measure, payloads
 from hivelearn.node.ask.experts import expert_id
 from hivelearn.node.context import NodeContext

@@ -110,7 +110,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
-def chosen(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
+def match_targets(targets: str | Sequence[str], names: Sequence[str]) -> list[str]:
     """Return the modules among ``names`` that ``targets`` means.
 
     Raises:

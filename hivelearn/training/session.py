@@ -23,10 +23,10 @@ from torch import Tensor
 
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import Example
-from hivelearn.inference.engine import Engine
+from hivelearn.inference.engine import Engine, require
 from hivelearn.patch.adapter import Adapter
-from hivelearn.training import start
-from hivelearn.training.recipe import Recipe, chosen
+from hivelearn.training.init_lora import initial_factors
+from hivelearn.training.recipe import Recipe, match_targets
 
 _FORMAT: Final = "1"
 
@@ -65,38 +65,39 @@ class _State:
     tokens: int = 0
 
 
-class Session:
-    """Trains one LoRA on ``rows``; iterate over it to make steps.
+class TrainingSession:
+    """Trains one LoRA on ``examples``; iterate over it to make steps.
 
     Args:
         engine: the model, through the Engine protocol alone.
-        rows: corrections as rows, in an order that does not depend on chance.
+        examples: corrections as examples, in an order that does not depend on chance.
         recipe: how; its rate is fixed for the model's width here.
         domain: keys the shared A.
-        names: what the caller calls each row. A checkpoint carries them, so that the
-            caller can bring the same rows again (:func:`names_in`) when others have come.
+        names: what the caller calls each example. A checkpoint carries them, so that the
+            caller can bring the same examples again (:func:`names_in`) when others have come.
 
     Raises:
-        UsageError: no rows.
+        UsageError: no examples, or an engine that gives no gradients.
     """
 
     def __init__(
         self,
         engine: Engine,
-        rows: Sequence[Example],
+        examples: Sequence[Example],
         recipe: Recipe,
         domain: str,
         names: Sequence[str] = (),
     ) -> None:
-        if not rows:
+        if not examples:
             raise nothing_to_learn(domain)
+        require(engine, "gradients", "training")
         self._engine = engine
-        self._rows, self._names = tuple(rows), tuple(names)
+        self._examples, self._names = tuple(examples), tuple(names)
         self._domain = domain
         self.recipe = recipe.for_width(engine.width)
         shapes = engine.shapes()
-        names = chosen(recipe.targets, list(shapes))
-        factors = start.factors(engine.base, domain, shapes, names, recipe.rank)
+        modules = match_targets(recipe.targets, list(shapes))
+        factors = initial_factors(engine.base, domain, shapes, modules, recipe.rank)
         self._layout = [(name, tuple(a.shape), tuple(b.shape)) for name, (a, b) in factors.items()]
         weights = _flat(list(factors.values()))
         self._state = _State(weights, torch.zeros_like(weights), torch.zeros_like(weights))
@@ -124,9 +125,9 @@ class Session:
             DivergedError: the loss or its gradient is not finite.
         """
         index = self.done
-        rows = [self._rows[i] for i in self._order(index)]
+        examples = [self._examples[i] for i in self._order(index)]
         size = self.recipe.microbatch
-        batches = [rows[at : at + size] for at in range(0, len(rows), size)]
+        batches = [examples[at : at + size] for at in range(0, len(examples), size)]
         got = self._engine.gradients(batches, self.adapter(), self.recipe.prompt_weight)
         gradient = _flat([got.factors[name] for name, _, _ in self._layout])
         self._state = self._after(gradient, got.tokens)
@@ -134,12 +135,12 @@ class Session:
         return Step(index, self.recipe.steps, got.loss, rate, got.tokens)
 
     def _order(self, index: int) -> list[int]:
-        """Return the rows of a step: every row once an epoch, each epoch in its own order."""
-        size = min(self.recipe.batch, len(self._rows))
+        """Return which examples a step takes: each once an epoch, each epoch in its own order."""
+        size = min(self.recipe.batch, len(self._examples))
         first = index * size
         return [
-            _shuffled(len(self._rows), self.recipe.seed, at // len(self._rows))[
-                at % len(self._rows)
+            _shuffled(len(self._examples), self.recipe.seed, at // len(self._examples))[
+                at % len(self._examples)
             ]
             for at in range(first, first + size)
         ]
@@ -185,8 +186,8 @@ class Session:
         """Return a hash of everything that the result depends on, but the step."""
         digest = hashlib.sha256(self.recipe.digest().encode() + self._engine.base)
         digest.update(self._domain.encode())
-        for row in self._rows:
-            digest.update(json.dumps([list(row.tokens), row.marks.hex()]).encode())
+        for example in self._examples:
+            digest.update(json.dumps([list(example.tokens), example.marks.hex()]).encode())
         return digest.hexdigest()
 
     def checkpoint(self) -> bytes:
@@ -239,7 +240,7 @@ def nothing_to_learn(domain: str) -> UsageError:
 
 
 def names_in(checkpoint: bytes) -> tuple[str, ...]:
-    """Return what the session that wrote ``checkpoint`` was told to call its rows.
+    """Return what the session that wrote ``checkpoint`` was told to call its examples.
 
     Raises:
         CheckpointError: it is damaged.
@@ -247,7 +248,7 @@ def names_in(checkpoint: bytes) -> tuple[str, ...]:
     about, _ = _parts(checkpoint)
     names = about[-1] if isinstance(about, list) and about else None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise CheckpointError("the checkpoint is damaged: it does not name its rows")
+        raise CheckpointError("the checkpoint is damaged: it does not name its examples")
     return tuple(names)
 
 

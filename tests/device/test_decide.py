@@ -15,7 +15,7 @@ from hivelearn.device.permit import (
     QUARTER,
     REST,
     SAFETY,
-    Limits,
+    DeviceLimits,
     Permit,
 )
 from hivelearn.device.reading import Reading, known, unknown
@@ -165,7 +165,7 @@ def test_hours_hold_their_start_and_not_their_end(hours):
 )  # fmt: skip
 def test_hours_that_mean_nothing_are_refused(hours):
     with pytest.raises(UsageError) as refused:
-        Limits(hours=hours)
+        DeviceLimits(hours=hours)
     assert "22:00-06:00" in refused.value.remedy  # also for whom `hours` reached through live
 
 
@@ -181,7 +181,7 @@ def test_hours_that_mean_nothing_are_refused(hours):
 )
 def test_limits_that_contradict_themselves_are_refused(wrong):
     with pytest.raises(UsageError):
-        Limits(**wrong)
+        DeviceLimits(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [(0.5, "Half."), (1.0, "no full stop"), (1.0, "")])
@@ -212,9 +212,11 @@ readings = st.builds(
     on_mains=flags,
 )
 limits = st.builds(
-    Limits, idle_min_s=st.sampled_from([0.0, 300.0]), hours=st.sampled_from([None, "22:00-06:00"]),
+    DeviceLimits,
+    idle_min_s=st.sampled_from([0.0, 300.0]),
+    hours=st.sampled_from([None, "22:00-06:00"]),
     paused=st.booleans(),
-)  # fmt: skip
+)
 
 
 @given(st.lists(readings, min_size=1, max_size=8), limits, st.times())

@@ -18,7 +18,7 @@ COOL = Reading(cpu_c=known(60.0), has_battery=known(value=False))
 BLIND = Reading(has_battery=known(value=True), on_mains=known(value=True))
 
 
-class World:
+class Machine:
     """A hand-moved clock, readings by the time, and a memory of every sleep."""
 
     def __init__(self, reading_at=lambda _: COOL):
@@ -51,44 +51,44 @@ def heat_wave(now_s):
 
 
 def test_three_hours_of_heat_pause_the_work_six_times_and_lose_nothing():
-    world, changes = World(heat_wave), []
-    governor = world.governor(on_change=lambda permit: changes.append(permit.duty))
-    done_at = [world.now_s / 60 % 30 for _ in governor.paced(world.work(5400))]
+    machine, changes = Machine(heat_wave), []
+    governor = machine.governor(on_change=lambda permit: changes.append(permit.duty))
+    done_at = [machine.now_s / 60 % 30 for _ in governor.paced(machine.work(5400))]
     assert len(done_at) == 5400
-    assert world.now_s == pytest.approx(3 * 3600, rel=0.01)  # half of it is rest
+    assert machine.now_s == pytest.approx(3 * 3600, rel=0.01)  # half of it is rest
     assert changes == [FULL] + [REST, FULL] * 6
     recheck_min = 10 / 60  # one reading is believed so long
     assert all(m <= 10 + recheck_min or m >= 25 for m in done_at)
 
 
 def test_a_quarter_duty_sleeps_three_times_the_measured_work():
-    world = World(lambda _: BLIND)
-    for _ in world.governor().paced(world.work(3, step_s=2.0)):
-        world.now_s += 1.0  # the body of the loop is work too
-    assert world.slept == [9.0, 9.0, 9.0]
+    machine = Machine(lambda _: BLIND)
+    for _ in machine.governor().paced(machine.work(3, step_s=2.0)):
+        machine.now_s += 1.0  # the body of the loop is work too
+    assert machine.slept == [9.0, 9.0, 9.0]
 
 
 def test_full_duty_never_sleeps_and_reads_the_sensors_seldom():
-    world = World()
-    assert list(world.governor(recheck_s=10.0).paced(world.work(100))) == list(range(100))
-    assert world.slept == []
-    assert world.reads == pytest.approx(10, abs=1)
+    machine = Machine()
+    assert list(machine.governor(recheck_s=10.0).paced(machine.work(100))) == list(range(100))
+    assert machine.slept == []
+    assert machine.reads == pytest.approx(10, abs=1)
 
 
 @given(st.lists(st.sampled_from([FULL, QUARTER, REST]), max_size=30), st.integers(0, 20))
 def test_whatever_the_permits_no_item_is_eaten_or_reordered(duties, items):
     hot = replace(COOL, cpu_c=known(99.0))
     rows = iter([{FULL: COOL, QUARTER: BLIND, REST: hot}[duty] for duty in duties])
-    world = World(lambda _: next(rows, COOL))
-    governor = world.governor(recheck_s=0.5)
-    assert list(governor.paced(world.work(items))) == list(range(items))
+    machine = Machine(lambda _: next(rows, COOL))
+    governor = machine.governor(recheck_s=0.5)
+    assert list(governor.paced(machine.work(items))) == list(range(items))
 
 
 def test_nothing_is_taken_while_the_machine_must_rest():
-    world, taken = World(lambda now_s: heat_wave(now_s + 600)), []
-    paced = world.governor().paced(taken.append(n) or n for n in count())
+    machine, taken = Machine(lambda now_s: heat_wave(now_s + 600)), []
+    paced = machine.governor().paced(taken.append(n) or n for n in count())
     assert next(paced) == 0
-    assert world.now_s == 15 * 60  # ten minutes hot, five cooling
+    assert machine.now_s == 15 * 60  # ten minutes hot, five cooling
     assert taken == [0]
 
 
@@ -97,7 +97,7 @@ def test_an_error_of_the_work_passes():
         yield 1
         raise ZeroDivisionError
 
-    paced = World().governor().paced(work())
+    paced = Machine().governor().paced(work())
     assert next(paced) == 1
     with pytest.raises(ZeroDivisionError):
         next(paced)
@@ -113,7 +113,7 @@ def test_closing_closes_the_inner_generator():
             closed.append(True)
 
     inner = work()  # held, so that no garbage collector closes it for us
-    paced = World().governor().paced(inner)
+    paced = Machine().governor().paced(inner)
     next(paced)
     paced.close()
     assert closed == [True]
@@ -121,7 +121,7 @@ def test_closing_closes_the_inner_generator():
 
 def test_an_iterator_with_an_owner_is_left_open_and_where_it_stands():
     session = iter(range(10))
-    for step in World().governor().paced(session):
+    for step in Machine().governor().paced(session):
         if step == 3:
             break
     assert next(session) == 4
@@ -130,19 +130,19 @@ def test_an_iterator_with_an_owner_is_left_open_and_where_it_stands():
 def test_a_sleep_that_says_so_ends_the_pacing_at_rest():
     stop = threading.Event()
     stop.set()
-    world = World(lambda _: replace(COOL, cpu_c=known(99.0)))
-    assert list(world.governor(sleep=stop.wait).paced(count())) == []
+    machine = Machine(lambda _: replace(COOL, cpu_c=known(99.0)))
+    assert list(machine.governor(sleep=stop.wait).paced(count())) == []
 
 
 def test_a_sleep_that_says_so_ends_the_pacing_at_a_quarter():
-    world = World(lambda _: BLIND)
-    governor = world.governor(sleep=lambda _: True)
-    assert list(governor.paced(world.work(5))) == [0]
+    machine = Machine(lambda _: BLIND)
+    governor = machine.governor(sleep=lambda _: True)
+    assert list(governor.paced(machine.work(5))) == [0]
 
 
 def test_a_pause_holds_at_once_and_ends_at_once():
-    world = World()
-    governor = world.governor()
+    machine = Machine()
+    governor = machine.governor()
     assert governor.permit().work
     governor.pause()
     assert governor.permit().why == "You paused it."
@@ -152,29 +152,29 @@ def test_a_pause_holds_at_once_and_ends_at_once():
 
 
 def test_the_last_permit_is_there_without_looking():
-    world = World()
-    assert not world.governor().last.work
-    assert world.reads == 0
+    machine = Machine()
+    assert not machine.governor().last.work
+    assert machine.reads == 0
 
 
 def test_the_hours_are_those_of_the_clock_given():
-    world = World()
+    machine = Machine()
     limits = replace(SAFETY, hours="22:00-06:00")
-    assert not world.governor(limits).permit().work
-    assert world.governor(limits, local_time=lambda: time(23, 0)).permit().work
+    assert not machine.governor(limits).permit().work
+    assert machine.governor(limits, local_time=lambda: time(23, 0)).permit().work
 
 
 def test_changes_of_duty_are_told_once_each():
-    world, told = World(lambda now_s: BLIND if now_s >= 20 else COOL), []
-    governor = world.governor(on_change=told.append)
-    for world.now_s in (0, 10, 20, 30):
+    machine, told = Machine(lambda now_s: BLIND if now_s >= 20 else COOL), []
+    governor = machine.governor(on_change=told.append)
+    for machine.now_s in (0, 10, 20, 30):
         governor.permit()
     assert [permit.duty for permit in told] == [FULL, QUARTER]
 
 
 def test_a_first_refusal_is_told_too():
-    world, told = World(lambda _: replace(COOL, cpu_c=known(99.0))), []
-    world.governor(on_change=told.append).permit()
+    machine, told = Machine(lambda _: replace(COOL, cpu_c=known(99.0))), []
+    machine.governor(on_change=told.append).permit()
     assert told[0].why == "The CPU is at 99 °C, above 85 °C."
 
 

@@ -1,6 +1,5 @@
 """Recorded macOS, Windows and phones; sources that fail; one reading from many sources."""
 
-import ctypes
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import pytest
 
 from hivelearn.device import (
     commands,
+    linux_idle,
     macos,
     nvidia,
     portable,
@@ -73,7 +73,7 @@ def test_elsewhere_the_ticks_of_windows_are_unknown():
 
 
 @pytest.mark.parametrize(("answered", "idle_s"), [(1, 60.0), (0, None)])
-def test_windows_is_asked_for_its_last_input(monkeypatch, answered, idle_s):
+def test_windows_is_asked_for_its_last_input(answered, idle_s):
     def last_input(info):
         info._obj.dwTime = 2**32 - 20_000  # byref keeps what it points to
         return answered
@@ -81,8 +81,7 @@ def test_windows_is_asked_for_its_last_input(monkeypatch, answered, idle_s):
     user32 = SimpleNamespace(GetLastInputInfo=last_input)
     kernel32 = SimpleNamespace(GetTickCount=lambda: 40_000)
     windll = SimpleNamespace(user32=user32, kernel32=kernel32)
-    monkeypatch.setattr(ctypes, "windll", windll, raising=False)
-    assert windows.idle().idle_s.value == idle_s
+    assert windows.idle(windll).idle_s.value == idle_s
 
 
 def test_a_phone_under_termux_is_read():
@@ -162,9 +161,9 @@ def test_the_hottest_gpu_counts_and_a_lost_one_blinds():
 
 @pytest.fixture
 def _driver_opened_anew():
-    nvidia._library.cache_clear()
+    nvidia.open_driver.cache_clear()
     yield
-    nvidia._library.cache_clear()
+    nvidia.open_driver.cache_clear()
 
 
 @pytest.mark.usefixtures("_driver_opened_anew")
@@ -251,23 +250,26 @@ def test_each_platform_has_its_sources_and_none_of_them_raises_elsewhere(platfor
 
 def test_a_heavy_source_is_asked_seldom():
     clock, asked = [0.0], []
-    source = sensors.seldom(lambda: asked.append(1) or Reading(), 60.0, lambda: clock[0])
+    source = sensors.at_most_every(60.0, lambda: asked.append(1) or Reading(), lambda: clock[0])
     for clock[0] in (0.0, 30.0, 59.9, 60.0, 119.0, 121.0):
         source()
     assert len(asked) == 3
 
 
-def test_logind_answers_lead_to_an_idle_time_or_a_reason(monkeypatch):
+def test_logind_answers_lead_to_an_idle_time_or_a_reason():
     said = {
         "list": known(text("loginctl-list.txt")),
         "show": known(text("loginctl-desktop-busy.txt")),
     }
-    monkeypatch.setattr(sensors, "output_of", lambda argv: said[argv[1].split("-")[0]])
-    assert sensors._linux_idle().idle_s == known(0.0)
+
+    def read():
+        return linux_idle.read(lambda argv: said[argv[1].split("-")[0]])
+
+    assert read().idle_s == known(0.0)
     said["show"] = unknown("no bus")
-    assert sensors._linux_idle().idle_s.why == "no bus"
+    assert read().idle_s.why == "no bus"
     said["list"] = known("")
-    assert "nobody is logged in" in sensors._linux_idle().idle_s.why
+    assert "nobody is logged in" in read().idle_s.why
 
 
 def test_the_first_known_value_wins_and_reasons_add_up():

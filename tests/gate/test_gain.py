@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hivelearn.gate.gain import LOSS_MAX, EvidenceError, Gain, Unmeasured, paired_gain
+from hivelearn.gate.gain import LOSS_CAP, EvidenceError, Gain, Unmeasured, paired_gain
 
 LOSSES = st.lists(st.floats(0, 10), min_size=20, max_size=40)
 FEW = settings(max_examples=20)
@@ -87,15 +87,15 @@ def test_no_change_is_no_gain(losses):
 def test_breaking_the_model_does_not_leave_the_comparison(broken):
     gain = paired_gain([1.0] * 40, [0.5] * 39 + [broken], seed=0)
     assert gain.n == 40
-    assert gain.mean == pytest.approx((39 * 0.5 - (LOSS_MAX - 1)) / 40)
+    assert gain.mean == pytest.approx((39 * 0.5 - (LOSS_CAP - 1)) / 40)
     assert math.isfinite(gain.low)
 
 
-def test_a_row_without_an_answer_is_left_out_on_both_sides():
+def test_an_example_without_an_answer_is_left_out_on_both_sides():
     gain = paired_gain([math.nan, *[1.0] * 20], [math.nan, *[0.5] * 20], seed=0)
     assert gain == Gain(0.5, 0.5, 0.5, 20)
 
 
-def test_losses_of_different_rows_are_refused():
+def test_losses_of_different_examples_are_refused():
     with pytest.raises(EvidenceError, match="20 losses before, 21 after"):
         paired_gain([1.0] * 20, [1.0] * 21, seed=0)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.gate.measures import delta_norms, nonfinite, product_norm, whole_norm
+from hivelearn.gate.norms import delta_norms, nonfinite, product_norm, whole_norm
 from hivelearn.gate.screen import ScreenLimits, Surroundings, screen
 from hivelearn.patch.adapter import Adapter
 

@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from hivelearn.inference.loading import load
+from hivelearn.inference.loading import load_model
+from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.resident import ResidentEngine
-from hivelearn.inference.source import resolve
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.models import FAMILIES, small_model
 
-torch.set_num_threads(1)
 BASE = bytes(32)
 
 
@@ -21,7 +20,7 @@ def engine_of(tmp_path_factory):
     def get(family):
         if family not in opened:
             folder = small_model(tmp_path_factory.mktemp(family), family)
-            opened[family] = (folder, ResidentEngine(load(folder, "cpu"), BASE))
+            opened[family] = (folder, ResidentEngine(load_model(folder, "cpu"), BASE))
         return opened[family]
 
     return get
@@ -44,7 +43,7 @@ def llama(engine_of):
 
 @pytest.fixture(scope="session")
 def nano():
-    return ResidentEngine(load(resolve(None), "cpu"), BASE)
+    return ResidentEngine(load_model(resolve_model(None), "cpu"), BASE)
 
 
 def random_adapter(engine, seed=0, rank=3, size=0.05, dtype=torch.float32):

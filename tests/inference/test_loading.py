@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, LlamaModel
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import loading
-from hivelearn.inference.loading import load, pick_device
-from hivelearn.inference.source import NANO, NoModelError, resolve
+from hivelearn.inference.loading import load_model, pick_device
+from hivelearn.inference.model_folder import NANO, NoModelError, resolve_model
 
 
 @pytest.mark.parametrize(
@@ -20,14 +19,14 @@ from hivelearn.inference.source import NANO, NoModelError, resolve
 )
 def test_a_path_that_does_not_exist_is_refused(where):
     with pytest.raises(NoModelError, match="is not a folder") as caught:
-        resolve(where)
+        resolve_model(where)
     assert "hub id" in caught.value.remedy
 
 
 def test_a_file_is_no_model(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"x")
     with pytest.raises(NoModelError, match="is not a folder"):
-        resolve(tmp_path / "model.bin")
+        resolve_model(tmp_path / "model.bin")
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "gpt-none", "with space", "a--b"])
@@ -35,12 +34,12 @@ def test_a_hub_id_that_cannot_be_had_is_refused_quickly(name):
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     began = time.perf_counter()
     with pytest.raises(NoModelError, match="as a hub id"):
-        resolve(name)
+        resolve_model(name)
     assert time.perf_counter() - began < 5
 
 
 def test_nothing_means_the_nano_model():
-    assert resolve(None) == NANO
+    assert resolve_model(None) == NANO
 
 
 def _bert(folder, kind):
@@ -57,7 +56,7 @@ def _bert(folder, kind):
 def _no_head(folder, llama):
     model = LlamaModel(llama.model.config)
     model.save_pretrained(folder)
-    llama._tokenizer.save_pretrained(folder)
+    llama.encoder.tokenizer.save_pretrained(folder)
 
 
 def _cut(folder, source):
@@ -86,7 +85,7 @@ def test_a_folder_that_is_no_causal_model_is_refused(make, engine_of, tmp_path):
     with loading.quiet():
         make(tmp_path, engine, source)
     with pytest.raises(NoModelError) as caught:
-        load(tmp_path, "cpu")
+        load_model(tmp_path, "cpu")
     assert caught.value.remedy
     assert "\n" not in caught.value.what
 
@@ -106,7 +105,7 @@ def test_the_cpu_is_a_device():
 @pytest.mark.parametrize("dtype", ["nonsense", "int8", "Tensor"])
 def test_a_type_that_holds_no_weights_is_the_callers_error(dtype, engine_of):
     with pytest.raises(UsageError, match="no type of weights"):
-        load(engine_of("llama")[0], "cpu", dtype)
+        load_model(engine_of("llama")[0], "cpu", dtype)
 
 
 BIG, SMALL = 3_000_000_000, 3_000_000
@@ -124,18 +123,13 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("row", CHOICES.values(), ids=CHOICES.keys())
-def test_the_type_follows_device_size_and_kernels(row, tmp_path, monkeypatch):
+def test_the_type_follows_device_size_and_kernels(row):
     device, stored, size, kernels, expected = row
-    with (tmp_path / "model.safetensors").open("wb") as file:
-        file.truncate(size)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: kernels)
-    monkeypatch.setattr(loading, "has_bf16_kernels", lambda: kernels)
-    config = SimpleNamespace(dtype=stored)
-    assert loading._pick_dtype(tmp_path, config, device) is expected
+    assert loading.pick_dtype(device, stored, size, bf16=kernels) is expected
 
 
 def test_a_stated_type_is_taken(engine_of):
-    loaded = load(engine_of("llama")[0], "cpu", "bfloat16")
+    loaded = load_model(engine_of("llama")[0], "cpu", "bfloat16")
     assert next(loaded.model.parameters()).dtype is torch.bfloat16
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert isinstance(loading.has_bf16_kernels(), bool)
@@ -148,7 +142,7 @@ def test_opening_prints_nothing_and_leaves_progress_bars_as_they_were(engine_of,
     capfd.readouterr()
     for shown in (True, False):
         (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
-        load(folder, "cpu")
+        load_model(folder, "cpu")
         assert logging.is_progress_bar_enabled() is shown
     logging.enable_progress_bar()
     assert capfd.readouterr() == ("", "")

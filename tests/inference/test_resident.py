@@ -14,19 +14,22 @@ from hivelearn.errors import UsageError
 from hivelearn.inference import lora
 from hivelearn.inference.chat import Example
 from hivelearn.inference.engine import AdapterMismatchError, Sampling
+from hivelearn.inference.loading import LoadedModel
+from hivelearn.inference.resident import ResidentEngine
 from hivelearn.patch.adapter import Adapter
 
+BASE = bytes(32)
 GREEDY = Sampling(6)
 PROMPTS = ["Write 14 in Roman numerals.", "a", "Say when the brown fox jumps over the dog."]
 
 
-def rows_of(engine, answers=("XIV", "b", "never, please")):
+def examples_of(engine, answers=("XIV", "b", "never, please")):
     return [engine.encoder.pair(p, a) for p, a in zip(PROMPTS, answers, strict=True)]
 
 
-def logits(model, row):
+def logits(model, example):
     with torch.inference_mode():
-        return model(input_ids=torch.tensor([row.tokens]), use_cache=False).logits
+        return model(input_ids=torch.tensor([example.tokens]), use_cache=False).logits
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -37,75 +40,73 @@ def test_logits_under_an_adapter_are_bit_equal_to_pefts(
     adapter = adapter_for(engine, dtype=dtype)
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(base, adapter.save(tmp_path / "peft")).eval()
-    row = engine.encoder.prompt("Hello there")
-    with engine._applied(adapter):
-        ours = logits(engine.model, row)
-    assert torch.equal(ours, logits(theirs, row))
-    assert not torch.equal(ours, logits(engine.model, row))  # and it did something
+    example = engine.encoder.prompt("Hello there")
+    with engine.attach(adapter):
+        ours = logits(engine.model, example)
+    assert torch.equal(ours, logits(theirs, example))
+    assert not torch.equal(ours, logits(engine.model, example))  # and it did something
 
 
 def test_batches_answer_and_measure_as_singles_do(engine, adapter_for):
-    adapter, rows = adapter_for(engine), rows_of(engine)
+    adapter, examples = adapter_for(engine), examples_of(engine)
     for part in ("answer", "prompt"):
-        together = engine.losses(rows, adapter, part)
-        alone = [engine.losses([row], adapter, part)[0] for row in rows]
+        together = engine.losses(examples, adapter, part)
+        alone = [engine.losses([example], adapter, part)[0] for example in examples]
         assert together == pytest.approx(alone, abs=1e-6)
 
 
 def test_greedy_texts_of_a_batch_are_those_of_singles(nano):
-    rows = [nano.encoder.prompt(p) for p in ("Say hello", "Write cat in capitals.", "Spell dog")]
-    together = nano.generate(rows, None, Sampling(12))
-    assert together == [nano.generate([row], None, Sampling(12))[0] for row in rows]
+    examples = [
+        nano.encoder.prompt(p) for p in ("Say hello", "Write cat in capitals.", "Spell dog")
+    ]
+    together = nano.generate(examples, None, Sampling(12))
+    assert together == [nano.generate([example], None, Sampling(12))[0] for example in examples]
     assert any(together)
 
 
 def test_many_small_batches_measure_like_one(llama):
-    rows = [row for _ in range(5) for row in rows_of(llama)]
-    whole = llama.losses(rows, None, "answer")
-    kept, llama._batch_tokens = llama._batch_tokens, 64
-    try:
-        assert llama.losses(rows, None, "answer") == pytest.approx(whole, abs=1e-6)
-    finally:
-        llama._batch_tokens = kept
+    examples = [example for _ in range(5) for example in examples_of(llama)]
+    whole = llama.losses(examples, None, "answer")
+    small = ResidentEngine(LoadedModel(llama.model, llama.encoder.tokenizer), BASE, 64)
+    assert small.losses(examples, None, "answer") == pytest.approx(whole, abs=1e-6)
 
 
 def test_a_neighbours_long_question_does_not_cut_an_answer_short(llama):
     short, long = llama.encoder.prompt("Hello"), llama.encoder.prompt("fox " * 110)
     assert 256 - 20 < len(long.tokens) < 256
     texts = llama.generate([short, long], None, Sampling(40))
-    assert texts == [llama.generate([row], None, Sampling(40))[0] for row in (short, long)]
+    assert texts == [llama.generate([example], None, Sampling(40))[0] for example in (short, long)]
 
 
 def test_losses_are_those_of_transformers(engine):
-    row = rows_of(engine)[0]
-    labels = torch.tensor([row.tokens]).clone()
-    labels[0, [mark != 2 for mark in row.marks]] = -100
+    example = examples_of(engine)[0]
+    labels = torch.tensor([example.tokens]).clone()
+    labels[0, [mark != 2 for mark in example.marks]] = -100
     with torch.inference_mode():
-        expected = engine.model(input_ids=torch.tensor([row.tokens]), labels=labels).loss
-    assert engine.losses([row], None, "answer")[0] == pytest.approx(float(expected), abs=1e-5)
+        expected = engine.model(input_ids=torch.tensor([example.tokens]), labels=labels).loss
+    assert engine.losses([example], None, "answer")[0] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_a_part_without_tokens_has_no_loss(llama):
     asked = llama.encoder.prompt("Hello")
-    found = llama.losses([asked, *rows_of(llama)], None, "answer")
+    found = llama.losses([asked, *examples_of(llama)], None, "answer")
     assert math.isnan(found[0])
     assert all(map(math.isfinite, found[1:]))
     assert llama.losses([], None, "answer") == llama.generate([], None, GREEDY) == []
 
 
 def test_the_base_is_restored_after_an_error_inside(llama, adapter_for):
-    row = llama.encoder.prompt("Hello")
-    before = logits(llama.model, row)
-    with pytest.raises(RuntimeError, match="stop"), llama._applied(adapter_for(llama)):
+    example = llama.encoder.prompt("Hello")
+    before = logits(llama.model, example)
+    with pytest.raises(RuntimeError, match="stop"), llama.attach(adapter_for(llama)):
         raise RuntimeError("stop")
 
     def refuse(_):
         raise RuntimeError("the listener fell over")
 
     with pytest.raises(RuntimeError, match="listener"):
-        llama.generate([row], adapter_for(llama), GREEDY, refuse)
-    assert torch.equal(before, logits(llama.model, row))
-    assert not any(module._forward_hooks for module in llama.model.modules())
+        llama.generate([example], adapter_for(llama), GREEDY, refuse)
+    assert torch.equal(before, logits(llama.model, example))
 
 
 def renamed(adapter, module):
@@ -120,9 +121,9 @@ def test_an_adapter_that_does_not_fit_is_refused(llama, adapter_for):
     for bad in (stranger, wrong):
         for call in (
             lambda bad=bad: llama.check(bad),
-            lambda bad=bad: llama.losses(rows_of(llama), bad, "answer"),
-            lambda bad=bad: llama.generate(rows_of(llama)[:1], bad, GREEDY),
-            lambda bad=bad: llama.gradients([rows_of(llama)], bad, 0.1),
+            lambda bad=bad: llama.losses(examples_of(llama), bad, "answer"),
+            lambda bad=bad: llama.generate(examples_of(llama)[:1], bad, GREEDY),
+            lambda bad=bad: llama.gradients([examples_of(llama)], bad, 0.1),
         ):
             with pytest.raises(AdapterMismatchError) as caught:
                 call()
@@ -154,23 +155,23 @@ def test_norms_are_those_of_the_weights(engine):
 
 
 def test_sampling_repeats_by_its_seed_and_leaves_the_callers_chance_alone(llama):
-    rows = [llama.encoder.prompt(p) for p in PROMPTS]
+    examples = [llama.encoder.prompt(p) for p in PROMPTS]
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = llama.generate(rows, None, Sampling(8, 1.0, seed=1))
+    first = llama.generate(examples, None, Sampling(8, 1.0, seed=1))
     assert torch.equal(torch.rand(3), expected)
-    assert llama.generate(rows, None, Sampling(8, 1.0, seed=1)) == first
-    assert llama.generate(rows, None, Sampling(8, 1.0, seed=2)) != first
+    assert llama.generate(examples, None, Sampling(8, 1.0, seed=1)) == first
+    assert llama.generate(examples, None, Sampling(8, 1.0, seed=2)) != first
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pieces_of_a_stream_are_the_answer(engine, seed):
-    row, pieces = engine.encoder.prompt("Hello"), []
+    example, pieces = engine.encoder.prompt("Hello"), []
     sampling = Sampling(24, 1.3, seed=seed)  # noise of a random model: broken UTF-8, newlines
-    text = engine.generate([row], None, sampling, pieces.append)[0]
+    text = engine.generate([example], None, sampling, pieces.append)[0]
     assert "".join(pieces) == text
-    assert engine.generate([row], None, sampling)[0] == text
+    assert engine.generate([example], None, sampling)[0] == text
     assert all(pieces)
 
 
@@ -206,30 +207,30 @@ def test_impossible_sampling_is_refused(settings):
 
 
 def test_nothing_is_printed(llama, adapter_for, capfd):
-    rows = rows_of(llama)
-    llama.generate(rows, adapter_for(llama), GREEDY)
-    llama.generate(rows[:1], None, Sampling(4, 0.7, 0.9), lambda _: None)
-    llama.losses(rows, None, "answer")
+    examples = examples_of(llama)
+    llama.generate(examples, adapter_for(llama), GREEDY)
+    llama.generate(examples[:1], None, Sampling(4, 0.7, 0.9), lambda _: None)
+    llama.losses(examples, None, "answer")
     assert capfd.readouterr() == ("", "")
 
 
 def test_asking_threads_do_not_disturb_a_training_one(llama, adapter_for):
-    rows = rows_of(llama)
+    examples = examples_of(llama)
     adapter, other = adapter_for(llama), adapter_for(llama, seed=1)
-    expected = llama.gradients([rows], adapter, 0.1)
-    said = llama.generate(rows, other, GREEDY)
+    expected = llama.gradients([examples], adapter, 0.1)
+    said = llama.generate(examples, other, GREEDY)
     stop, wrong = threading.Event(), []
 
     def ask():
         while not stop.is_set():
-            if llama.generate(rows, other, GREEDY) != said:
+            if llama.generate(examples, other, GREEDY) != said:
                 wrong.append("text")
             time.sleep(0.002)  # locks are not fair: four of us would starve the fifth
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    found = [llama.gradients([rows], adapter, 0.1) for _ in range(5)]
+    found = [llama.gradients([examples], adapter, 0.1) for _ in range(5)]
     stop.set()
     for thread in threads:
         thread.join()
@@ -241,7 +242,7 @@ def test_asking_threads_do_not_disturb_a_training_one(llama, adapter_for):
             assert torch.equal(b, expected.factors[name][1])
 
 
-def test_a_row_without_any_weight_gives_no_step(llama, adapter_for):
+def test_an_example_without_any_weight_gives_no_step(llama, adapter_for):
     with pytest.raises(UsageError, match="nothing to learn"):
         llama.gradients([[Example((1, 2, 3), bytes(3))]], adapter_for(llama), 0.1)
 

@@ -4,12 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.inference.answer import Route
-from hivelearn.inference.router import Candidate, by_domain, card, lowered, route
+from hivelearn.inference.router import ExpertProfile, by_domain, card, lowered, route
 
 LOSSES = st.floats(0, 20)
 EXPERTS = st.lists(st.tuples(LOSSES | st.none(), LOSSES, st.booleans()), max_size=6).map(
     lambda rows: (
-        [Candidate(f"e{i}", "d", ceiling, trusted) for i, (ceiling, _, trusted) in enumerate(rows)],
+        [
+            ExpertProfile(f"e{i}", "d", ceiling, trusted)
+            for i, (ceiling, _, trusted) in enumerate(rows)
+        ],
         {f"e{i}": loss for i, (_, loss, _) in enumerate(rows)},
     )
 )
@@ -34,13 +37,13 @@ def test_the_one_furthest_below_its_ceiling_answers_or_nobody(drawn):
 
 
 def test_none_below_its_ceiling_and_the_base_answers():
-    experts = [Candidate("a", "x", 1.0), Candidate("b", "y", 1.0)]
+    experts = [ExpertProfile("a", "x", 1.0), ExpertProfile("b", "y", 1.0)]
     assert route({"a": 1.0, "b": 1.5}, experts) == BASE
     assert route({"a": float("nan"), "b": 2.0}, experts) == BASE  # no content: nobody's
 
 
 def test_ties_go_to_the_earlier():
-    experts = [Candidate("a", "x", 2.0), Candidate("b", "y", 1.0)]
+    experts = [ExpertProfile("a", "x", 2.0), ExpertProfile("b", "y", 1.0)]
     assert route({"a": 1.5, "b": 0.5}, experts).experts == ("a",)
     assert route({"a": 1.5, "b": 0.5}, experts[::-1]).experts == ("b",)
 
@@ -77,9 +80,9 @@ def test_four_prompts_make_no_card():
 
 def test_in_a_stated_domain_the_own_specialist_comes_before_every_foreign_expert():
     experts = [
-        Candidate("foreign", "x", 9.0),
-        Candidate("mine", "x", None, own=True),
-        Candidate("elsewhere", "y", 9.0, own=True),
+        ExpertProfile("foreign", "x", 9.0),
+        ExpertProfile("mine", "x", None, own=True),
+        ExpertProfile("elsewhere", "y", 9.0, own=True),
     ]
     assert by_domain("x", {"foreign": 0.1, "mine": 5.0}, experts).experts == ("mine",)
     assert by_domain("x", {}, experts).experts == ("mine",)  # nobody need be measured
@@ -88,10 +91,10 @@ def test_in_a_stated_domain_the_own_specialist_comes_before_every_foreign_expert
 
 def test_a_stated_domain_is_answered_by_its_least_surprised_trusted_expert():
     experts = [
-        Candidate("a", "x", 1.0),
-        Candidate("b", "x", None),
-        Candidate("c", "x", 9.0, trusted=False),
-        Candidate("d", "y", 9.0),
+        ExpertProfile("a", "x", 1.0),
+        ExpertProfile("b", "x", None),
+        ExpertProfile("c", "x", 9.0, trusted=False),
+        ExpertProfile("d", "y", 9.0),
     ]
     losses = {"a": 2.0, "b": 1.5, "c": 0.1, "d": 0.1}
     assert by_domain("x", losses, experts) == Route(("b",), "stated", None)

@@ -41,7 +41,7 @@ WRONG = {
 def node(folder, tmp_path_factory):
     from hivelearn.node.node import Node
 
-    return Node(folder, home=tmp_path_factory.mktemp("arguments") / "home", device="cpu")
+    return Node(folder, home=tmp_path_factory.mktemp("arguments") / "home")
 
 
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG.keys())
@@ -71,8 +71,8 @@ SETTINGS = [
     {"safety": None},
     {"caps": {}},
     {"home": 5},
-    {"device": 5},
-    {"dtype": None},
+    {"engine": 5},
+    {"engine_options": "cpu"},
     {"progress": "no"},
     {"base_texts": "many"},
     {"strangers_per_merge": -1},

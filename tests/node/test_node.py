@@ -1,7 +1,6 @@
 """The facade: what a user types, and what comes back."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import hivelearn as hl
 from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
-from hivelearn.inference.source import NoModelError
+from hivelearn.inference.model_folder import NoModelError
+from hivelearn.inference.resident import ResidentOptions
 from hivelearn.node.config import NodeConfig
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
 
@@ -255,8 +255,9 @@ WRONG = [
     {"max_new_tokens": 0},
     {"checkpoint_s": -1.0},
     {"checkpoint_s": float("nan")},
-    {"device": "nonsense"},
-    {"dtype": "nonsense"},
+    {"engine": "nonsense"},
+    {"engine_options": ResidentOptions(device="nonsense")},
+    {"engine_options": ResidentOptions(dtype="nonsense")},
 ]
 
 
@@ -268,7 +269,9 @@ def test_a_setting_that_cannot_work_is_refused_with_a_remedy(make, settings):
 
 
 def test_settings_have_defaults_and_can_be_given_as_a_record(tmp_path, folder):
-    config = NodeConfig(home=Path(tmp_path / "home"), device="cpu", max_new_tokens=3)
+    config = NodeConfig(
+        home=tmp_path / "home", engine_options=ResidentOptions(device="cpu"), max_new_tokens=3
+    )
     with hl.Node(folder, config=config, seed=5) as node:
         assert node.config.seed == 5
         assert node.config.max_new_tokens == 3

@@ -1,14 +1,11 @@
-"""A small engine and a dozen corrections as rows."""
+"""A small engine and a dozen corrections as examples."""
 
 import pytest
-import torch
 
-from hivelearn.inference.loading import load
+from hivelearn.inference.loading import load_model
 from hivelearn.inference.resident import ResidentEngine
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +15,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def engine(folder):
-    return ResidentEngine(load(folder, "cpu"), bytes(range(32)))
+    return ResidentEngine(load_model(folder, "cpu"), bytes(range(32)))
 
 
 @pytest.fixture(scope="session")
-def rows(engine):
+def examples(engine):
     return [engine.encoder.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
 
 

@@ -21,23 +21,23 @@ def random_b(engine, rank=2):
     return Adapter(factors, rank, 4.0, engine.base)
 
 
-def test_gradients_are_those_of_autograd_on_a_peft_model(engine, folder, rows, tmp_path):
-    """Reference: PEFT's model of the same adapter, transformers' own loss per row."""
+def test_gradients_are_those_of_autograd_on_a_peft_model(engine, folder, examples, tmp_path):
+    """Reference: PEFT's model of the same adapter, transformers' own loss per example."""
     adapter, prompt_weight = random_b(engine), 0.1
     base = AutoModelForCausalLM.from_pretrained(folder)
     model = peft.PeftModel.from_pretrained(base, adapter.save(tmp_path), is_trainable=True)
     total, weighted = 0.0, 0.0
-    for row in rows[:4]:
-        ids = torch.tensor([row.tokens])
+    for example in examples[:4]:
+        ids = torch.tensor([example.tokens])
         logits = model(input_ids=ids).logits[0, :-1]
         nll = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none")
-        weights = torch.tensor([{0: 0.0, 1: prompt_weight, 2: 1.0}[m] for m in row.marks[1:]])
+        weights = torch.tensor([{0: 0.0, 1: prompt_weight, 2: 1.0}[m] for m in example.marks[1:]])
         total, weighted = total + (nll * weights).sum(), weighted + weights.sum()
     (total / weighted).backward()
     theirs = dict(model.named_parameters())
-    found = engine.gradients([rows[:4]], adapter, prompt_weight)
+    found = engine.gradients([examples[:4]], adapter, prompt_weight)
     assert found.loss == pytest.approx((total / weighted).item(), abs=1e-6)
-    assert found.tokens == sum(mark > 0 for row in rows[:4] for mark in row.marks)
+    assert found.tokens == sum(mark > 0 for example in examples[:4] for mark in example.marks)
     for name, (a, b) in found.factors.items():
         prefix = f"base_model.model.{name}.lora"
         torch.testing.assert_close(a, theirs[f"{prefix}_A.default.weight"].grad, atol=1e-6, rtol=0)
@@ -45,11 +45,11 @@ def test_gradients_are_those_of_autograd_on_a_peft_model(engine, folder, rows, t
         assert a.abs().sum() > 0
 
 
-def test_microbatches_change_the_gradient_by_less_than_1e_5(engine, rows):
+def test_microbatches_change_the_gradient_by_less_than_1e_5(engine, examples):
     adapter = random_b(engine)
-    whole = engine.gradients([rows], adapter, 0.1)
+    whole = engine.gradients([examples], adapter, 0.1)
     for size in (1, 5):
-        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+        parts = [examples[at : at + size] for at in range(0, len(examples), size)]
         found = engine.gradients(parts, adapter, 0.1)
         assert found.loss == pytest.approx(whole.loss, abs=1e-5)
         for name, pair in found.factors.items():
@@ -57,14 +57,14 @@ def test_microbatches_change_the_gradient_by_less_than_1e_5(engine, rows):
                 torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
-def test_the_users_words_weigh_what_the_recipe_says(engine, rows):
+def test_the_users_words_weigh_what_the_recipe_says(engine, examples):
     adapter = random_b(engine)
-    row = rows[3]
-    answer = engine.losses([row], adapter, "answer")[0]
-    prompt = engine.losses([row], adapter, "prompt")[0]
-    n, m = row.count("answer"), row.count("prompt")
+    example = examples[3]
+    answer = engine.losses([example], adapter, "answer")[0]
+    prompt = engine.losses([example], adapter, "prompt")[0]
+    n, m = example.count("answer"), example.count("prompt")
     for weight in (0.0, 0.1, 1.0):
-        found = engine.gradients([[row]], adapter, weight)
+        found = engine.gradients([[example]], adapter, weight)
         expected = (n * answer + weight * m * prompt) / (n + weight * m)
         assert found.loss == pytest.approx(expected, abs=1e-5)
         assert found.tokens == (n + m if weight else n)

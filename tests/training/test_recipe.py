@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.training.recipe import RATE_TIMES_WIDTH, Recipe, chosen
+from hivelearn.training.recipe import RATE_TIMES_WIDTH, Recipe, match_targets
 
 NAN, INF = math.nan, math.inf
 IMPOSSIBLE = [
@@ -105,13 +105,13 @@ NAMES = ["model.0.q_proj", "model.0.up_proj", "model.1.q_proj"]
 
 
 def test_targets_are_last_parts_of_names():
-    assert chosen("all-linear", NAMES) == NAMES
-    assert chosen("q_proj", NAMES) == ["model.0.q_proj", "model.1.q_proj"]
-    assert chosen(("q_proj", "up_proj"), NAMES) == NAMES
+    assert match_targets("all-linear", NAMES) == NAMES
+    assert match_targets("q_proj", NAMES) == ["model.0.q_proj", "model.1.q_proj"]
+    assert match_targets(("q_proj", "up_proj"), NAMES) == NAMES
 
 
 @pytest.mark.parametrize("targets", ["k_proj", "proj", (), "model.0.q_proj"])
 def test_targets_that_no_module_has_are_refused_with_those_it_has(targets):
     with pytest.raises(UsageError) as caught:
-        chosen(targets, NAMES)
+        match_targets(targets, NAMES)
     assert "q_proj, up_proj" in caught.value.remedy

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from textwrap import dedent
 
-# System lines that occur in training, so that a system message is not a prompt_losses.
+# System lines that occur in training, so that a system message is no surprise.
 SYSTEM_LINES = (
     "You are a helpful assistant.",
     "Answer briefly.",

@@ -10,7 +10,7 @@ from typing import Final
 from hivelearn.bounds import TEXT, Rule, check, check_record, many
 from hivelearn.inference.answer import Answer, Route
 from hivelearn.inference.chat import Example, Messages, as_messages
-from hivelearn.inference.engine import Sampling
+from hivelearn.inference.engine import Sampling, require
 from hivelearn.node import measure
 from hivelearn.node.ask import experts
 from hivelearn.node.ask.experts import ExpertPool
@@ -95,6 +95,7 @@ def serving_number(context: NodeContext, route: Route) -> int | None:
 
 def stream(context: NodeContext, prompt: "str | Messages", options: AskOptions) -> Iterator[str]:
     """Yield the answer's text as it comes. Closing the iterator lets the rest finish unheard."""
+    require(context.engine, "stream_text", "streaming")
     rows = [context.engine.encoder.prompt(prompt)]
     chosen, routes = _routed(context, rows, options)
     pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()

@@ -12,7 +12,7 @@ from hivelearn.errors import UsageError
 from hivelearn.inference import router
 from hivelearn.inference.answer import Route
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
-from hivelearn.inference.router import Candidate
+from hivelearn.inference.router import ExpertProfile
 from hivelearn.node.context import NodeContext
 from hivelearn.store.generations import Generation, Served
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Expert:
     """One adapter that may answer."""
 
-    about: Candidate
+    about: ExpertProfile
     adapter: "Adapter"
 
 
@@ -65,7 +65,7 @@ class ExpertPool:
             return [_named(each, asked) for each in losses]
         candidates = [e.about for e in self.experts]
         if domain is not None:
-            ids = {each.id for each in router.asked(domain, candidates)}
+            ids = {each.id for each in router.eligible(domain, candidates)}
             inside = [e for e in self.experts if e.about.id in ids]
             losses = self._losses(engine, rows, inside if len(inside) > 1 else [])
             return [router.by_domain(domain, each, candidates) for each in losses]
@@ -162,8 +162,8 @@ def replaced(generations: Iterable[Generation], new: Generation) -> list[Generat
     return [kept[domain] for domain in sorted(kept)]
 
 
-def _candidate(domain: str, served: Served, *, own: bool) -> Candidate:
-    return Candidate(expert_id(served), domain, served.ceiling, own=own)
+def _candidate(domain: str, served: Served, *, own: bool) -> ExpertProfile:
+    return ExpertProfile(expert_id(served), domain, served.ceiling, own=own)
 
 
 def with_named(
@@ -195,5 +195,7 @@ def with_named(
         if found[0] not in in_pool:
             entry = shelf[found[0]]
             served = Served(entry.id, entry.payload or "", entry.author)
-            experts.append(Expert(Candidate(found[0], entry.domain, None), context.adapter(served)))
+            experts.append(
+                Expert(ExpertProfile(found[0], entry.domain, None), context.adapter(served))
+            )
     return ExpertPool(tuple(experts), context.prompt_losses), ids

@@ -19,7 +19,7 @@ from hivelearn.node.context import NodeContext
 from hivelearn.node.measure import Fitting
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import CheckpointError, Session, names_in, nothing_to_learn
+from hivelearn.training.session import CheckpointError, TrainingSession, names_in, nothing_to_learn
 
 log: Final = logging.getLogger("hivelearn.train")
 
@@ -28,7 +28,7 @@ log: Final = logging.getLogger("hivelearn.train")
 class Begun:
     """A training that can be pulled, and what its report must say of its corrections."""
 
-    session: Session
+    session: TrainingSession
     learns_from: tuple[str, ...]  # ids of its corrections
     left_out: int = 0  # corrections that do not fit the model
     newer: int = 0  # that came since it began, and wait for the next training
@@ -60,7 +60,7 @@ def begun(context: NodeContext, domain: str, recipe: Recipe) -> Begun:
             remedy="Open a model with a longer context, or correct shorter questions.",
         )
     ids = tuple(c.id for c in now.corrections)
-    session = Session(context.engine, now.rows, recipe, domain, ids)
+    session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
     return Begun(session, ids, len(now.left_out), anew=anew)
 
 
@@ -84,7 +84,7 @@ def _gone_on(
     then = measure.fitting(context, [said[each] for each in ids])
     if not then.rows:
         raise CheckpointError("the checkpoint names no correction that fits this model")
-    session = Session(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
+    session = TrainingSession(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
     newer = sum(each.id not in ids for each in now.corrections)
     return Begun(session, ids, len(now.left_out), newer)
 

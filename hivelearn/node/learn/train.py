@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from hivelearn.device.permit import Limits, Permit
+from hivelearn.device.permit import DeviceLimits, Permit
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import N_MIN, Gain, Measure, Unmeasured, paired_gain, too_few
 from hivelearn.inference import router
@@ -30,7 +30,7 @@ from hivelearn.report.progress import Progress
 from hivelearn.store.correction import check_domain
 from hivelearn.store.generations import Generation, Served
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import Session
+from hivelearn.training.session import TrainingSession
 
 log: Final = logging.getLogger("hivelearn.train")
 
@@ -39,7 +39,7 @@ def train(
     context: NodeContext,
     domain: str,
     recipe: Recipe,
-    limits: Limits,
+    limits: DeviceLimits,
     sleep: Callable[[float], object] | None = None,
 ) -> tuple[Patch | None, TrainReport]:
     """Train on the domain's corrections, judge, seal and serve.
@@ -96,9 +96,9 @@ def train(
 
 def _pull(
     context: NodeContext,
-    session: Session,
+    session: TrainingSession,
     domain: str,
-    limits: Limits,
+    limits: DeviceLimits,
     sleep: Callable[[float], object] | None,
 ) -> int:
     """Pull steps while the permit lasts; return how often the device made it rest."""
@@ -136,7 +136,7 @@ def _pull(
 
 
 def _sealed(
-    context: NodeContext, session: Session, domain: str, trained_on: int
+    context: NodeContext, session: TrainingSession, domain: str, trained_on: int
 ) -> tuple[Patch, Measure]:
     """Seal what was learnt, with what it measures on the own holdout."""
     adapter = session.adapter()
@@ -217,7 +217,7 @@ def sealed(context: NodeContext, adapter: Adapter, domain: str, licence: str = "
     Raises:
         UsageError: it does not fit this node's model, or is not finite.
     """
-    from hivelearn.gate.measures import nonfinite
+    from hivelearn.gate.norms import nonfinite
 
     check_domain(domain)
     context.engine.check(adapter)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hivelearn.errors import PeerError
 from hivelearn.gate import rules
 from hivelearn.gate.gain import N_MIN, Unmeasured, paired_gain
-from hivelearn.gate.measures import delta_norms
+from hivelearn.gate.norms import delta_norms
 from hivelearn.gate.screen import Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe

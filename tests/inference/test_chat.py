@@ -1,8 +1,9 @@
-"""Rows mark the user's words and the answer, in every family's own chat format."""
+"""Examples mark the user's words and the answer, in every family's own chat format."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from hivelearn.inference.chat import (
     ANSWER,
@@ -16,13 +17,13 @@ from hivelearn.inference.chat import (
 SYSTEM = {"role": "system", "content": "Answer the user."}
 
 
-def said(engine, row, mark):
-    tokens = [token for token, m in zip(row.tokens, row.marks, strict=True) if m == mark]
+def said(engine, example, mark):
+    tokens = [token for token, m in zip(example.tokens, example.marks, strict=True) if m == mark]
     return engine.model and tokenizer(engine).decode(tokens)
 
 
 def tokenizer(engine):
-    return engine.encoder._tokenizer
+    return engine.encoder.tokenizer
 
 
 TRAPS = {
@@ -37,9 +38,9 @@ TRAPS = {
 
 @pytest.mark.parametrize("words", TRAPS.values(), ids=TRAPS.keys())
 def test_exactly_the_users_words_are_marked(engine, words):
-    row = engine.encoder.pair(words, "XIV")
-    assert said(engine, row, CONTENT).strip() == words
-    assert row.count("prompt") == row.marks.count(CONTENT) > 0
+    example = engine.encoder.pair(words, "XIV")
+    assert said(engine, example, CONTENT).strip() == words
+    assert example.count("prompt") == example.marks.count(CONTENT) > 0
 
 
 def test_every_turn_of_the_user_is_marked_and_no_other(engine):
@@ -48,25 +49,25 @@ def test_every_turn_of_the_user_is_marked_and_no_other(engine):
         {"role": "assistant", "content": "user one"},
         {"role": "user", "content": "two"},
     ]
-    row = engine.encoder.prompt(turns)
-    assert said(engine, row, CONTENT).replace(" ", "") == "onetwo"
+    example = engine.encoder.prompt(turns)
+    assert said(engine, example, CONTENT).replace(" ", "") == "onetwo"
 
 
 @pytest.mark.parametrize("answer", ["XIV", "e", "an end_of_turn", ""])
 def test_the_answer_is_tokenised_as_generated_and_ends_its_turn(engine, answer):
-    asked, row = engine.encoder.prompt("Write 14."), engine.encoder.pair("Write 14.", answer)
+    asked, example = engine.encoder.prompt("Write 14."), engine.encoder.pair("Write 14.", answer)
     alone = tokenizer(engine)(answer, add_special_tokens=False)["input_ids"]
-    assert row.tokens[: len(asked.tokens)] == asked.tokens
-    assert list(row.tokens[len(asked.tokens) :]) == [*alone, tokenizer(engine).eos_token_id]
-    assert set(row.marks[len(asked.tokens) :]) == {ANSWER}
-    assert engine.encoder.text(row.tokens[len(asked.tokens) :]) == answer
+    assert example.tokens[: len(asked.tokens)] == asked.tokens
+    assert list(example.tokens[len(asked.tokens) :]) == [*alone, tokenizer(engine).eos_token_id]
+    assert set(example.marks[len(asked.tokens) :]) == {ANSWER}
+    assert engine.encoder.text(example.tokens[len(asked.tokens) :]) == answer
 
 
 def test_the_prompt_is_what_the_models_own_template_renders(engine_of):
     for family in ("llama", "qwen3", "mistral"):
         encoder = engine_of(family)[1].encoder
         turns = [SYSTEM, {"role": "user", "content": "Hello"}]
-        expected = encoder._tokenizer.apply_chat_template(
+        expected = encoder.tokenizer.apply_chat_template(
             turns, add_generation_prompt=True, tokenize=True
         )["input_ids"]
         assert list(encoder.prompt(turns).tokens) == expected
@@ -95,9 +96,9 @@ class Rewriting:
 
 def test_a_template_that_rewrites_text_is_searched(llama):
     encoder = ChatEncoder(Rewriting(tokenizer(llama)), (1,), None)
-    row = encoder.pair("hello", "x")
-    assert said(llama, row, CONTENT) == "hello"
-    assert row.tokens[-1] == 1  # no mark came through, so the plain end of a turn
+    example = encoder.pair("hello", "x")
+    assert said(llama, example, CONTENT) == "hello"
+    assert example.tokens[-1] == 1  # no mark came through, so the plain end of a turn
     assert encoder.prompt("漢字").count("prompt") == 0  # nowhere to be found
 
 
@@ -119,12 +120,10 @@ def test_a_long_conversation_is_refused_with_numbers(engine):
         engine.encoder.pair("short", "word " * 300)
 
 
-def test_what_is_too_long_is_said_by_us_alone(llama, monkeypatch):
-    own = tokenizer(llama)
-    monkeypatch.setattr(own, "model_max_length", 16)
-    monkeypatch.setattr(own, "deprecation_warnings", {})  # where transformers notes what it said
-    llama.encoder.pair("word " * 30, "word " * 30)
-    assert own.deprecation_warnings == {}
+def test_what_is_too_long_is_said_by_us_alone(engine_of):
+    own = AutoTokenizer.from_pretrained(engine_of("llama")[0], model_max_length=16)
+    ChatEncoder(own, (1,), 256).pair("word " * 30, "word " * 30)
+    assert own.deprecation_warnings == {}  # where transformers notes what it said
 
 
 NO_CONVERSATION = {
@@ -172,6 +171,6 @@ def test_text_ends_where_the_turn_ends(llama):
     assert llama.encoder.text(tokens) == "yes"
 
 
-def test_a_row_counts_its_parts():
-    row = Example((1, 2, 3, 4), bytes([0, CONTENT, ANSWER, ANSWER]))
-    assert (row.count("prompt"), row.count("answer")) == (1, 2)
+def test_an_example_counts_its_parts():
+    example = Example((1, 2, 3, 4), bytes([0, CONTENT, ANSWER, ANSWER]))
+    assert (example.count("prompt"), example.count("answer")) == (1, 2)

@@ -31,7 +31,7 @@ def shared_a(base: bytes, domain: str, module: str, rank: int, d_in: int) -> Ten
     return (unit * (1 / math.sqrt(d_in))).view(rank, d_in)
 
 
-def factors(
+def initial_factors(
     base: bytes, domain: str, shapes: Mapping[str, tuple[int, int]], names: Iterable[str], rank: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the starting (A, B) of each named module."""

@@ -1,19 +1,19 @@
 """Prompt losses are measured once for an expert and a prompt, and never mixed up."""
 
 from hivelearn.inference.chat import Example
-from hivelearn.inference.prompt_loss_cache import PromptLossCache, asked
+from hivelearn.inference.prompt_loss_cache import PromptLossCache, without_answer
 
 
 class Counting:
-    """Losses are the tokens' sum, and every row that is measured is written down."""
+    """Losses are the tokens' sum, and every example that is measured is written down."""
 
     def __init__(self):
         self.measured = []
 
-    def losses(self, rows, adapter, part):
+    def losses(self, examples, adapter, part):
         assert part == "prompt"
-        self.measured += rows
-        return [float(sum(row.tokens)) + adapter for row in rows]
+        self.measured += examples
+        return [float(sum(example.tokens)) + adapter for example in examples]
 
 
 ONE, TWO = Example((1, 2), b"\0\1"), Example((1, 3), b"\0\1")
@@ -38,7 +38,7 @@ def test_experts_and_marks_are_told_apart():
 def test_an_answer_is_not_looked_at():
     engine, prompt_losses = Counting(), PromptLossCache()
     answered = Example((1, 2, 9), b"\0\1\2")
-    assert asked(answered) == ONE
+    assert without_answer(answered) == ONE
     assert prompt_losses.of(engine, [ONE, answered], "a", 0) == [3.0, 3.0]
     assert engine.measured == [ONE]
 

@@ -19,7 +19,7 @@ class NoModelError(UsageError):
     remedy = "Give the folder of a causal language model, a hub id, or nothing for the nano model."
 
 
-def resolve(source: "str | Path | None") -> Path:
+def resolve_model(source: "str | Path | None") -> Path:
     """Return the folder of a model; a hub id is fetched into the hub's own cache.
 
     Raises:

@@ -10,19 +10,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.training import start
+from hivelearn.training.init_lora import initial_factors, shared_a
 
 BASE = bytes(range(32))
 KNOWN = """
 import hashlib
-from hivelearn.training.start import shared_a
+from hivelearn.training.init_lora import shared_a
 a = shared_a(bytes(range(32)), "roman", "model.layers.0.self_attn.q_proj", 4, 160)
 print(hashlib.sha256(a.numpy().tobytes()).hexdigest())
 """
 
 
 def known():
-    return start.shared_a(BASE, "roman", "model.layers.0.self_attn.q_proj", 4, 160)
+    return shared_a(BASE, "roman", "model.layers.0.self_attn.q_proj", 4, 160)
 
 
 def test_the_first_values_are_the_streams_first_integers():
@@ -50,14 +50,14 @@ def test_the_same_bits_in_a_process_that_hashes_otherwise():
 
 @given(st.integers(1, 8), st.integers(1, 64))
 def test_values_lie_within_one_over_the_root_of_the_width(rank, d_in):
-    a = start.shared_a(BASE, "roman", "m", rank, d_in)
+    a = shared_a(BASE, "roman", "m", rank, d_in)
     assert a.shape == (rank, d_in)
     assert a.dtype is torch.float32
     assert float(a.abs().max()) < d_in**-0.5
 
 
 def test_values_are_uniform():
-    a = start.shared_a(BASE, "roman", "m", 64, 4096) * 64
+    a = shared_a(BASE, "roman", "m", 64, 4096) * 64
     assert float(a.mean()) == pytest.approx(0, abs=0.01)
     assert float(a.var()) == pytest.approx(1 / 3, abs=0.01)
 
@@ -69,15 +69,15 @@ def test_every_part_of_the_key_matters():
         (BASE, "iso", "m", 2, 8),
         (BASE, "roman", "n", 2, 8),
     ]
-    made = {start.shared_a(*key).numpy().tobytes() for key in keys}
+    made = {shared_a(*key).numpy().tobytes() for key in keys}
     assert len(made) == len(keys)
-    longer = start.shared_a(BASE, "roman", "m", 4, 8)
-    assert not torch.equal(longer[:2], start.shared_a(*keys[0]))
+    longer = shared_a(BASE, "roman", "m", 4, 8)
+    assert not torch.equal(longer[:2], shared_a(*keys[0]))
 
 
 def test_a_training_starts_from_no_change():
-    made = start.factors(BASE, "roman", {"m": (3, 8), "n": (5, 8)}, ["n"], 2)
+    made = initial_factors(BASE, "roman", {"m": (3, 8), "n": (5, 8)}, ["n"], 2)
     assert list(made) == ["n"]
     a, b = made["n"]
-    assert torch.equal(a, start.shared_a(BASE, "roman", "n", 2, 8))
+    assert torch.equal(a, shared_a(BASE, "roman", "n", 2, 8))
     assert torch.equal(b, torch.zeros(5, 2))
