@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from hivelearn.store.blobs import Blobs
+from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
@@ -16,14 +17,15 @@ from hivelearn.store.home import Home
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.journal import Journal
 from hivelearn.store.lock import LOCK_WAIT_S
-from hivelearn.store.notes import Notes
+from hivelearn.store.marks import Marks
 from hivelearn.store.offers import Offers
+from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
 
 
 class Store:
-    """Blobs, shelf, generations, journal, inbox, notes and checkpoints of one home.
+    """What one home holds, a part for each kind of thing.
 
     Every method of the parts may be called from any thread. Reads need nothing.
     Writes need a ``with store.writing(...)`` block: each thread opens its own,
@@ -40,7 +42,9 @@ class Store:
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)
         self.journal = Journal(self.database, self.inbox)
-        self.notes = Notes(self.database)
+        self.reputation = Reputation(self.database)
+        self.marks = Marks(self.database)
+        self.candidates = Candidates(self.database)
         self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
         self._begin()

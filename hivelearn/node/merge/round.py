@@ -124,7 +124,7 @@ class Round:
                 candidate = leave(context, new, accepted)
             reputation.after_merge(context, self._said)
             reputation.forgive(context, self.domain)
-            strangers.taken(context, self.domain, self.state, self._measured)
+            context.store.marks.take_turn(self.domain, self.state, self._measured)
         self._sweep()
         return MergeReport(
             domain=self.domain,
