@@ -50,7 +50,7 @@ class Node:
 
     Raises:
         NoModelError: the model cannot be opened.
-        HomeError: the home cannot be used, with the reason.
+        DiskError: the home cannot be used, with the reason.
     """
 
     def __init__(

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from hivelearn.codec import fixed, real
 from hivelearn.errors import UsageError
+from hivelearn.files import Replacement, replace_all
 from hivelearn.patch import chunks, header, peft_config
 from hivelearn.patch.adapter_spec import ALPHA_MAX
-from hivelearn.patch.folder import Replacement, replace_all, written
+from hivelearn.patch.folder import written
 from hivelearn.patch.origin import Origin
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Adapter:
         An adapter that is there already stays until the new one is whole.
 
         Raises:
-            FolderError, DeviceError: it cannot be written.
+            FolderError, DiskError: it cannot be written.
         """
         with written(Path(folder)):
             return self._saved(folder)

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
+from hivelearn.files import Replacement, replace_all
 from hivelearn.identity import Identity
 from hivelearn.patch import chunks, header, notice
 from hivelearn.patch.adapter import WEIGHTS_FILE, Adapter
@@ -70,13 +71,14 @@ class Patch:
 
         Raises:
             UsageError: the patch builds on a trunk, whose factors are not here.
-            FolderError, DeviceError: the folder cannot be written.
+            FolderError, DiskError: the folder cannot be written.
         """
         if self.body.onto is not None:
             raise UsageError("a patch onto a trunk cannot be saved alone", remedy="Save the trunk.")
         path = self.adapter.save(folder)
-        with written(path):
-            (path / ENVELOPE_FILE).write_bytes(self.envelope)
+        with written(path), Replacement(path / ENVELOPE_FILE) as signed:
+            signed.file.write(self.envelope)
+            replace_all((signed,))
         return path
 
 

@@ -21,15 +21,8 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from hivelearn.errors import HivelearnError
-from hivelearn.store.durable import Reached, unwatched
-from hivelearn.store.errors import (
-    HomeDamagedError,
-    HomeError,
-    HomeFullError,
-    HomeReadOnlyError,
-    LaterVersionError,
-    NotWritingError,
-)
+from hivelearn.files import DiskError, DiskFullError, DiskReadOnlyError, Reached, unwatched
+from hivelearn.store.errors import HomeDamagedError, LaterVersionError, NotWritingError
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.schema import MIGRATIONS, Step
 
@@ -37,16 +30,16 @@ BUSY_WAIT_S: Final = 5.0  # how long SQLite waits for a reader or a recovery to 
 
 Row: TypeAlias = tuple[Any, ...]  # the columns of a query, in its order
 
-_REFUSALS: Final[dict[int, type[HomeError]]] = {
-    sqlite3.SQLITE_FULL: HomeFullError,
-    sqlite3.SQLITE_READONLY: HomeReadOnlyError,
-    sqlite3.SQLITE_CANTOPEN: HomeReadOnlyError,
-    sqlite3.SQLITE_PERM: HomeReadOnlyError,
+_REFUSALS: Final[dict[int, type[DiskError]]] = {
+    sqlite3.SQLITE_FULL: DiskFullError,
+    sqlite3.SQLITE_READONLY: DiskReadOnlyError,
+    sqlite3.SQLITE_CANTOPEN: DiskReadOnlyError,
+    sqlite3.SQLITE_PERM: DiskReadOnlyError,
     sqlite3.SQLITE_CORRUPT: HomeDamagedError,
     sqlite3.SQLITE_NOTADB: HomeDamagedError,
-    sqlite3.SQLITE_IOERR: HomeError,
-    sqlite3.SQLITE_BUSY: HomeError,
-    sqlite3.SQLITE_LOCKED: HomeError,
+    sqlite3.SQLITE_IOERR: DiskError,
+    sqlite3.SQLITE_BUSY: DiskError,
+    sqlite3.SQLITE_LOCKED: DiskError,
 }
 
 

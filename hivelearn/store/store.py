@@ -5,12 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from hivelearn.files import Reached, unwatched
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
-from hivelearn.store.durable import Reached, unwatched
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
@@ -72,7 +72,7 @@ class Store:
 
         Raises:
             WriterBusyError: another process writes; its message says which and what.
-            HomeFullError, HomeReadOnlyError, LaterVersionError, HomeDamagedError.
+            DiskFullError, DiskReadOnlyError, LaterVersionError, HomeDamagedError.
         """
         with self._gate:
             if self._inside == 0:

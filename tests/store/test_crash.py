@@ -1,7 +1,7 @@
 """kill -9 at every point of an evening: nothing acknowledged is lost, nothing is half there.
 
 A killed process does not test fsync: the page cache survives it. What a power cut
-leaves rests on the order of writes in durable.py and on synchronous=FULL.
+leaves rests on the order of writes in files.py and on synchronous=FULL.
 """
 
 import hashlib

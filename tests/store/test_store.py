@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from hivelearn.files import DiskError, DiskFullError
 from hivelearn.store import errors
 from hivelearn.store.candidates import Candidate
 from hivelearn.store.database import Database
@@ -19,8 +20,8 @@ BASE, AUTHOR = b"b" * 32, b"a" * 32
 
 FILLING = """
 import resource, signal, sys
+from hivelearn.files import DiskFullError
 from hivelearn.store.correction import Correction, as_messages
-from hivelearn.store.errors import HomeFullError
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
 
@@ -31,7 +32,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 for write in (lambda: store.blobs.put(b"x" * 20_000), lambda: store.remember(correction)):
     try:
         write()
-    except HomeFullError as error:
+    except DiskFullError as error:
         print("full", bool(error.remedy))
 """
 
@@ -125,7 +126,7 @@ def test_a_lock_of_another_program_is_an_error_of_the_device(store, monkeypatch)
 
     other = sqlite3.connect(store.home.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with store.writing("test"), pytest.raises(errors.HomeError, match="locked"):
+    with store.writing("test"), pytest.raises(DiskError, match="locked"):
         store.marks.set_learnt(BASE, "roman", "a")
     other.close()
 
@@ -209,12 +210,12 @@ def test_on_a_full_disk_nothing_is_lost_and_writing_goes_on_when_there_is_room(s
 
     with store.writing("fill"):
         ballast = store.blobs.put(os.urandom(200_000))
-        with pytest.raises(errors.HomeFullError):
+        with pytest.raises(DiskFullError):
             fill("journal", lambda correction: store.journal.add([correction]))
-        with pytest.raises(errors.HomeFullError):
+        with pytest.raises(DiskFullError):
             store.blobs.put(os.urandom(200_000))
     assert kept
-    with pytest.raises(errors.HomeFullError):
+    with pytest.raises(DiskFullError):
         fill("inbox", store.remember)
     assert {c.id for c in store.journal.list()} == set(kept)
     store.blobs.delete(ballast)

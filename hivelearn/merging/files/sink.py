@@ -14,11 +14,11 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
+from hivelearn.files import Replacement, replace_all
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import Source, octets
 from hivelearn.patch import header, peft_config
 from hivelearn.patch.adapter import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, Adapter
-from hivelearn.patch.folder import Replacement, replace_all
 from hivelearn.patch.origin import Origin
 from hivelearn.showing import shown
 
