@@ -14,7 +14,6 @@ import base64
 import hashlib
 import os
 import shutil
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from hivelearn import codec
 from hivelearn.errors import DeviceError, PeerError, UsageError
+from hivelearn.files import DiskError, disk, rename_whole, write_whole
 from hivelearn.words import ADJECTIVES, ANIMALS
 
 KEY_BYTES: Final = 32
@@ -34,6 +34,7 @@ RENEWED_BEFORE_S: Final = 365 * 86_400
 EPOCH_MAX: Final = 2**32 - 1
 _FILES: Final = ("certificate.cbor", "device.key", "root.key")
 _CERTIFICATE_FILE, _DEVICE_FILE, _ROOT_FILE = _FILES
+_SECRET: Final = 0o600
 _CERTIFICATE_TAG: Final = b"hivelearn/cert/1\0"
 _NAME_TAG: Final = b"hivelearn/name/1\0"
 _PREFIX: Final = "hl1"
@@ -169,7 +170,7 @@ def open_in(folder: Path, now_s: float) -> Identity:
         return identity
     fresh = _certify(identity.root_seed, identity.device, now_s, certificate.epoch)
     identity = replace(identity, certificate=fresh)
-    with suppress(OSError):  # a read-only home renews again at the next start
+    with suppress(DiskError):  # a read-only home renews again at the next start
         save(identity, folder)
     return identity
 
@@ -186,14 +187,14 @@ def _make_once(folder: Path, now_s: float) -> Identity:
         save(identity, fresh)
         with suppress(OSError):
             folder.rmdir()  # an empty folder may stand in the way
-        fresh.rename(folder)
-        _sync(folder.parent)
-    except OSError as error:
+        with disk(folder):
+            rename_whole(fresh, folder)
+    except DiskError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         if (folder / _CERTIFICATE_FILE).exists():
             return _read(folder)  # another process was first
         raise IdentityError(
-            f"no keys could be made in {folder}: {error}",
+            f"no keys could be made in {folder}: {error.said}",
             remedy="Name a home that can be written and has room, with nothing else in `identity`.",
         ) from error
     return identity
@@ -228,40 +229,18 @@ def save(identity: Identity, folder: Path) -> None:
     """Write ``identity`` into ``folder`` (0700), each file 0600 and whole or absent.
 
     Raises:
-        OSError: the disk refuses; files that were there are untouched or replaced whole.
+        DiskError: the disk refuses; files that were there are untouched or replaced whole.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    with disk(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
     if identity.root_seed is not None:
-        _write_secret(folder / _ROOT_FILE, identity.root_seed)
-    _write_secret(folder / _DEVICE_FILE, identity.device_seed)
+        write_whole(folder / _ROOT_FILE, identity.root_seed, mode=_SECRET)
+    write_whole(folder / _DEVICE_FILE, identity.device_seed, mode=_SECRET)
     cert = identity.certificate
     row: list[codec.Value] = [cert.root, cert.device, cert.not_after, cert.epoch, cert.signature]
     # The certificate goes last: its presence says that the keys are all there.
-    _write_secret(folder / _CERTIFICATE_FILE, codec.encode(row))
-    _sync(folder)
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(".tmp")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def _sync(folder: Path) -> None:
-    """Make renames inside ``folder`` durable; a lost root key is lost trust."""
-    if sys.platform == "win32":  # pragma: no cover - directories cannot be opened there
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_whole(folder / _CERTIFICATE_FILE, codec.encode(row), mode=_SECRET)
 
 
 def full_name(key: bytes) -> str:

@@ -1,5 +1,6 @@
 """Keys are made once, kept close and read back equal; damage is never papered over."""
 
+import errno
 import os
 import stat
 import sys
@@ -186,9 +187,12 @@ def test_a_read_only_home_is_said_and_an_old_identity_opens_there(tmp_path):
             folder.chmod(0o700)
 
 
-def test_a_renewal_that_cannot_be_written_still_opens(tmp_path):
+def test_a_renewal_that_cannot_be_written_still_opens(tmp_path, monkeypatch):
+    def full(_fd):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     save(ME, tmp_path)
-    (tmp_path / "root.tmp").mkdir()  # where the next file would be written first
+    monkeypatch.setattr(os, "fsync", full)
     late = NOW + CERTIFICATE_VALID_S
     assert open_in(tmp_path, late).certificate.not_after > late
 

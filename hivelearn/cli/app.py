@@ -32,6 +32,8 @@ command(app, kept="What was learnt so far is kept; the same command goes on from
 )
 command(app, kept="What had arrived is kept.")(meeting.join)
 command(app)(meeting.vouch)
+command(app)(meeting.unvouch)
+command(app)(meeting.trust)
 command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(learning.adopt)
 command(app)(learning.rollback)
 command(app, kept="What was in the folder before is still there.")(merging.merge)

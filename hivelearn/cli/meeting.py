@@ -1,4 +1,4 @@
-"""Join a swarm for a while, and vouch for people one knows."""
+"""Join a swarm for a while; vouch for people one knows, and see whom the node believes."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -134,4 +134,47 @@ def vouch(other: Acquaintance) -> int:
     context = open_context(other.where.model, NodeConfig(home=other.where.home))
     reputation.vouch(context, author, other.note)
     print(f"vouched for {short_name(author)}")
+    return DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Estrangement:
+    """What `unvouch` was given."""
+
+    key: Annotated[str, typer.Argument(help="The full public key: hl1…", show_default=False)]
+    where: Where = field(default_factory=Where)
+
+
+def unvouch(other: Estrangement) -> int:
+    """Withdraw a vouch; experts that nobody speaks for now stop serving."""
+    from hivelearn.identity import parse_name, short_name
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.context import open_context
+    from hivelearn.node.merge.unvouch import unvouch as withdraw
+
+    author = parse_name(other.key)
+    context = open_context(other.where.model, NodeConfig(home=other.where.home))
+    changed = withdraw(context, author)
+    print(f"the vouch for {short_name(author)} is withdrawn")
+    for generation in changed:
+        print(generation)
+    return DONE
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """What `trust` was given."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+    where: Where = field(default_factory=Where)
+
+
+def trust(circle: Circle) -> int:
+    """Tell whom the node believes, how much and why; loads no model."""
+    from hivelearn.node.config import NodeConfig
+    from hivelearn.node.context import open_context
+    from hivelearn.node.trust_table import read_trust
+
+    found = read_trust(open_context(circle.where.model, NodeConfig(home=circle.where.home)))
+    print(found.to_json() if circle.json else found)
     return DONE

@@ -19,17 +19,13 @@ from hivelearn.device import sensors
 from hivelearn.device.permit import DeviceLimits
 from hivelearn.device.reading import Reading
 from hivelearn.errors import PeerError
+from hivelearn.files import DiskError
 from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
 from hivelearn.node import payloads
 from hivelearn.node.config import NodeConfig
 from hivelearn.patch import fingerprint
-from hivelearn.store.errors import (
-    DamagedBlobError,
-    HomeError,
-    LostAdapterError,
-    UnknownPatchError,
-)
+from hivelearn.store.errors import DamagedBlobError, LostAdapterError, UnknownPatchError
 from hivelearn.store.generations import Served
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
@@ -120,14 +116,14 @@ class NodeContext:
         """Return the adapter that a generation serves, kept in memory after the first time.
 
         Raises:
-            HomeError: this disk has lost it; a LostAdapterError says from which domain.
+            DiskError: this disk has lost it; a LostAdapterError says from which domain.
         """
         key = served.payload if served.patch is None else served.patch.hex()
         with self.lock:
             if key not in self._adapters:
                 try:
                     self._adapters[key] = self._read(served)
-                except HomeError as error:
+                except DiskError as error:
                     raise payloads.named(self.store, self.base, served, error) from error
             self._lost.discard(key)
             return self._adapters[key]

@@ -62,8 +62,7 @@ def as_row(context: NodeContext, correction: "Correction") -> "Example":
 
 def left_out(context: NodeContext) -> dict[str, str]:
     """Return the corrections (id -> why) that have been found not to fit; loads no model."""
-    found: dict[str, str] = context.store.notes.setting(_setting(context), {})
-    return found
+    return context.store.marks.left_out(context.base)
 
 
 def _note(context: NodeContext, found: Mapping[str, str]) -> None:
@@ -73,11 +72,7 @@ def _note(context: NodeContext, found: Mapping[str, str]) -> None:
         for correction, why in sorted(new.items()):
             log.warning("correction %s is left out: %s", correction[:8], why)
         with context.store.writing("note what does not fit"):
-            context.store.notes.set(_setting(context), known | new)
-
-
-def _setting(context: NodeContext) -> str:
-    return f"left out/{context.base.hex()}"  # what one model cannot read another can
+            context.store.marks.leave_out(context.base, new)
 
 
 def holdout(context: NodeContext, domain: str) -> "list[Example]":

@@ -19,11 +19,12 @@ from hivelearn.node.background import BackgroundRun, Rhythm
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import Environment, open_context
 from hivelearn.node.learn import train
-from hivelearn.node.merge import adopt, merge, rollback
+from hivelearn.node.merge import adopt, merge, rollback, unvouch
 from hivelearn.node.reports import MergeReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import Hub, Joining, Swarm
 from hivelearn.node.status import Status, read_status
+from hivelearn.node.trust_table import TrustTable, read_trust
 
 if TYPE_CHECKING:
     from hivelearn.inference.chat import Messages
@@ -49,7 +50,7 @@ class Node:
 
     Raises:
         NoModelError: the model cannot be opened.
-        HomeError: the home cannot be used, with the reason.
+        DiskError: the home cannot be used, with the reason.
     """
 
     def __init__(
@@ -250,6 +251,21 @@ class Node:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
         validation.check(note=note)
         reputation.vouch(self._context, parse_name(key), note)
+
+    def unvouch(self, key: str) -> "tuple[Generation, ...]":
+        """Withdraw a vouch; experts that nobody speaks for now stop serving at once.
+
+        They are judged again at the next merge; ``node.rollback(domain)`` serves them again.
+
+        Returns:
+            What serves now, for each domain that lost an expert.
+        """
+        return unvouch.unvouch(self._context, parse_name(key))
+
+    @property
+    def trust(self) -> TrustTable:
+        """Whom this node believes, how much and why."""
+        return read_trust(self._context)
 
     def merge(
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True

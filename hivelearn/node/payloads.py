@@ -6,8 +6,9 @@ no reason for the other adapters to be silent.
 
 from collections.abc import Iterator
 
+from hivelearn.files import DiskError
 from hivelearn.patch import chunks
-from hivelearn.store.errors import DamagedBlobError, HomeError, LostAdapterError
+from hivelearn.store.errors import DamagedBlobError, LostAdapterError
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.store import Store
 
@@ -34,7 +35,7 @@ def lost(store: Store, base: bytes) -> tuple[LostAdapterError, ...]:
     )
 
 
-def named(store: Store, base: bytes, served: Served, error: HomeError) -> HomeError:
+def named(store: Store, base: bytes, served: Served, error: DiskError) -> DiskError:
     """Return ``error`` with the domain and the generation that ``served`` is missing from."""
     for generation in store.generations.serving(base):
         if any(served.payload == each.payload for each in _members(generation)):
@@ -51,11 +52,11 @@ def _members(generation: Generation) -> Iterator[Served]:
 def _loss(store: Store, generation: Generation, served: Served) -> LostAdapterError | None:
     try:
         payload(store, served.payload)
-    except HomeError as error:
+    except DiskError as error:
         return _told(generation, served, error)
     return None
 
 
-def _told(generation: Generation, served: Served, error: HomeError) -> LostAdapterError:
+def _told(generation: Generation, served: Served, error: DiskError) -> LostAdapterError:
     own = generation.specialist is not None and generation.specialist.payload == served.payload
     return LostAdapterError(error, generation.domain, generation.number, own=own)

@@ -1,37 +1,35 @@
-"""What this node's owner and its own experience say of others, kept in the home."""
+"""What this node's owner and its own experience say of others, kept in the home.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+The store holds plain columns; here they become the trust room's records, and back.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Gain, Measure
+from hivelearn.identity import short_name
 from hivelearn.node.context import NodeContext
+from hivelearn.store.reputation import StandingRecord
 from hivelearn.trust.beta import Beta
 from hivelearn.trust.standing import Judgement, Standing, Vouch, judge
 from hivelearn.trust.weights import Weights, authors_weights, known
 
 STRANGERS_MAX: Final = 256  # authors on record for whom nobody speaks, not even their work
-_STANDINGS: Final = "standings"
-_HEARD: Final = "heard"  # patch id, hex -> its judgement that counted
-_FAULTS: Final = "faults at the door"  # [author, domain], oldest first
 
 
 def standings(context: NodeContext) -> dict[bytes, Standing]:
     """Return own experience with every author on record."""
-    kept = context.store.notes.setting(_STANDINGS, {})
     return {
-        bytes.fromhex(key): Standing(
-            bytes.fromhex(key), Beta(**row["evidence"]), row["successes"], row["harms"]
-        )
-        for key, row in kept.items()
+        row.author: Standing(row.author, Beta(row.good, row.bad), row.successes, row.harms)
+        for row in context.store.reputation.standings()
     }
 
 
 def vouches(context: NodeContext) -> list[Vouch]:
     """Return the owner's vouches that stand."""
     me = context.identity.author
-    return [Vouch(me, v.author, v.note, int(v.at_s)) for v in context.store.notes.vouches()]
+    return [Vouch(me, v.author, v.note, int(v.at_s)) for v in context.store.reputation.vouches()]
 
 
 def vouch(context: NodeContext, author: bytes, note: str) -> None:
@@ -46,7 +44,22 @@ def vouch(context: NodeContext, author: bytes, note: str) -> None:
         )
     Vouch(context.identity.author, author, note)  # its limits hold here too
     with context.store.writing("vouch"):
-        context.store.notes.vouch(author, note, context.environment.clock())
+        context.store.reputation.vouch(author, note, context.environment.clock())
+
+
+def withdraw(context: NodeContext, author: bytes) -> frozenset[bytes]:
+    """Take a vouch back; return whom this node trusts no more. The caller holds the writer lock.
+
+    Raises:
+        UsageError: no vouch for this author stands.
+    """
+    before = trusted(context)
+    if not context.store.reputation.withdraw(author, context.environment.clock()):
+        raise UsageError(
+            f"no vouch for {short_name(author)} stands",
+            remedy="`hivelearn trust` lists for whom one does.",
+        )
+    return before - trusted(context)
 
 
 def trusted(context: NodeContext) -> frozenset[bytes]:
@@ -87,30 +100,28 @@ def after_merge(context: NodeContext, said: Mapping[bytes, tuple[bytes, Judgemen
         context: the node; the caller holds the writer lock.
         said: patch id to its author and the judgement.
     """
-    heard: dict[str, str] = context.store.notes.setting(_HEARD, {})
+    heard = context.store.reputation.heard()
+    news: dict[bytes, Judgement] = {}
     judged: dict[bytes, list[Judgement]] = {}
     for patch, (author, judgement) in sorted(said.items()):
-        if patch.hex() not in heard or (judgement == "harm" != heard[patch.hex()]):
-            heard[patch.hex()] = judgement
+        if patch not in heard or (judgement == "harm" != heard[patch]):
+            news[patch] = judgement
             judged.setdefault(author, []).append(judgement)
     if judged:
-        here = {patch.hex() for patch in context.store.shelf.ids()}  # what is gone is not judged
-        context.store.notes.set(_HEARD, {p: said for p, said in heard.items() if p in here})
-        _after_round(context, judged)
+        context.store.reputation.hear(news)
+        _pass_round(context, judged)
 
 
-def _after_round(context: NodeContext, judged: Mapping[bytes, Sequence[Judgement]]) -> None:
+def _pass_round(context: NodeContext, judged: Mapping[bytes, Sequence[Judgement]]) -> None:
     before = standings(context)
     # A round with strangers alone ages nobody else: they can bring about as many as they like.
     ages = bool(judged.keys() & _trusted(context, before))
-    _keep(
+    remember(
         context,
-        {
-            author: before.get(author, Standing(author)).after_round(judged.get(author, ()))
-            if ages or author in judged
-            else before[author]
-            for author in before.keys() | judged.keys()
-        },
+        [
+            before.get(author, Standing(author)).after_round(judged.get(author, ()))
+            for author in (before.keys() | judged.keys() if ages else judged.keys())
+        ],
     )
 
 
@@ -119,51 +130,45 @@ def at_the_door(context: NodeContext, author: bytes, domain: str, judgement: Jud
 
     The domain's next merge knows of it, too (:func:`at_fault`). The caller holds the writer lock.
     """
-    found = standings(context)
-    _keep(context, found | {author: found.get(author, Standing(author)).counted([judgement])})
-    row = [author.hex(), domain]
-    rows = [*(each for each in context.store.notes.setting(_FAULTS, []) if each != row), row]
+    standing = standings(context).get(author, Standing(author))
+    remember(context, [standing.counted([judgement])])
+    context.store.reputation.add_fault(author, domain)
     trust = trusted(context)
-    strangers = [each for each in rows if bytes.fromhex(each[0]) not in trust]
-    gone = strangers[:-STRANGERS_MAX]
-    context.store.notes.set(_FAULTS, [each for each in rows if each not in gone])
+    strangers = [each for each in context.store.reputation.faults() if each[0] not in trust]
+    context.store.reputation.drop_faults(strangers[:-STRANGERS_MAX])
 
 
 def at_fault(context: NodeContext, domain: str) -> frozenset[bytes]:
     """Return whose records for ``domain`` were refused at the door since its last merge."""
-    rows = context.store.notes.setting(_FAULTS, [])
-    return frozenset(bytes.fromhex(author) for author, about in rows if about == domain)
+    faults = context.store.reputation.faults()
+    return frozenset(author for author, about in faults if about == domain)
 
 
 def forgive(context: NodeContext, domain: str) -> None:
     """Let the faults at the door rest: a merge has heard them. The caller holds the writer lock."""
-    rows = context.store.notes.setting(_FAULTS, [])
-    if kept := [each for each in rows if each[1] != domain]:
-        context.store.notes.set(_FAULTS, kept)
-    elif rows:
-        context.store.notes.unset(_FAULTS)
+    faults = context.store.reputation.faults()
+    context.store.reputation.drop_faults(each for each in faults if each[1] == domain)
 
 
-def _keep(context: NodeContext, found: Mapping[bytes, Standing]) -> None:
-    """Write the standings of all whom the owner or their work speaks for, and of some others.
+def remember(context: NodeContext, changed: Iterable[Standing]) -> None:
+    """Write these standings down; of authors for whom nobody speaks, only so many stay on record.
 
-    Of the others those go first whose record says least: a stranger with nothing
+    Of those the ones go first whose record says least: a stranger with nothing
     but failures loses no more than a new key would cost, one with successes does.
+    The caller holds the writer lock.
     """
+    kept = context.store.reputation
+    kept.set_standings(
+        StandingRecord(
+            each.author, each.evidence.good, each.evidence.bad, each.successes, each.harms
+        )
+        for each in changed
+    )
+    found = standings(context)
     spared = _trusted(context, found) | {vouch.author for vouch in vouches(context)}
     strangers = sorted(
         (standing for author, standing in found.items() if author not in spared),
         key=lambda s: (s.successes, s.harms, s.evidence.good + s.evidence.bad, s.author),
         reverse=True,
     )
-    gone = {standing.author for standing in strangers[STRANGERS_MAX:]}
-    plain = {
-        author.hex(): {
-            "evidence": asdict(standing.evidence),
-            "successes": standing.successes,
-            "harms": standing.harms,
-        }
-        for author, standing in sorted(found.items())
-        if author not in gone
-    }
-    context.store.notes.set(_STANDINGS, plain)
+    kept.drop_standings(standing.author for standing in strangers[STRANGERS_MAX:])

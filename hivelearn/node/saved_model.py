@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hivelearn.errors import UsageError
+from hivelearn.files import disk
 from hivelearn.node.config import NodeConfig
-from hivelearn.store.durable import disk
 from hivelearn.store.home import Home
 
 

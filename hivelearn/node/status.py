@@ -145,7 +145,7 @@ def read_status(context: NodeContext) -> Status:
         base=context.base.hex(),
         domains=tuple(domains),
         shelf={str(state): count for state, count in store.shelf.counts().items()},
-        vouched=len(store.notes.vouches()),
+        vouched=len(store.reputation.vouches()),
         writer=_writer(context),
         problems=tuple(map(str, (*troubles, *lost))),
         experts=_experts(context, serving.values()),

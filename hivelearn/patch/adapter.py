@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from hivelearn.codec import fixed, real
+from hivelearn.files import Replacement, replace_all
 from hivelearn.patch import chunks, header, peft_config, peft_folder
 from hivelearn.patch.errors import AdapterError
-from hivelearn.patch.folder import Replacement, replace_all, written
+from hivelearn.patch.folder import written
 from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
 from hivelearn.patch.origin import Origin
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
@@ -162,7 +163,7 @@ class Adapter:
         An adapter that is there already stays until the new one is whole.
 
         Raises:
-            FolderError, DeviceError: it cannot be written.
+            FolderError, DiskError: it cannot be written.
         """
         with written(Path(folder)):
             return self._saved(folder)

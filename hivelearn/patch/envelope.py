@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 
 from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
+from hivelearn.files import Replacement, replace_all
 from hivelearn.identity import Identity
 from hivelearn.patch import chunks, header, notice
 from hivelearn.patch.adapter import Adapter
@@ -71,11 +72,12 @@ class Patch:
         """Write a PEFT folder with the envelope beside it; return the folder.
 
         Raises:
-            FolderError, DeviceError: the folder cannot be written.
+            FolderError, DiskError: the folder cannot be written.
         """
         path = self.adapter.save(folder)
-        with written(path):
-            (path / ENVELOPE_FILE).write_bytes(self.envelope)
+        with written(path), Replacement(path / ENVELOPE_FILE) as signed:
+            signed.file.write(self.envelope)
+            replace_all((signed,))
         return path
 
     @classmethod

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.errors import UsageError
+from hivelearn.files import DiskError, write_whole
 from hivelearn.printable import shown
 
 _TAG: Final = b"hivelearn/base/1\0"
@@ -192,7 +193,5 @@ def _read_cache(file: Path | None) -> dict[str, tuple[str, str]]:
 
 
 def _write_cache(file: Path, table: Mapping[str, tuple[str, str]]) -> None:
-    partial = file.with_suffix(".tmp")
-    with suppress(OSError):  # a read-only home still computes
-        partial.write_text(json.dumps(table), encoding="utf-8")
-        partial.replace(file)
+    with suppress(DiskError):  # a read-only home still computes
+        write_whole(file, json.dumps(table).encode())

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from hivelearn.store.durable import (
+from hivelearn.files import (
     Reached,
     disk,
     rename_whole,

@@ -7,7 +7,8 @@ in older SQLite releases; here there is never a second one, since readers
 
 A read opens its own connection (a fifth of a millisecond), so any thread and
 any process may read while another writes. Inside a transaction its own thread
-reads what it has written so far.
+reads what it has written so far. A file of an earlier version, which only a
+writer may bring forward, is read as a copy in memory that was brought forward.
 """
 
 import os
@@ -20,32 +21,25 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from hivelearn.errors import HivelearnError
-from hivelearn.store.durable import Reached, unwatched
-from hivelearn.store.errors import (
-    HomeDamagedError,
-    HomeError,
-    HomeFullError,
-    HomeReadOnlyError,
-    LaterVersionError,
-    NotWritingError,
-)
+from hivelearn.files import DiskError, DiskFullError, DiskReadOnlyError, Reached, unwatched
+from hivelearn.store.errors import HomeDamagedError, LaterVersionError, NotWritingError
 from hivelearn.store.forked import forgets, never_freed
-from hivelearn.store.schema import MIGRATIONS
+from hivelearn.store.schema import MIGRATIONS, Step
 
 BUSY_WAIT_S: Final = 5.0  # how long SQLite waits for a reader or a recovery to finish
 
-Row: TypeAlias = tuple[Any, ...]
+Row: TypeAlias = tuple[Any, ...]  # the columns of a query, in its order
 
-_REFUSALS: Final[dict[int, type[HomeError]]] = {
-    sqlite3.SQLITE_FULL: HomeFullError,
-    sqlite3.SQLITE_READONLY: HomeReadOnlyError,
-    sqlite3.SQLITE_CANTOPEN: HomeReadOnlyError,
-    sqlite3.SQLITE_PERM: HomeReadOnlyError,
+_REFUSALS: Final[dict[int, type[DiskError]]] = {
+    sqlite3.SQLITE_FULL: DiskFullError,
+    sqlite3.SQLITE_READONLY: DiskReadOnlyError,
+    sqlite3.SQLITE_CANTOPEN: DiskReadOnlyError,
+    sqlite3.SQLITE_PERM: DiskReadOnlyError,
     sqlite3.SQLITE_CORRUPT: HomeDamagedError,
     sqlite3.SQLITE_NOTADB: HomeDamagedError,
-    sqlite3.SQLITE_IOERR: HomeError,
-    sqlite3.SQLITE_BUSY: HomeError,
-    sqlite3.SQLITE_LOCKED: HomeError,
+    sqlite3.SQLITE_IOERR: DiskError,
+    sqlite3.SQLITE_BUSY: DiskError,
+    sqlite3.SQLITE_LOCKED: DiskError,
 }
 
 
@@ -55,7 +49,7 @@ class Database:
     def __init__(
         self,
         path: Path,
-        migrations: Sequence[Sequence[str]] = MIGRATIONS,
+        migrations: Sequence[Step] = MIGRATIONS,
         reached: Reached = unwatched,
     ) -> None:
         self.path, self._migrations, self._reached = path, migrations, reached
@@ -94,7 +88,10 @@ class Database:
             if reader is None:
                 return []
             with closing(reader):
-                return reader.execute(sql, args).fetchall() if self._known_version(reader) else []
+                found = self._known_version(reader)
+                if found == len(self._migrations):
+                    return reader.execute(sql, args).fetchall()
+                return self._rows_brought_forward(reader, found, sql, args) if found else []
 
     def row(self, sql: str, args: Sequence[object] = ()) -> Row | None:
         """Return the first row of a query, or None."""
@@ -169,12 +166,35 @@ class Database:
             raise HomeDamagedError(self.path, str(said))
 
     def migrate(self) -> None:
-        """Bring the file to this version, each step whole or not at all."""
+        """Bring the file to this version, each step whole or not at all.
+
+        Raises:
+            HomeDamagedError: a row that no earlier version has written.
+        """
         for number in range(self.version(), len(self._migrations)):
             with self.transaction() as writer:
-                for statement in self._migrations[number]:
-                    writer.execute(statement)
-                writer.execute(f"PRAGMA user_version = {number + 1}")
+                self._take_step(writer, number)
+
+    def _take_step(self, writer: sqlite3.Connection, number: int) -> None:
+        for act in self._migrations[number]:
+            if isinstance(act, str):
+                writer.execute(act)
+                continue
+            try:
+                act(writer)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                what = f"a row of version {number} cannot be read: {error!r:.200}"
+                raise HomeDamagedError(self.path, what) from error
+        writer.execute(f"PRAGMA user_version = {number + 1}")
+
+    def _rows_brought_forward(
+        self, reader: sqlite3.Connection, found: int, sql: str, args: Sequence[object]
+    ) -> list[Row]:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+            reader.backup(copy)
+            for number in range(found, len(self._migrations)):
+                self._take_step(copy, number)
+            return copy.execute(sql, args).fetchall()
 
     def _is_mine(self) -> bool:
         """Whether this thread is inside a transaction."""

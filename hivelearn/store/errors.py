@@ -3,28 +3,11 @@
 from pathlib import Path
 
 from hivelearn.errors import DeviceError, UsageError
+from hivelearn.files import DiskError
 
 
-class HomeError(DeviceError):
-    """The disk under the home refused something; nothing was changed."""
-
-    remedy = "Nothing was changed. Check the disk and the home's permissions, then try again."
-
-    def __init__(self, path: Path, what: str) -> None:
-        self.path, self.said = path, what
-        super().__init__(f"{path}: {what}")
-
-
-class HomeFullError(HomeError):
-    """No room left for a write; what was stored before is whole."""
-
-    remedy = "Nothing was lost. Free disk space (or raise the quota) and repeat the last command."
-
-
-class HomeReadOnlyError(HomeError):
-    """The home can be read at best."""
-
-    remedy = "Make the directory writable for this user, or choose another with HIVELEARN_HOME."
+class HomeError(DiskError):
+    """Something is wrong with the home itself, not with one write."""
 
 
 class HomeDamagedError(HomeError):
@@ -52,7 +35,7 @@ class DamagedBlobError(MissingBlobError):
 class LostAdapterError(HomeError):
     """An adapter that should serve is not whole on this disk; the others go on."""
 
-    def __init__(self, error: HomeError, domain: str, generation: int, *, own: bool) -> None:
+    def __init__(self, error: DiskError, domain: str, generation: int, *, own: bool) -> None:
         self.domain, self.generation, self.own = domain, generation, own
         what = f"the {'specialist' if own else 'expert'} in {domain!r}, generation {generation}"
         super().__init__(error.path, f"{what}, is lost: {error.said}")

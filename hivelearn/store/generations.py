@@ -82,6 +82,11 @@ class Generations:
         history = self._read("base = ?", (base,))
         return tuple(list(group)[-1] for _, group in groupby(history, lambda g: g.domain))
 
+    def bases(self) -> tuple[bytes, ...]:
+        """Return the bases on which any domain has a generation, sorted."""
+        rows = self._db.rows("SELECT DISTINCT base FROM generations ORDER BY base")
+        return tuple(base for (base,) in rows)
+
     def history(self, base: bytes, domain: str) -> tuple[Generation, ...]:
         """Return all generations of a domain, oldest first."""
         return self._read("base = ? AND domain = ?", (base, domain))

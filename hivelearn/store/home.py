@@ -17,9 +17,9 @@ from typing import Final
 
 import platformdirs
 
+from hivelearn.files import DiskReadOnlyError, disk, refusal
 from hivelearn.store.database import Database
-from hivelearn.store.durable import disk, refusal
-from hivelearn.store.errors import HomeReadOnlyError, NotAHomeError, UnsafeHomeError
+from hivelearn.store.errors import NotAHomeError, UnsafeHomeError
 from hivelearn.store.lock import LOCK_WAIT_S, WriterLock
 
 APP: Final = "hivelearn"
@@ -57,7 +57,7 @@ class Home:
         Raises:
             NotAHomeError: a file, or a directory that holds other things.
             UnsafeHomeError: others can enter and this user cannot change that.
-            HomeReadOnlyError, HomeFullError: it does not exist and cannot be made.
+            DiskReadOnlyError, DiskFullError: it does not exist and cannot be made.
             LaterVersionError: a later hivelearn has written it.
             HomeDamagedError: its database is no database.
         """
@@ -131,6 +131,6 @@ def _make_room(where: Path, room: Path) -> None:
         raise NotAHomeError(where, f"{room.name!r} in it is a file") from None
     except OSError as error:
         refused = refusal(error, where)
-        if isinstance(refused, HomeReadOnlyError) and (where / _ROOMS[0]).is_dir():
+        if isinstance(refused, DiskReadOnlyError) and (where / _ROOMS[0]).is_dir():
             return  # an old home on read-only media can still be read
         raise refused from error

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from hivelearn.files import TMP_SUFFIX, Reached, disk, unwatched, write_whole
 from hivelearn.store.correction import Correction, from_plain, to_plain
-from hivelearn.store.durable import TMP_SUFFIX, Reached, disk, unwatched, write_whole
 from hivelearn.store.errors import CorrectionError
 
 # JSON escapes make at most six bytes of one; the rest of a record is small.
@@ -32,7 +32,7 @@ class Inbox:
         """Store a correction durably; every reader sees it from now on.
 
         Raises:
-            HomeFullError, HomeReadOnlyError: it is not stored.
+            DiskFullError, DiskReadOnlyError: it is not stored.
         """
         plain = to_plain(correction)
         write_whole(self._path(correction), json.dumps(plain).encode(), self._reached)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _COLUMNS: Final = (
     "messages, correct, domain, base, created_s, wrong, subject, generation, id, prompt, holdout"
 )
-_UNSCRUBBED: Final = "journal.unscrubbed"  # setting: deleted text may still be in the files
+_SCRUB: Final = "scrub"  # an unfinished task: deleted text may still be in the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +144,17 @@ class Journal:
                 (domain, correction),
             ).rowcount
             if deleted:
-                writer.execute("INSERT OR REPLACE INTO settings VALUES (?, 'true')", (_UNSCRUBBED,))
+                writer.execute("INSERT OR REPLACE INTO unfinished VALUES (?)", (_SCRUB,))
         return Forgotten(deleted, bytes_gone=self.scrub())
 
     def scrub(self) -> bool:
         """Finish an earlier :meth:`forget` if one is unfinished; say whether none is."""
-        if self._db.row("SELECT 1 FROM settings WHERE key = ?", (_UNSCRUBBED,)) is None:
+        if self._db.row("SELECT 1 FROM unfinished WHERE task = ?", (_SCRUB,)) is None:
             return True
         if not self._db.compact():
             return False
         with self._db.transaction() as writer:
-            writer.execute("DELETE FROM settings WHERE key = ?", (_UNSCRUBBED,))
+            writer.execute("DELETE FROM unfinished WHERE task = ?", (_SCRUB,))
         return True
 
     def drain(self, drained: Callable[[str], None] = lambda _: None) -> int:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hivelearn.files import write_whole
 from hivelearn.store.correction import TEXT_MAX_BYTES, Correction, from_plain, to_plain
-from hivelearn.store.durable import write_whole
 from hivelearn.store.errors import CorrectionError, ImportLineError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from hivelearn.store.durable import disk
+from hivelearn.files import disk
 from hivelearn.store.errors import WriterBusyError
 from hivelearn.store.forked import forgets, never_freed
 
@@ -54,7 +54,7 @@ class WriterLock:
 
         Raises:
             WriterBusyError: another process, or another lock object of this one, has it.
-            HomeReadOnlyError: the home cannot be written.
+            DiskReadOnlyError: the home cannot be written.
         """
         with self._gate:
             if self._inside == 0:

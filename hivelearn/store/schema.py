@@ -1,13 +1,20 @@
 """The tables of hive.db, as steps that only go forward.
 
-Step n turns version n into n + 1 (SQLite's ``user_version``). A released step
-is never edited: the homes that ran it are out there.
+Step n turns version n into n + 1 (SQLite's ``user_version``): statements, and
+functions where a statement cannot say it. A released step is never edited: the
+homes that ran it are out there.
 
 Ids and keys are 32-byte blobs, blob names lowercase hex, times seconds since
 1970 as SQLite REAL (a double, so Python floats return unchanged).
 """
 
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Final
+
+from hivelearn.store import settings_v1
+
+Step = Sequence[str | Callable[[sqlite3.Connection], None]]
 
 _ONE: Final = (
     # The shelf. (device, epoch, seq) is not unique: two ids for one are evidence.
@@ -55,7 +62,42 @@ _ONE: Final = (
         PRIMARY KEY (base, domain)) WITHOUT ROWID""",
 )
 
-MIGRATIONS: Final = (_ONE,)
+# What lay as JSON in `settings` gets columns, so that a write touches one row.
+_TWO: Final = (
+    # What this node judged of an author: counts that fade, and two that do not.
+    """CREATE TABLE standings (
+        author BLOB PRIMARY KEY, good REAL NOT NULL, bad REAL NOT NULL,
+        successes INTEGER NOT NULL, harms INTEGER NOT NULL) WITHOUT ROWID""",
+    # The judgement of a patch that its author's standing knows of.
+    "CREATE TABLE heard (patch BLOB PRIMARY KEY, judgement TEXT NOT NULL) WITHOUT ROWID",
+    # Refused at the door since the domain's last merge; `number` says in which order.
+    """CREATE TABLE faults (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, author BLOB NOT NULL, domain TEXT NOT NULL,
+        UNIQUE (author, domain))""",
+    # When a stranger's patch was measured last, and in which state of the node.
+    """CREATE TABLE turns (
+        patch BLOB PRIMARY KEY, domain TEXT NOT NULL, state TEXT NOT NULL,
+        number INTEGER NOT NULL) WITHOUT ROWID""",
+    # What a rollback took out of service, until its owner asks for it.
+    """CREATE TABLE taken_back (
+        base BLOB NOT NULL, domain TEXT NOT NULL, patch BLOB NOT NULL,
+        PRIMARY KEY (base, domain, patch)) WITHOUT ROWID""",
+    # Corrections that a model cannot read.
+    """CREATE TABLE left_out (
+        base BLOB NOT NULL, correction TEXT NOT NULL, why TEXT NOT NULL,
+        PRIMARY KEY (base, correction)) WITHOUT ROWID""",
+    # What a domain's last whole training learnt from.
+    """CREATE TABLE learnt (
+        base BLOB NOT NULL, domain TEXT NOT NULL, digest TEXT NOT NULL,
+        PRIMARY KEY (base, domain)) WITHOUT ROWID""",
+    # What a process began and the next writer ends: 'scrub', a forgetting.
+    "CREATE TABLE unfinished (task TEXT PRIMARY KEY) WITHOUT ROWID",
+    settings_v1.convert,
+    "DROP TABLE settings",
+    "DROP TABLE evidence",  # nothing ever wrote it
+)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO)
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

@@ -5,25 +5,27 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from hivelearn.files import Reached, unwatched
 from hivelearn.store.blobs import Blobs
+from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
-from hivelearn.store.durable import Reached, unwatched
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
 from hivelearn.store.inbox import Inbox
 from hivelearn.store.journal import Journal
 from hivelearn.store.lock import LOCK_WAIT_S
-from hivelearn.store.notes import Notes
+from hivelearn.store.marks import Marks
 from hivelearn.store.offers import Offers
+from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
 
 
 class Store:
-    """Blobs, shelf, generations, journal, inbox, notes and checkpoints of one home.
+    """What one home holds, a part for each kind of thing.
 
     Every method of the parts may be called from any thread. Reads need nothing.
     Writes need a ``with store.writing(...)`` block: each thread opens its own,
@@ -40,7 +42,9 @@ class Store:
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)
         self.journal = Journal(self.database, self.inbox)
-        self.notes = Notes(self.database)
+        self.reputation = Reputation(self.database)
+        self.marks = Marks(self.database)
+        self.candidates = Candidates(self.database)
         self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
         self._begin()
@@ -68,7 +72,7 @@ class Store:
 
         Raises:
             WriterBusyError: another process writes; its message says which and what.
-            HomeFullError, HomeReadOnlyError, LaterVersionError, HomeDamagedError.
+            DiskFullError, DiskReadOnlyError, LaterVersionError, HomeDamagedError.
         """
         with self._gate:
             if self._inside == 0:

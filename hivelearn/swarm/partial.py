@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from hivelearn.files import sync_file
 from hivelearn.patch.chunks import CHUNK_BYTES, leaf
 
 
@@ -41,4 +42,4 @@ def finish(path: Path, payload_bytes: int) -> None:
     with path.open("r+b") as file:
         file.truncate(payload_bytes)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())

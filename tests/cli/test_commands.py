@@ -15,7 +15,7 @@ from hivelearn.store.correction import Correction, as_messages
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
-COMMANDS = "demo ask correct train join vouch adopt rollback status doctor".split()
+COMMANDS = "demo ask correct train join vouch unvouch trust adopt rollback status doctor".split()
 SOMEBODY = full_name(bytes(range(32)))
 
 
@@ -113,6 +113,20 @@ def test_training_tells_its_figures_as_json(call, tmp_path, base):
 def test_vouching_counts(call, base):
     assert call("vouch", SOMEBODY, "--note", "met", "--model", base).exit_code == 0
     assert json.loads(call("status", "--json", "--model", base).stdout)["vouched"] == 1
+
+
+def test_a_vouch_is_seen_and_taken_back(call, base):
+    on = ("--model", base)
+    assert "nobody is known yet" in call("trust", *on).stdout
+    call("vouch", SOMEBODY, "--note", "met", *on)
+    (row,) = json.loads(call("trust", "--json", *on).stdout)["rows"]
+    assert (row["key"], row["standing"], row["note"]) == (SOMEBODY, "vouched", "met")
+    told = call("unvouch", SOMEBODY, *on)
+    assert (told.exit_code, told.stdout) == (0, f"the vouch for {row['author']} is withdrawn\n")
+    assert f"{row['author']}  unknown" in call("trust", *on).stdout
+    again = call("unvouch", SOMEBODY, *on)
+    assert again.exit_code == 2
+    assert "`hivelearn trust` lists" in again.stderr
 
 
 def test_a_join_that_meets_nobody_says_so(call, base):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from hivelearn.files import DiskFullError
 from hivelearn.node.ask import ask
 from hivelearn.node.ask.corrections import Corrections
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import Environment, open_context
-from hivelearn.store.errors import HomeFullError
 
 
 def test_the_last_word_counts_when_the_clock_has_run_back(folder, tmp_path):
@@ -41,10 +41,10 @@ def test_a_disk_that_refuses_an_import_is_told_with_the_file_that_was_not_stored
     path.write_text(json.dumps({"prompt": "3+3?", "right": "six"}))
 
     def refuse(*_):
-        raise HomeFullError(context.home.path, "No space left on device")
+        raise DiskFullError(context.home.path, "No space left on device")
 
     monkeypatch.setattr(place, refuse)
-    with pytest.raises(HomeFullError) as caught:
+    with pytest.raises(DiskFullError) as caught:
         Corrections(context).import_jsonl(path, "sums")
     what = f"{context.home.path}: No space left on device; nothing of {path} was stored"
     assert caught.value.what == what

@@ -1,7 +1,5 @@
 """What is remembered of authors: it fades by rounds, and strangers wash off no name."""
 
-from dataclasses import replace
-
 import pytest
 
 from hivelearn.node import reputation
@@ -21,8 +19,8 @@ def node(make):
     node = make()
     context = node._context
     with context.store.writing("know them"):
-        context.store.notes.vouch(key(1), "a friend", 0.0)
-        reputation._keep(context, {key(1): Standing(key(1), Beta(good=50.0), successes=50)})
+        context.store.reputation.vouch(key(1), "a friend", 0.0)
+        reputation.remember(context, [Standing(key(1), Beta(good=50.0), successes=50)])
     return node
 
 
@@ -104,7 +102,7 @@ def test_what_was_said_of_a_patch_is_forgotten_with_the_patch(make, kit, author)
     kit.send(bad, node)
     round_of(context, said(7))  # of no patch that is here
     node.merge("yes")
-    assert set(context.store.notes.setting("heard")) == {bad.id.hex()}
+    assert set(context.store.reputation.heard()) == {bad.id}
 
 
 def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(node):
@@ -112,8 +110,7 @@ def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(node
     me = context.identity.author
     assert reputation.trusted(context) == {me, key(1)}
     with context.store.writing("prove"):
-        proven = replace(Standing(key(2)), successes=5)
-        reputation._keep(context, reputation.standings(context) | {key(2): proven})
+        reputation.remember(context, [Standing(key(2), successes=5)])
     assert reputation.trusted(context) == {me, key(1), key(2)}
 
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from hivelearn.errors import DeviceError
 from hivelearn.patch.adapter import Adapter
-from hivelearn.patch.folder import FolderError, Replacement, written
+from hivelearn.patch.folder import FolderError, written
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 
 ADAPTER = Adapter({"q": (torch.ones(2, 3), torch.ones(5, 2))}, 2, 4.0)
@@ -69,35 +69,3 @@ def test_a_mapped_file_keeps_its_pages_when_a_smaller_adapter_is_saved_over_it(t
     ADAPTER.save(tmp_path)
     assert (tmp_path / WEIGHTS_FILE).stat().st_ino != inode  # written in place, this is SIGBUS
     assert mapped.get_tensor("base_model.model.q.lora_A.weight").sum() == 18_000
-
-
-def test_a_disk_too_full_for_the_last_flush_leaves_no_temporary_file(tmp_path):
-    class Full:
-        def close(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with Replacement(tmp_path / "file") as replacement:
-        replacement.file.close()
-        replacement.file = Full()
-    assert contents(tmp_path) == {}
-
-
-def test_two_writers_of_one_file_do_not_share_a_temporary_name(tmp_path):
-    with Replacement(tmp_path / "file") as one, Replacement(tmp_path / "file") as two:
-        for writer, letter in ((one, b"1"), (two, b"2")):
-            writer.file.write(letter * 100_000)
-        for writer in (one, two):
-            writer.finish()
-            writer.put_in_place()
-    assert contents(tmp_path) == {"file": b"2" * 100_000}
-
-
-class Refusing:
-    close = refused
-
-
-def test_a_flush_that_fails_leaves_no_temporary_file(tmp_path):
-    with Replacement(tmp_path / "file") as part:
-        part.file.close()
-        part.file = Refusing()
-    assert contents(tmp_path) == {}

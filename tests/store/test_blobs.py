@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from hivelearn.files import DiskError
 from hivelearn.store.blobs import ORPHAN_AGE_S, PARTIAL_AGE_S
-from hivelearn.store.errors import HomeError, MissingBlobError
+from hivelearn.store.errors import MissingBlobError
 
 NOW = 1_000_000.0
 
@@ -59,7 +60,7 @@ def test_a_partial_becomes_a_blob_when_it_is_adopted(store):
     store.blobs.adopt(partial, name)
     assert store.blobs.read(name) == b"data"
     assert not partial.exists()
-    with pytest.raises(HomeError):
+    with pytest.raises(DiskError):
         store.blobs.adopt(partial, name)
 
 

@@ -1,7 +1,7 @@
 """kill -9 at every point of an evening: nothing acknowledged is lost, nothing is half there.
 
 A killed process does not test fsync: the page cache survives it. What a power cut
-leaves rests on the order of writes in durable.py and on synchronous=FULL.
+leaves rests on the order of writes in files.py and on synchronous=FULL.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from hivelearn.store.store import Store
 
 BASE, PATCH = b"b" * 32, b"p" * 32
 CHILD = Path(__file__).with_name("crash_child.py")
-POINTS = 33  # what a whole evening passes; a test below holds the number
+POINTS = 35  # what a whole evening passes; a test below holds the number
 
 
 def run(home, die_at):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hivelearn.files import DiskError
 from hivelearn.store import errors
 from hivelearn.store.home import VARIABLE, Home
 from hivelearn.store.schema import MIGRATIONS
@@ -157,7 +158,7 @@ def test_a_home_that_cannot_be_made_is_read_only(open_to_nobody):
     (open_to_nobody / "wall").mkdir(mode=0o755)
     (open_to_nobody / "wall").chmod(0o555)
     refused = as_nobody(lambda: Home.open(open_to_nobody / "wall" / "home"))
-    assert refused == "HomeReadOnlyError"
+    assert refused == "DiskReadOnlyError"
 
 
 @posix
@@ -193,7 +194,7 @@ def test_a_read_only_home_can_be_read_and_refuses_every_write(open_to_nobody, co
         heard = [as_nobody(act) for act in (read, write, remember)]
     finally:
         path.chmod(0o700)
-    assert heard == ["nothing", "HomeReadOnlyError", "HomeReadOnlyError"]
+    assert heard == ["nothing", "DiskReadOnlyError", "DiskReadOnlyError"]
 
 
 def test_a_busy_home_says_who_writes_and_what_to_do(tmp_path):
@@ -256,7 +257,7 @@ def test_within_a_process_blocks_nest_and_threads_join(home):
 
 def test_a_lock_whose_sidecar_cannot_be_written_is_given_back(home):
     (home.path / "writer.json").mkdir()
-    with pytest.raises(errors.HomeError):
+    with pytest.raises(DiskError):
         home.writer("one").__enter__()
     (home.path / "writer.json").rmdir()
     with Home.open(home.path).writer("two"):

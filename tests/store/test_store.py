@@ -8,20 +8,20 @@ import threading
 
 import pytest
 
+from hivelearn.files import DiskError, DiskFullError
 from hivelearn.store import errors
-from hivelearn.store.checkpoints import Candidate
+from hivelearn.store.candidates import Candidate
 from hivelearn.store.database import Database
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.home import Home
-from hivelearn.store.notes import EvidenceCount, Vouch
 from hivelearn.store.store import Store
 
 BASE, AUTHOR = b"b" * 32, b"a" * 32
 
 FILLING = """
 import resource, signal, sys
+from hivelearn.files import DiskFullError
 from hivelearn.store.correction import Correction, as_messages
-from hivelearn.store.errors import HomeFullError
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
 
@@ -32,7 +32,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 for write in (lambda: store.blobs.put(b"x" * 20_000), lambda: store.remember(correction)):
     try:
         write()
-    except HomeFullError as error:
+    except DiskFullError as error:
         print("full", bool(error.remedy))
 """
 
@@ -42,7 +42,8 @@ def test_nothing_stored_yet_reads_as_nothing(store):
     assert store.journal.list() == ()
     assert store.journal.counts() == {}
     assert store.generations.current(BASE, "roman") is None
-    assert store.notes.setting("duty", 1.0) == 1.0
+    assert store.reputation.standings() == ()
+    assert store.marks.turns("roman") == {}
     assert not store.home.database.exists()  # reading made nothing
 
 
@@ -111,9 +112,10 @@ def test_an_older_file_is_brought_forward_and_a_failed_step_leaves_it_as_it_was(
     with db.opened(), pytest.raises(Exception, match="already exists"):
         db.migrate()
     assert db.version() == 1
-    assert db.rows("SELECT * FROM a") == []
+    before = Database(path, (one,))
+    assert before.rows("SELECT * FROM a") == []
     with pytest.raises(Exception, match="no such column"):
-        db.rows("SELECT y FROM a")
+        before.rows("SELECT y FROM a")
 
 
 def test_a_lock_of_another_program_is_an_error_of_the_device(store, monkeypatch):
@@ -124,8 +126,8 @@ def test_a_lock_of_another_program_is_an_error_of_the_device(store, monkeypatch)
 
     other = sqlite3.connect(store.home.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with store.writing("test"), pytest.raises(errors.HomeError, match="locked"):
-        store.notes.set("a", 1)
+    with store.writing("test"), pytest.raises(DiskError, match="locked"):
+        store.marks.set_learnt(BASE, "roman", "a")
     other.close()
 
 
@@ -208,12 +210,12 @@ def test_on_a_full_disk_nothing_is_lost_and_writing_goes_on_when_there_is_room(s
 
     with store.writing("fill"):
         ballast = store.blobs.put(os.urandom(200_000))
-        with pytest.raises(errors.HomeFullError):
+        with pytest.raises(DiskFullError):
             fill("journal", lambda correction: store.journal.add([correction]))
-        with pytest.raises(errors.HomeFullError):
+        with pytest.raises(DiskFullError):
             store.blobs.put(os.urandom(200_000))
     assert kept
-    with pytest.raises(errors.HomeFullError):
+    with pytest.raises(DiskFullError):
         fill("inbox", store.remember)
     assert {c.id for c in store.journal.list()} == set(kept)
     store.blobs.delete(ballast)
@@ -231,37 +233,10 @@ def test_the_sweep_spares_what_any_row_needs(store, entry, tmp_path):
         store.shelf.add(entry("refused", state="refused", payload=names["refused"]))
         served = Served(None, names["served"], AUTHOR)
         store.generations.commit(Generation(BASE, "roman", served, (), "train", 1.0))
-        store.checkpoints.leave(Candidate(BASE, "roman", names["left"], "{}", 1.0))
+        store.candidates.leave(Candidate(BASE, "roman", names["left"], "{}", 1.0))
         names["paused"] = store.checkpoints.save(BASE, "roman", b"paused", 1.0)
     later = Store(Home.open(store.home.path, clock=lambda: 9e9))
     with later.writing("test"):
         pass
     kept = {k for k, name in names.items() if later.blobs.has(name)}
     assert kept == {"own", "served", "left", "paused"}
-
-
-def test_vouches_are_kept_after_they_are_withdrawn(store):
-    with store.writing("vouch"):
-        store.notes.vouch(AUTHOR, "met in person", 1.0)
-        store.notes.vouch(b"z" * 32, "", 2.0)
-        assert store.notes.withdraw(AUTHOR, 3.0)
-        assert not store.notes.withdraw(AUTHOR, 4.0)
-        assert [v.author for v in store.notes.vouches()] == [b"z" * 32]
-        assert store.notes.vouches(withdrawn=True)[0] == Vouch(AUTHOR, "met in person", 1.0, 3.0)
-        store.notes.vouch(AUTHOR, "again", 5.0)
-    assert store.notes.vouches()[0] == Vouch(AUTHOR, "again", 5.0)
-
-
-def test_evidence_and_settings_come_back_as_they_were(store):
-    with store.writing("judge"):
-        store.notes.set_evidence({AUTHOR: EvidenceCount(0.98, 3.92)})
-        store.notes.set_evidence({b"z" * 32: EvidenceCount(1.0, 0.0)})
-        store.notes.set("paused", {"until": None})
-        store.notes.set("gone", 1)
-        store.notes.unset("gone")
-    assert store.notes.evidence() == {
-        AUTHOR: EvidenceCount(0.98, 3.92),
-        b"z" * 32: EvidenceCount(1.0, 0.0),
-    }
-    assert store.notes.setting("paused") == {"until": None}
-    assert store.notes.setting("gone") is None

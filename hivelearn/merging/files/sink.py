@@ -14,11 +14,11 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
+from hivelearn.files import Replacement, replace_all
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import AdapterSource, octets
 from hivelearn.patch import header, peft_config
 from hivelearn.patch.adapter import Adapter
-from hivelearn.patch.folder import Replacement, replace_all
 from hivelearn.patch.limits import ADAPTER_RANK_MAX
 from hivelearn.patch.origin import Origin
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE

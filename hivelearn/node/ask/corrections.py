@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hivelearn.files import DiskError
 from hivelearn.node.context import NodeContext
 from hivelearn.store.correction import Correction
-from hivelearn.store.errors import HomeError
 from hivelearn.store.journal import Count, Forgotten
 from hivelearn.store.jsonl import Defaults
 
@@ -59,7 +59,7 @@ class Corrections:
 
         Raises:
             ImportLineError: the first bad line, by number; nothing was stored.
-            HomeError: the disk under the home refuses; nothing was stored.
+            DiskError: the disk under the home refuses; nothing was stored.
         """
         journal = self._context.store.journal
         try:
@@ -67,7 +67,7 @@ class Corrections:
                 now_s = journal.now(self._context.environment.clock(), domain)
                 defaults = Defaults(base=self._context.base, created_s=now_s, domain=domain)
                 return journal.import_jsonl(Path(path), defaults)
-        except HomeError as error:
+        except DiskError as error:
             raise type(error)(error.path, f"{error.said}; nothing of {path} was stored") from error
 
     def export_jsonl(self, path: str | Path) -> int:

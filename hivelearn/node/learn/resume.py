@@ -91,7 +91,7 @@ def _gone_on(
 
 def note_learnt(context: NodeContext, domain: str, training: Begun) -> None:
     """Remember what the domain's last whole training learnt from."""
-    context.store.notes.set(_setting(context, domain), _digest(training.learns_from))
+    context.store.marks.set_learnt(context.base, domain, _digest(training.learns_from))
 
 
 def has_news(context: NodeContext, domain: str) -> bool:
@@ -105,16 +105,12 @@ def has_news(context: NodeContext, domain: str) -> bool:
         return False
     if context.store.checkpoints.checkpoint(context.base, domain) is not None:
         return True
-    last = context.store.notes.setting(_setting(context, domain))
+    last = context.store.marks.learnt(context.base, domain)
     cannot = measure.left_out(context)
     if last == _digest(c.id for c in corrections if c.id not in cannot):
         return False
     fitting = measure.fitting(context, corrections).corrections
     return bool(fitting) and last != _digest(c.id for c in fitting)
-
-
-def _setting(context: NodeContext, domain: str) -> str:
-    return f"learnt/{context.base.hex()}/{domain}"
 
 
 def _digest(ids: Iterable[str]) -> str:

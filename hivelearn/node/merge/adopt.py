@@ -13,7 +13,7 @@ from hivelearn.node.context import NodeContext
 from hivelearn.node.learn import train
 from hivelearn.node.reports import MergeReport, Outcome
 from hivelearn.patch.envelope import Patch
-from hivelearn.store.checkpoints import Candidate
+from hivelearn.store.candidates import Candidate
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
 
@@ -41,7 +41,7 @@ def leave(context: NodeContext, trial: Generation, moves: Mapping[bytes, State])
     }
     # A merge's blob has no row of its own yet; an expert's patch is on the shelf.
     payload = None if trial.specialist is None else trial.specialist.payload
-    return context.store.checkpoints.leave(
+    return context.store.candidates.leave(
         Candidate(
             base=context.base,
             domain=trial.domain,
@@ -76,7 +76,7 @@ def adopt_report(context: NodeContext, report: MergeReport) -> MergeReport:
         WrongStateError: a patch of it has been refused since.
     """
     with context.store.writing(f"adopt {report.domain}"):
-        waiting = context.store.checkpoints.candidates(context.base, report.domain)
+        waiting = context.store.candidates.list(context.base, report.domain)
         found = next((c for c in waiting if c.number == report.candidate), None)
         if found is None:
             raise NoCandidateError(f"{report.domain}: no candidate of this report waits")
@@ -95,7 +95,7 @@ def adopt_report(context: NodeContext, report: MergeReport) -> MergeReport:
             number = context.store.generations.commit(new)
             for patch, state in detail["moves"].items():
                 context.store.shelf.move(bytes.fromhex(patch), state, reason=detail["why"])
-            context.store.checkpoints.drop(found.number)
+            context.store.candidates.drop(found.number)
     outcome: Outcome = "adopted" if any(j.state == "merged" for j in report.patches) else "admitted"
     return replace(report, outcome=outcome, generation=number, candidate=None)
 

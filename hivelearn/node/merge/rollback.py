@@ -30,7 +30,7 @@ def rollback(context: NodeContext, domain: str) -> Generation:
 def _take_back(context: NodeContext, restored: Generation) -> None:
     """Send to the sandbox what the undone generation took in and nothing serves any more."""
     assert restored.undoes is not None
-    shelf, notes = context.store.shelf, context.store.notes
+    shelf = context.store.shelf
     history = context.store.generations.history(context.base, restored.domain)
     undone = json.loads(history[restored.undoes - 1].report)
     serving = {expert.patch for expert in restored.experts}
@@ -39,22 +39,15 @@ def _take_back(context: NodeContext, restored: Generation) -> None:
         entry = shelf.get(bytes.fromhex(name))
         if entry and entry.id not in serving and entry.state in ("admitted", "merged"):
             shelf.move(entry.id, "sandboxed", reason=restored.why)
-            gone.append(name)
-    key = _setting(context, restored.domain)
-    notes.set(key, sorted({*notes.setting(key, ()), *gone}))
+            gone.append(entry.id)
+    context.store.marks.take_back(context.base, restored.domain, gone)
 
 
 def taken_back(context: NodeContext, domain: str) -> set[bytes]:
     """Return the patches that a rollback took out, and that nobody asked to judge again since."""
-    return {
-        bytes.fromhex(name) for name in context.store.notes.setting(_setting(context, domain), ())
-    }
+    return context.store.marks.taken_back(context.base, domain)
 
 
 def give_back(context: NodeContext, domain: str) -> None:
     """Let them be judged like all others. The caller holds the writer lock."""
-    context.store.notes.unset(_setting(context, domain))
-
-
-def _setting(context: NodeContext, domain: str) -> str:
-    return f"taken back/{context.base.hex()}/{domain}"
+    context.store.marks.give_back(context.base, domain)

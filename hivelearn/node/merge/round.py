@@ -5,6 +5,7 @@ moves on the shelf, the generation, what it says of authors. A crash in the
 middle of a long judgement leaves everything where it was.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from hivelearn.node.merge import strangers
 from hivelearn.node.merge.adopt import leave, took_in
 from hivelearn.node.reports import Judged, MergeReport, Outcome
 from hivelearn.patch.verdict import Verdict
+from hivelearn.store.errors import StaleGenerationError
 from hivelearn.store.generations import Generation
 from hivelearn.store.shelf import REFUSED_MAX, Entry, State
 from hivelearn.trust.standing import Judgement
@@ -113,6 +115,8 @@ class Round:
         context, number, candidate = self.context, None, None
         accepted = {patch: state for patch, state, verdict in self._moves if verdict.accepted}
         with context.store.together():
+            if new is not None:
+                self._refuse_untrusted(accepted)
             for patch, state, verdict in self._moves:
                 if adopt or patch not in accepted:
                     said = verdict.to_json()
@@ -124,7 +128,7 @@ class Round:
                 candidate = leave(context, new, accepted)
             reputation.after_merge(context, self._said)
             reputation.forgive(context, self.domain)
-            strangers.taken(context, self.domain, self.state, self._measured)
+            context.store.marks.take_turn(self.domain, self.state, self._measured)
         self._sweep()
         return MergeReport(
             domain=self.domain,
@@ -137,6 +141,15 @@ class Round:
             candidate=candidate,
             why=why,
         )
+
+    def _refuse_untrusted(self, accepted: Iterable[bytes]) -> None:
+        """Raise StaleGenerationError if a patch was judged under a vouch withdrawn since."""
+        gone = self.trusted - reputation.trusted(self.context)
+        entries = (self.context.store.shelf.get(patch) for patch in accepted)
+        if any(entry is not None and entry.author in gone for entry in entries):
+            raise StaleGenerationError(
+                f"{self.domain}: an author lost this node's trust while the merge was judged"
+            )
 
     def _sweep(self) -> None:
         """Delete the payloads of what was refused; nothing waits for the next start to do it."""

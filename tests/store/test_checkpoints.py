@@ -1,9 +1,8 @@
-"""What waits to go on is whole or told to be lost, and fills no disk."""
+"""A training that waits to go on is whole or told to be lost, and fills no disk."""
 
 import pytest
 
 from hivelearn.store import errors
-from hivelearn.store.checkpoints import Candidate
 
 BASE = b"b" * 32
 
@@ -32,14 +31,3 @@ def test_a_checkpoint_that_the_disk_has_changed_is_not_resumed(store):
             store.checkpoints.load(BASE, "roman")
         store.checkpoints.save(BASE, "roman", b"one", 1.0)
         assert store.checkpoints.load(BASE, "roman") == b"one"
-
-
-def test_candidates_wait_for_a_decision(store):
-    given = Candidate(BASE, "roman", "ab" * 32, '{"gain": 0.01}', 1.0)
-    with store.writing("merge"):
-        first, second = store.checkpoints.leave(given), store.checkpoints.leave(given)
-        assert [c.number for c in store.checkpoints.candidates(BASE, "roman")] == [first, second]
-        store.checkpoints.drop(first)
-        assert store.checkpoints.leave(given) not in (first, second)
-    assert store.checkpoints.candidates(BASE, "roman")[0].detail == given.detail
-    assert store.checkpoints.candidates(BASE, "hex") == ()

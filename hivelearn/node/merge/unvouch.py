@@ -1,0 +1,67 @@
+"""What a person decides after regretting a vouch: what trust no longer covers stops serving.
+
+At once and where everybody can see it: each domain that an expert leaves gets a
+generation without it, which `rollback` takes back like any other. The expert goes
+back to quarantine and is judged at the next merge like all that arrives. What was
+merged into an own specialist stays: the own evidence judged it as a whole, and no
+part can be taken out of a sum (docs/adr/0009-withdrawn-vouches.md).
+"""
+
+import json
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from hivelearn.identity import short_name
+from hivelearn.node import reputation
+from hivelearn.node.context import NodeContext
+from hivelearn.store.candidates import Candidate
+from hivelearn.store.generations import NEXT, Generation
+
+
+def unvouch(context: NodeContext, author: bytes) -> tuple[Generation, ...]:
+    """Withdraw the vouch for ``author``; return the generations that serve less than before.
+
+    None, if the author's work speaks for them, or if nothing of theirs serves.
+
+    Raises:
+        UsageError: no vouch for this author stands.
+    """
+    store = context.store
+    with store.writing("unvouch"), store.together():
+        lost = reputation.withdraw(context, author)
+        for candidate in store.candidates.list():
+            if _authors(context, candidate) & lost:
+                store.candidates.drop(candidate.number)
+        return tuple(
+            _serve_without(context, generation, lost, f"no vouch for {short_name(author)} any more")
+            for base in store.generations.bases()
+            for generation in store.generations.serving(base)
+            if any(expert.author in lost for expert in generation.experts)
+        )
+
+
+def _authors(context: NodeContext, candidate: Candidate) -> set[bytes]:
+    """Return whose patches a candidate would take in."""
+    moves = json.loads(candidate.detail)["moves"]
+    entries = (context.store.shelf.get(bytes.fromhex(patch)) for patch in moves)
+    return {entry.author for entry in entries if entry is not None}
+
+
+def _serve_without(
+    context: NodeContext, old: Generation, lost: AbstractSet[bytes], why: str
+) -> Generation:
+    new = replace(
+        old,
+        experts=tuple(expert for expert in old.experts if expert.author not in lost),
+        number=NEXT,
+        why=why,
+        created_s=context.environment.clock(),
+        report="{}",
+        undoes=None,
+    )
+    number = context.store.generations.commit(new)
+    for expert in old.experts:
+        entry = expert.patch and context.store.shelf.get(expert.patch)
+        if entry and entry.author in lost and entry.state == "admitted":
+            context.store.shelf.move(entry.id, "quarantined", reason=why)
+    return replace(new, number=number)
