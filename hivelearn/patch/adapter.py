@@ -55,18 +55,24 @@ class Adapter:
     def __post_init__(self) -> None:
         """Sort the modules and refuse what cannot be an adapter."""
         if not self.factors:
-            raise AdapterError("an adapter without modules")
+            raise AdapterError("an adapter has at least one module, and this one has none")
         if not (0 < self.rank <= ADAPTER_RANK_MAX):
             raise AdapterError(f"rank {self.rank} is not in 1 … {ADAPTER_RANK_MAX}")
         if not ALPHA_MIN <= self.alpha <= ALPHA_MAX:  # NaN fails this too
             raise AdapterError(f"alpha {self.alpha} is not in {ALPHA_MIN} … {ALPHA_MAX:g}")
         object.__setattr__(self, "alpha", real(fixed(self.alpha)))
         if 2 * len(self.factors) > header.TENSORS_MAX:
-            raise AdapterError(f"{2 * len(self.factors)} tensors, limit {header.TENSORS_MAX}")
+            raise AdapterError(
+                f"an adapter has at most {header.TENSORS_MAX // 2} modules, and this one has "
+                f"{len(self.factors)}"
+            )
         factors = {name: self._checked(name, *self.factors[name]) for name in sorted(self.factors)}
         dtypes = {t.dtype for pair in factors.values() for t in pair}
         if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
-            raise AdapterError(f"factors are {', '.join(sorted(str(d) for d in dtypes))}")
+            raise AdapterError(
+                f"the factors are {', '.join(sorted(str(d) for d in dtypes))}, and an adapter has "
+                "one type among float32, bfloat16 and float16"
+            )
         object.__setattr__(self, "factors", factors)
 
     def _checked(self, module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

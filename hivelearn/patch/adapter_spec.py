@@ -83,19 +83,19 @@ class AdapterSpec:
             } if codec.ignorable(rest):
                 pass
             case _:
-                raise SpecError("malformed")
+                raise SpecError("a field is missing, unknown or of the wrong type")
         if type(rank) is not int or not 0 < rank <= PATCH_RANK_MAX:
-            raise SpecError(f"rank {rank}")
+            raise SpecError(f"rank {rank} is not in 1 … {PATCH_RANK_MAX}")
         if type(alpha) is not int or not 0 < alpha <= fixed(ALPHA_MAX):
-            raise SpecError(f"alpha {alpha}")
+            raise SpecError(f"an alpha of {alpha} millionths is out of range")
         if dtype not in header.ITEM_BYTES:
-            raise SpecError(f"dtype {dtype[:20]!r}")
+            raise SpecError(f"dtype {dtype[:20]!r} is not one of {', '.join(header.ITEM_BYTES)}")
         if not _sorted_unique(targets, str) or not 0 < len(targets) <= ADAPTER_TARGETS_MAX:
-            raise SpecError("targets")
+            raise SpecError("its targets are not sorted, not different, or too many")
         if not all(header.allowed(target) for target in targets):
             raise SpecError("a target that no LoRA may touch")
         if not _sorted_unique(layers, int) or len(layers) > ADAPTER_LAYERS_MAX:
-            raise SpecError("layers")
+            raise SpecError("its layers are not sorted, not different, or too many")
         return cls(rank, real(alpha), dtype, tuple(targets), tuple(layers), shared)
 
 

@@ -115,7 +115,7 @@ def read(payload: bytes) -> Header:
     if table.pop("__metadata__", None) != {"format": "pt"}:
         raise HeaderError("metadata is not exactly {'format': 'pt'}", "metadata")
     if not 0 < len(table) <= TENSORS_MAX:
-        raise HeaderError(f"{len(table)} tensors", "count")
+        raise HeaderError(f"{len(table)} tensors, and a payload has 1 … {TENSORS_MAX}", "count")
     dtype = _one_dtype(table)
     entries = _entries(table, dtype, len(payload) - data_start)
     rank, factors = _pairs(entries)  # before the bytes are compared: names are plain ASCII now

@@ -70,10 +70,12 @@ class RouterCard:
         match value:
             case {1: int(median), 2: int(ceiling), **rest} if codec.ignorable(rest):
                 _require_numbers(median, ceiling)
-                require(0 <= median <= fixed(SIGNED_LOSS_MAX), "card median out of range")
-                require(0 <= ceiling <= fixed(SIGNED_LOSS_MAX), "card ceiling out of range")
+                require(0 <= median <= fixed(SIGNED_LOSS_MAX), "the card's median is out of range")
+                require(
+                    0 <= ceiling <= fixed(SIGNED_LOSS_MAX), "the card's ceiling is out of range"
+                )
                 return cls(real(median), real(ceiling))
-        raise BodyError("router card malformed")
+        raise BodyError("the router card is malformed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,16 @@ class Receipt:
                 **rest,
             } if codec.ignorable(rest):
                 _require_numbers(s, t, n, *(loss for loss in (b, a) if loss is not None))
-                require(min(s, t, n) >= 0, "receipt malformed")
-                require(n & (n - 1) == 0, "receipt counts records exactly")
+                require(min(s, t, n) >= 0, "the receipt is malformed")
+                require(n & (n - 1) == 0, "the receipt counts records exactly")
                 for loss in (b, a):
-                    require(loss is None or 0 <= loss <= fixed(SIGNED_LOSS_MAX), "receipt loss")
+                    require(
+                        loss is None or 0 <= loss <= fixed(SIGNED_LOSS_MAX),
+                        "a loss in the receipt is out of range",
+                    )
                 before, after = (None if x is None else real(x) for x in (b, a))
                 return cls(s, t, n, before, after)
-        raise BodyError("receipt malformed")
+        raise BodyError("the receipt is malformed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +146,24 @@ class Body:
     def __post_init__(self) -> None:
         """Refuse every field outside its limit."""
         require(self.author == self.certificate.root, "author is not the certificate's root")
-        require(0 <= self.seq < 2**63, "seq out of range")
+        require(0 <= self.seq < 2**63, "seq is out of range")
         # A crash between number and signature leaves a gap: prev may be unknown, nobody at fault.
         require(self.prev is None or self.seq > 0, "prev does not fit seq")
         ids = [self.base, self.payload_root, *([] if self.prev is None else [self.prev])]
         require(all(len(i) == HASH_BYTES for i in ids), "an id is not 32 bytes")
-        require(DOMAIN.fullmatch(self.domain) is not None, f"domain {self.domain[:80]!r}")
-        require(0 < self.payload_bytes <= header.PAYLOAD_MAX_BYTES, "payload size")
-        require(0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "time")
-        require(LICENCE.fullmatch(self.licence) is not None, f"licence {self.licence[:80]!r}")
+        require(
+            DOMAIN.fullmatch(self.domain) is not None, f"{self.domain[:80]!r} is no domain name"
+        )
+        require(
+            0 < self.payload_bytes <= header.PAYLOAD_MAX_BYTES, "the payload's size is out of range"
+        )
+        require(
+            0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "a time is out of range"
+        )
+        require(
+            LICENCE.fullmatch(self.licence) is not None,
+            f"{self.licence[:80]!r} is no licence expression",
+        )
 
     @property
     def device(self) -> bytes:
@@ -187,7 +201,10 @@ class Body:
         Raises:
             BodyError: a field is missing, of the wrong type or out of range.
         """
-        require(codec.ignorable(value.keys() - _KEYS) and value.keys() >= _KEYS, "keys")
+        require(
+            codec.ignorable(value.keys() - _KEYS) and value.keys() >= _KEYS,
+            "a key is missing or unknown",
+        )
         require(value[6] == _NO_PARENTS and value[7] is _NO_TRUNK, "a reserved key is used")
         match value:
             case {
@@ -209,7 +226,7 @@ class Body:
                 pass
             case _:
                 raise BodyError("a field has the wrong type")
-        require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes")
+        require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes, and not of {CHUNK_BYTES}")
         _require_numbers(kind, not_after, epoch, seq, length, chunk, created, valid_until)
         return cls(
             author=author,

@@ -5,13 +5,13 @@ What was not measured is never a zero and never a blank: it reads "unmeasured he
 
 from typing import Final
 
-UNMEASURED: Final = "unmeasured here"
+UNMEASURED_TEXT: Final = "unmeasured here"
 
 
 def number_text(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     """Return ``value`` with ``digits`` decimals, or that it is unmeasured."""
     if value is None:
-        return UNMEASURED
+        return UNMEASURED_TEXT
     return _signed(value, digits) if signed else f"{value:.{digits}f}"
 
 
@@ -22,7 +22,7 @@ def percent_text(share: float | None, digits: int = 0) -> str:
     ">99 %", because a rounded-up 100 would claim what was not measured.
     """
     if share is None:
-        return UNMEASURED
+        return UNMEASURED_TEXT
     step = 10.0**-digits
     percent = round(share * 100, digits)
     if 0 < share < 1 and percent in (0, 100):
@@ -33,7 +33,7 @@ def percent_text(share: float | None, digits: int = 0) -> str:
 def bytes_text(size_bytes: int | None) -> str:
     """Return a size in the largest binary unit that leaves a number of at least one."""
     if size_bytes is None:
-        return UNMEASURED
+        return UNMEASURED_TEXT
     size, unit = float(size_bytes), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:  # noqa: PLR2004 - binary units

@@ -14,7 +14,7 @@ from typing import Final
 
 from hivelearn.errors import UsageError
 from hivelearn.printable import printable
-from hivelearn.report.interval import UNMEASURED, number_text
+from hivelearn.report.interval import UNMEASURED_TEXT, number_text
 
 Cell = str | int | float | bool | None
 _GAP: Final = "  "
@@ -72,7 +72,7 @@ class Table:
 def cell_text(cell: Cell) -> str:
     """Return how one value reads in a table: None is "unmeasured here", never blank."""
     if cell is None:
-        return UNMEASURED
+        return UNMEASURED_TEXT
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, float):

@@ -3,7 +3,7 @@
 import pytest
 
 from hivelearn.report.interval import (
-    UNMEASURED,
+    UNMEASURED_TEXT,
     bytes_text,
     number_text,
     percent_text,
@@ -12,7 +12,7 @@ from hivelearn.report.interval import (
 
 def test_what_was_not_measured_says_so():
     for text in (number_text, percent_text, bytes_text):
-        assert text(None) == UNMEASURED
+        assert text(None) == UNMEASURED_TEXT
 
 
 def test_a_rounded_zero_has_no_minus():

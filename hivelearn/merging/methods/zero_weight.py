@@ -14,10 +14,10 @@ from torch import Tensor
 from hivelearn.merging.errors import MergeError
 
 P = ParamSpec("P")
-Rule = Callable[Concatenate[Tensor, Tensor, P], Tensor]  # (gram, weights, ...) -> coefficients
+GramRule = Callable[Concatenate[Tensor, Tensor, P], Tensor]  # (gram, weights, ...) -> coefficients
 
 
-def without_zero_weights(rule: Rule[P]) -> Rule[P]:
+def without_zero_weights(rule: GramRule[P]) -> GramRule[P]:
     """Let ``rule`` see the patches of positive weight only, their weights summing to 1.
 
     What comes out takes any weights ≥ 0 and depends on their ratios alone; a patch

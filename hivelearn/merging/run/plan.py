@@ -203,12 +203,12 @@ def make_plan(
     count = len(sources)
     if recipe.weights and len(recipe.weights) != count:
         raise MergeError(
-            f"{len(recipe.weights)} weights for {count} adapters",
+            f"weights has length {len(recipe.weights)}, and there are {count} adapters",
             remedy="Give one weight for each adapter, in their order, or none at all.",
         )
     for name, value in recipe.settings.items():
         if isinstance(value, tuple) and len(value) != count:
-            raise MergeError(f"{len(value)} values of {name} for {count} adapters")
+            raise MergeError(f"{name} has length {len(value)}, and there are {count} adapters")
     given = _trusted(trust, count)
     weighty = [n for n in range(count) if not recipe.weights or recipe.weights[n]]
     taking = [n for n in weighty if given[n]]
