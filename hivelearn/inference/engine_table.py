@@ -1,4 +1,4 @@
-"""The engines by name: what ``hl.Node(model, engine=...)`` may say, and how each is opened.
+"""Engines by name: what ``hl.Node(model, engine=...)`` may say, and how each is opened.
 
 An engine is a function from a folder, its fingerprint and options to an
 :class:`~hivelearn.inference.engine.Engine`. Those that come with hivelearn are

@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hivelearn.bounds import TEXT, check, check_record, real
+from hivelearn.bounds import TEXT, check_record
 from hivelearn.errors import UsageError
 from hivelearn.inference import lora
 from hivelearn.inference.batches import by_length, padded, with_room
-from hivelearn.inference.chat import ANSWER, CONTENT, PARTS, ChatEncoder, Example
-from hivelearn.inference.clipping import ClippedSum
+from hivelearn.inference.chat import PARTS, ChatEncoder, Example
 from hivelearn.inference.engine import (
     Capability,
     ClippedGradients,
@@ -30,15 +29,13 @@ from hivelearn.inference.engine import (
     Gradients,
     Sampling,
 )
+from hivelearn.inference.gradients import Leaves, batch_gradients, clipped_sum
 from hivelearn.inference.loading import LoadedModel, load_model
 from hivelearn.inference.text_streamer import TextStreamer
 from hivelearn.patch.adapter import Adapter
 
 LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
 BATCH_TOKENS: Final = (64, 8_192)  # fewest and most padded tokens in one forward pass
-
-
-Leaves = Mapping[str, tuple[Tensor, Tensor]]  # factors that gradients are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,27 +212,8 @@ class ResidentEngine:
     ) -> Gradients:
         """See :class:`Engine`."""
         leaves = self._leaves(adapter)
-        carried = [
-            weight
-            for batch in microbatches
-            for example in batch
-            for weight in _token_weights(example, prompt_weight)
-        ]
-        weighted = math.fsum(carried)
-        if not weighted > 0:
-            raise UsageError(
-                "nothing to learn: no token of these examples carries weight",
-                remedy="Give examples with answers, as ChatEncoder.pair makes them.",
-            )
-        loss = 0.0
-        with self._lock, torch.enable_grad(), lora.attach(self._model, leaves, adapter.scale):
-            for batch in microbatches:
-                part = self._weighted_nll(batch, prompt_weight) / weighted
-                part.backward()  # type: ignore[no-untyped-call]
-                loss += float(part.detach())
-        tokens = sum(weight > 0 for weight in carried)
-        grads = {name: (_grad(a), _grad(b)) for name, (a, b) in leaves.items()}
-        return Gradients(loss, tokens, grads)
+        with self._lock, lora.attach(self._model, leaves, adapter.scale):
+            return batch_gradients(self._nll, leaves, microbatches, prompt_weight)
 
     def clipped_gradients(
         self,
@@ -244,37 +222,11 @@ class ResidentEngine:
         prompt_weight: float,
         clip_norm: float,
     ) -> ClippedGradients:
-        """See :class:`Engine`. Each example goes through the model alone.
-
-        One pass an example is slower than a vectorised one, and exact for every model:
-        no padding, and no neighbour in a batch that routing or a buffer could let in.
-        """
-        check({"clip_norm": real(0, above=True)}, {"clip_norm": clip_norm})
+        """See :class:`Engine`. Each example goes through the model alone."""
         leaves = self._leaves(adapter)
-        flat = [leaf for pair in leaves.values() for leaf in pair]
-        total, losses = ClippedSum(flat, clip_norm), []
         examples = [example for batch in microbatches for example in batch]
-        with self._lock, torch.enable_grad(), lora.attach(self._model, leaves, adapter.scale):
-            for example in examples:
-                weighted = math.fsum(_token_weights(example, prompt_weight))
-                if not weighted > 0:
-                    continue
-                loss = self._weighted_nll([example], prompt_weight) / weighted
-                found = torch.autograd.grad(loss, flat, allow_unused=True)
-                total.add(
-                    [
-                        torch.zeros_like(t) if g is None else g
-                        for t, g in zip(flat, found, strict=True)
-                    ]
-                )
-                losses.append(float(loss.detach()))
-        sums = iter(total.sums())
-        return ClippedGradients(
-            loss=math.fsum(losses) / len(losses) if losses else math.nan,
-            count=len(examples),
-            clipped_share=total.clipped / max(1, len(examples)),
-            factors={name: (next(sums), next(sums)) for name in leaves},
-        )
+        with self._lock, lora.attach(self._model, leaves, adapter.scale):
+            return clipped_sum(self._nll, leaves, examples, prompt_weight, clip_norm)
 
     def _leaves(self, adapter: Adapter) -> Leaves:
         """Return copies of the factors, in float32 on the model's device, to differentiate by."""
@@ -285,12 +237,6 @@ class ResidentEngine:
             for name, (a, b) in adapter.factors.items()
         }
 
-    def _weighted_nll(self, examples: Sequence[Example], prompt_weight: float) -> Tensor:
-        """Return Σ w·nll over the examples: answers weigh 1, the user's words ``prompt_weight``."""
-        nll, marks = self._nll(examples)
-        weight = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
-        return (nll * weight).sum()
-
     def _nll(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
         """Return (nll, marks), each (n, longest - 1): nats of every next token and what it is."""
         ids, mask, marks = (t.to(self._device) for t in padded(examples, self._pad_id))
@@ -299,17 +245,6 @@ class ResidentEngine:
             logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
         )  # (n, longest - 1)
         return nll, marks[:, 1:]
-
-
-def _token_weights(example: Example, prompt_weight: float) -> list[float]:
-    """Return the weight of each token but the first, which nothing stands before."""
-    weights = {ANSWER: 1.0, CONTENT: prompt_weight}
-    return [weights.get(mark, 0.0) for mark in example.marks[1:]]
-
-
-def _grad(leaf: Tensor) -> Tensor:
-    # A module that no token reached (an idle expert of a mixture) has no gradient: zero.
-    return torch.zeros_like(leaf).cpu() if leaf.grad is None else leaf.grad.cpu()
 
 
 def _end_ids(loaded: LoadedModel) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hivelearn.device.reading import Reading, known
+from hivelearn.inference.resident import ResidentOptions
 from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
 from hivelearn.node.share.library import Library
@@ -103,7 +104,8 @@ def folder(tmp_path_factory) -> Path:
 
 def open_node(folder: Path, home: Path, stage: Stage | None = None, **settings) -> Node:
     """Return a node on a small model with small settings."""
-    given = {"recipe": TINY, "base_texts": 24, "device": "cpu", "progress": False} | settings
+    cpu = ResidentOptions(device="cpu")
+    given = {"recipe": TINY, "base_texts": 24, "engine_options": cpu, "progress": False} | settings
     return Node(folder, home=home, environment=(stage or Stage()).environment(), **given)
 
 

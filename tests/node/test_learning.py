@@ -10,7 +10,7 @@ import torch
 from hivelearn.errors import UsageError
 from hivelearn.inference.nano import tasks
 from hivelearn.store.errors import WriterBusyError
-from hivelearn.training.session import DivergedError
+from hivelearn.training.optimizer import DivergedError
 
 
 @pytest.fixture

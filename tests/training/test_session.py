@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import Example
 from hivelearn.inference.engine import Gradients, MissingCapabilityError
-from hivelearn.training import session as session_module
+from hivelearn.training.checkpoint import CheckpointError, names_in
+from hivelearn.training.optimizer import DivergedError
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import CheckpointError, DivergedError, TrainingSession, names_in
+from hivelearn.training.session import TrainingSession
 
 CHILD = Path(__file__).with_name("resume_child.py")
 
@@ -54,7 +55,7 @@ def test_it_goes_on_in_another_process_bit_for_bit(engine, folder, examples, rec
     subprocess.run(
         [sys.executable, CHILD, folder, tmp_path / "half", tmp_path / "out"],
         check=True,
-        timeout=60,
+        timeout=300,  # against hanging alone: a busy machine imports slowly
     )
     assert (tmp_path / "out").read_bytes() == expected
 
@@ -242,20 +243,20 @@ def test_a_gradient_that_is_no_number_stops_before_it_spreads(examples, bad):
     session.step()
     session.step()
     before = session.checkpoint()
-    with pytest.raises(DivergedError, match="step 2") as caught:
+    with pytest.raises(DivergedError, match="words: step 2 has") as caught:
         session.step()
     assert "rate" in caught.value.remedy
     assert session.checkpoint() == before
 
 
 class InterruptedAt:
-    """Ctrl-C at the nth line that the session runs, for the length of a block."""
+    """Ctrl-C at the nth line that the training runs, for the length of a block."""
 
     def __init__(self, line):
         self.left = line
 
     def _trace(self, frame, event, _):
-        if frame.f_code.co_filename != session_module.__file__:
+        if "hivelearn.training." not in frame.f_globals.get("__name__", ""):
             return None
         if event == "line":
             self.left -= 1

@@ -18,8 +18,9 @@ from hivelearn.node import measure
 from hivelearn.node.context import NodeContext
 from hivelearn.node.measure import Fitting
 from hivelearn.store.errors import MissingBlobError
+from hivelearn.training.checkpoint import CheckpointError, names_in
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import CheckpointError, TrainingSession, names_in, nothing_to_learn
+from hivelearn.training.session import TrainingSession, nothing_to_learn
 
 log: Final = logging.getLogger("hivelearn.train")
 
