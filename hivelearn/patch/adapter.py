@@ -155,7 +155,7 @@ class Adapter:
         head = header.read(payload)
         dtype = _TORCH[head.dtype]
 
-        def tensor(entry: header.Entry) -> Tensor:
+        def tensor(entry: header.TensorSpan) -> Tensor:
             at = head.data_start + entry.start
             flat = torch.frombuffer(
                 bytearray(payload[at : at + entry.end - entry.start]), dtype=dtype

@@ -42,7 +42,7 @@ class HeaderError(PeerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorSpan:
     """Where one tensor lies in the data region."""
 
     shape: tuple[int, int]
@@ -56,7 +56,7 @@ class Header:
 
     dtype: str
     rank: int
-    factors: Mapping[str, tuple[Entry, Entry]]  # module -> (A (r, d_in), B (d_out, r))
+    factors: Mapping[str, tuple[TensorSpan, TensorSpan]]  # module -> (A (r, d_in), B (d_out, r))
     data_start: int
 
 
@@ -91,12 +91,12 @@ def offsets(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, int]
     return {name: entry.start for name, entry in _laid_out(shapes, dtype).items()}
 
 
-def _laid_out(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, Entry]:
+def _laid_out(shapes: Mapping[str, tuple[int, int]], dtype: str) -> dict[str, TensorSpan]:
     entries, at = {}, 0
     for name in sorted(shapes):
         rows, columns = shapes[name]
         end = at + rows * columns * ITEM_BYTES[dtype]
-        entries[name], at = Entry((rows, columns), at, end), end
+        entries[name], at = TensorSpan((rows, columns), at, end), end
     return entries
 
 
@@ -149,7 +149,7 @@ def _one_dtype(table: Mapping[str, object]) -> str:
     return dtype
 
 
-def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[str, Entry]:
+def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[str, TensorSpan]:
     entries, at = {}, 0
     for name in sorted(table):
         match table[name]:
@@ -164,13 +164,13 @@ def _entries(table: Mapping[str, object], dtype: str, data_bytes: int) -> dict[s
             raise HeaderError(f"tensor {name[:80]!r} has a dimension out of range", "shape")
         if (start, end) != (at, at + rows * columns * ITEM_BYTES[dtype]):
             raise HeaderError("offsets are not those of the sorted tensors", "offsets")
-        entries[name], at = Entry((rows, columns), start, end), end
+        entries[name], at = TensorSpan((rows, columns), start, end), end
     if at != data_bytes:
         raise HeaderError(f"{data_bytes} bytes of data for {at} bytes of tensors", "offsets")
     return entries
 
 
-def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
+def _canonical(entries: Mapping[str, TensorSpan], dtype: str) -> bytes:
     """Return the header that safetensors 0.8 writes for these tensors, padded to 8 bytes."""
     table: dict[str, object] = {"__metadata__": {"format": "pt"}}
     for name, entry in entries.items():
@@ -180,8 +180,10 @@ def _canonical(entries: Mapping[str, Entry], dtype: str) -> bytes:
     return raw + b" " * (-len(raw) % 8)
 
 
-def _pairs(entries: Mapping[str, Entry]) -> tuple[int, dict[str, tuple[Entry, Entry]]]:
-    found: dict[str, dict[str, Entry]] = {}
+def _pairs(
+    entries: Mapping[str, TensorSpan],
+) -> tuple[int, dict[str, tuple[TensorSpan, TensorSpan]]]:
+    found: dict[str, dict[str, TensorSpan]] = {}
     for name, entry in entries.items():
         match = _KEY.fullmatch(name)
         if match is None or not allowed(match[1]):

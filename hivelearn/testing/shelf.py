@@ -53,7 +53,7 @@ def notice_of(payload: bytes, who: identity.Identity, *, seq: int = 0, **claims:
     return notice
 
 
-class Shelf:
+class FolderLibrary:
     """A ``Library`` that wants everything, unless ``policy`` says otherwise."""
 
     def __init__(self, folder: Path) -> None:

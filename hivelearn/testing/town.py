@@ -13,7 +13,7 @@ from hivelearn.swarm.member import Member
 from hivelearn.swarm.shell import Setting
 from hivelearn.testing.clock import HandClock, run_virtual
 from hivelearn.testing.network import network
-from hivelearn.testing.shelf import Shelf, author, notice_of
+from hivelearn.testing.shelf import FolderLibrary, author, notice_of
 
 TOPIC = b"t" * 32
 
@@ -30,12 +30,12 @@ class Town:
         """Keep the members' shelves in ``folder``."""
         self.network, self.weather = network(seed=3, latency_s=latency_s, loss=loss)
         self.members: dict[str, Member] = {}
-        self.shelves: dict[str, Shelf] = {}
+        self.shelves: dict[str, FolderLibrary] = {}
         self._folder = folder
 
     async def add(self, name: str, *topics: bytes) -> Member:
         """Start a member that joins ``topics`` (``TOPIC`` if none is given)."""
-        self.shelves[name] = Shelf(self._folder / name)
+        self.shelves[name] = FolderLibrary(self._folder / name)
         seed = len(self.members)
         nonce = random.Random(seed).randbytes
         setting = Setting(HandClock(), seed, nonce, Limits(), inline)
@@ -85,7 +85,7 @@ async def within(seconds: float, condition: Callable[[], bool]) -> None:
 def give(member: Member, payload: bytes, **claims: Any) -> Notice:
     """Let a member hold a patch that was signed by "alice"; ``claims`` as in ``notice_of``."""
     notice = notice_of(payload, author("alice"), **claims)
-    assert isinstance(member.library, Shelf)
+    assert isinstance(member.library, FolderLibrary)
     member.library.put(notice, payload)
     return notice
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from hivelearn.errors import UsageError
+from hivelearn.identity import KEY_BYTES
 from hivelearn.trust.beta import NO_EVIDENCE, Beta
 
-KEY_BYTES: Final = 32  # an Ed25519 root key
 NOTE_MAX: Final = 280  # characters
 PROVEN_AFTER: Final = 5  # judged successes since the last harm
 WITHDRAWN_AFTER: Final = 2  # confirmed harms after which no vouch helps

@@ -27,7 +27,7 @@ def node(make):
 def door(context, authors, judgement="failure"):
     with context.store.writing("at the door"), context.store.together():
         for number in authors:
-            reputation.at_the_door(context, key(number), "yes", judgement)
+            reputation.count_fault(context, key(number), "yes", judgement)
 
 
 def said(number, judgement="failure"):
@@ -36,7 +36,7 @@ def said(number, judgement="failure"):
 
 def round_of(context, judged):
     with context.store.writing("round"):
-        reputation.after_merge(context, judged)
+        reputation.hear(context, judged)
 
 
 def test_arrivals_age_nobody(node):

@@ -14,7 +14,7 @@ from hivelearn.swarm.fabric import FabricConfig, open_fabric
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.swarm.runner import SwarmRunner
 from hivelearn.testing.clock import HandClock
-from hivelearn.testing.shelf import Shelf, author, notice_of
+from hivelearn.testing.shelf import FolderLibrary, author, notice_of
 
 TOPIC = b"t" * 32
 SIZE_BYTES = 20_000_000
@@ -34,7 +34,7 @@ class Street:
             network=self.network,
         )
         seed = name.encode().ljust(32, b".")
-        shelf = Shelf(self.folder / name)
+        shelf = FolderLibrary(self.folder / name)
         runner = SwarmRunner(
             lambda: open_fabric(self.kind, seed, config),
             shelf,
@@ -145,7 +145,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_swarm(street):
 def test_a_fabric_that_cannot_start_leaves_nothing_running(tmp_path):
     elsewhere = FabricConfig(listen="203.0.113.1:9", discover=False)  # no address of ours
     before = threading.active_count()
-    runner = SwarmRunner(lambda: open_fabric("lan", b"a" * 32, elsewhere), Shelf(tmp_path))
+    runner = SwarmRunner(lambda: open_fabric("lan", b"a" * 32, elsewhere), FolderLibrary(tmp_path))
     with pytest.raises(UsageError, match="cannot listen"):
         runner.start()
     assert threading.active_count() <= before
@@ -156,7 +156,7 @@ def test_a_call_from_its_own_thread_is_refused_instead_of_hanging(tmp_path):
 
     runner = SwarmRunner(
         lambda: open_fabric("memory", b"n" * 32, FabricConfig(network=MemoryNetwork())),
-        Shelf(tmp_path),
+        FolderLibrary(tmp_path),
     )
     with runner:
 
@@ -175,11 +175,12 @@ FORGETFUL = """
 import sys
 from hivelearn.swarm.fabric import FabricConfig, open_fabric
 from hivelearn.swarm.runner import SwarmRunner
-from hivelearn.testing.shelf import Shelf
+from hivelearn.testing.shelf import FolderLibrary
 from pathlib import Path
 
 config = FabricConfig(listen="127.0.0.1:0", peers=tuple(sys.argv[2:]), discover=False)
-runner = SwarmRunner(lambda: open_fabric("lan", b"f" * 32, config), Shelf(Path(sys.argv[1])))
+library = FolderLibrary(Path(sys.argv[1]))
+runner = SwarmRunner(lambda: open_fabric("lan", b"f" * 32, config), library)
 runner.start()
 runner.join(b"t" * 32)
 print(runner.address, flush=True)
@@ -203,7 +204,7 @@ def test_a_killed_process_is_noticed_and_its_failing_step_named(tmp_path):
     ) as other:
         address = other.stdout.readline().strip()
         config = FabricConfig(listen="127.0.0.1:0", peers=(address,), discover=False)
-        shelf = Shelf(tmp_path / "b")
+        shelf = FolderLibrary(tmp_path / "b")
         with SwarmRunner(lambda: open_fabric("lan", b"b" * 32, config), shelf) as b:
             wait_for(lambda: [view.verified for view in b.peers()] == [True])
             other.kill()
