@@ -90,7 +90,7 @@ def judgement(gain: Measure) -> Judgement | None:
     return judge(gain.low, gain.high) if isinstance(gain, Gain) else None
 
 
-def after_merge(context: NodeContext, said: Mapping[bytes, tuple[bytes, Judgement]]) -> None:
+def hear(context: NodeContext, said: Mapping[bytes, tuple[bytes, Judgement]]) -> None:
     """Let what a merge says of patches pass over their authors, once a patch.
 
     What rests in the sandbox is measured again and again; one good patch must
@@ -125,7 +125,7 @@ def _pass_round(context: NodeContext, judged: Mapping[bytes, Sequence[Judgement]
     )
 
 
-def at_the_door(context: NodeContext, author: bytes, domain: str, judgement: Judgement) -> None:
+def count_fault(context: NodeContext, author: bytes, domain: str, judgement: Judgement) -> None:
     """Count what an author signed and nobody can use. No round has passed: it ages nobody.
 
     The domain's next merge knows of it, too (:func:`at_fault`). The caller holds the writer lock.

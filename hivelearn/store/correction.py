@@ -71,7 +71,7 @@ class Correction:
         object.__setattr__(self, "id", _content_id(self))
 
 
-def as_messages(question: str | Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+def to_conversation(question: str | Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
     """Return the conversation that a caller gave as text or as chat messages.
 
     Raises:
@@ -146,7 +146,7 @@ def from_plain(plain: Mapping[str, Any]) -> Correction:
     except KeyError as error:
         raise CorrectionError(f"a correction without {error}") from None
     known = {name: plain.get(name) for name in ("wrong", "subject", "generation")}
-    messages, base = as_messages(given["messages"]), _from_hex(given["base"])
+    messages, base = to_conversation(given["messages"]), _from_hex(given["base"])
     return Correction(**given | known | {"messages": messages, "base": base})
 
 

@@ -51,8 +51,10 @@ class Database:
         path: Path,
         migrations: Sequence[Step] = MIGRATIONS,
         reached: Reached = unwatched,
+        busy_wait_s: float = BUSY_WAIT_S,
     ) -> None:
         self.path, self._migrations, self._reached = path, migrations, reached
+        self._busy_wait_s = busy_wait_s
         self._begin()
         forgets(self)
 
@@ -212,7 +214,7 @@ class Database:
 
     def _open_writer(self) -> sqlite3.Connection:
         writer = sqlite3.connect(
-            self.path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=self._busy_wait_s, isolation_level=None, check_same_thread=False
         )
         try:
             for pragma in (
@@ -234,7 +236,7 @@ class Database:
         if not self.path.exists():
             return None
         uri = f"{self.path.as_uri()}?mode=ro"
-        reader = sqlite3.connect(uri, uri=True, timeout=BUSY_WAIT_S, isolation_level=None)
+        reader = sqlite3.connect(uri, uri=True, timeout=self._busy_wait_s, isolation_level=None)
         try:
             reader.execute("PRAGMA user_version")
         except sqlite3.OperationalError:

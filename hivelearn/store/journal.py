@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hivelearn.store.correction import TIME_MAX_S, Correction, as_messages
+from hivelearn.store.correction import TIME_MAX_S, Correction, to_conversation
 from hivelearn.store.database import Database, Row
 from hivelearn.store.errors import ForgetWhatError
 from hivelearn.store.inbox import Inbox
@@ -212,4 +212,4 @@ def _to_row(c: Correction) -> Row:
 
 
 def _from_row(row: Row) -> Correction:
-    return Correction(as_messages(json.loads(row[0])), *row[1:8])
+    return Correction(to_conversation(json.loads(row[0])), *row[1:8])

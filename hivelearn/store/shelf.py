@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from hivelearn.errors import PeerError
 from hivelearn.store.correction import DOMAIN
-from hivelearn.store.database import Database, Row
+from hivelearn.store.database import Database
 from hivelearn.store.errors import UnknownPatchError, WrongStateError
 from hivelearn.store.schema import NEEDED_BLOBS
 
@@ -222,17 +222,6 @@ class Shelf:
         """Return whether any row still needs the blob ``name``."""
         found = f"SELECT 1 FROM ({NEEDED_BLOBS}) WHERE payload = ? LIMIT 1"  # noqa: S608
         return self._db.row(found, (name,)) is not None
-
-    def equivocations(self) -> tuple[tuple[Entry, ...], ...]:
-        """Return the groups of records that share device, epoch and number: the evidence."""
-        groups: dict[tuple[bytes, int, int], list[Row]] = {}
-        for row in self._db.rows(
-            f"SELECT device, epoch, seq, {_COLUMNS} FROM patches"  # noqa: S608
-            " WHERE (device, epoch, seq) IN (SELECT device, epoch, seq FROM patches"
-            " GROUP BY device, epoch, seq HAVING COUNT(*) > 1) ORDER BY device, epoch, seq, id"
-        ):
-            groups.setdefault((row[0], row[1], row[2]), []).append(row[3:])
-        return tuple(tuple(Entry(*row) for row in rows) for rows in groups.values())
 
     def next_seq(self, device: bytes, epoch: int) -> int:
         """Return the next number of this device's feed, never returned before.

@@ -85,11 +85,6 @@ class Store:
             if os.getpid() == entered_by:  # a forked child was never in
                 self._leave()
 
-    @property
-    def is_writing(self) -> bool:
-        """Whether this process holds the writer lock through this store."""
-        return self._inside > 0
-
     def together(self) -> AbstractContextManager[object]:
         """Make one transaction of all writes in the block: all of them or none."""
         return self.database.transaction()

@@ -24,7 +24,7 @@ def forged(author: Node, patch: Patch, change: "Callable[[Tensor], Tensor]") -> 
     """Return a patch of a changed adapter, signed by ``author`` like any other."""
     context = author._context  # noqa: SLF001 - a hostile author does not use the front door
     with context.store.writing("forge"):
-        return own_records.publishable(context, changed(patch, change), patch.domain)
+        return own_records.sign(context, changed(patch, change), patch.domain)
 
 
 def shelf_state(node: Node, patch: Patch) -> State:

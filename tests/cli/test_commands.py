@@ -11,7 +11,7 @@ from hivelearn.identity import full_name
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.node.share.network import Hub, Joining
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
@@ -222,7 +222,7 @@ def test_debugging_shows_where_an_error_came_from(call, base, monkeypatch):
 
 def test_what_one_command_line_leaves_the_next_one_finds(call, home, base):
     context = open_context(base, NodeConfig(home=home))
-    question = as_messages("14?")
+    question = to_conversation("14?")
     context.store.remember(Correction(question, "XIV", "roman", base=context.base, created_s=1.0))
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 1

@@ -10,7 +10,7 @@ import torch
 from hivelearn.demo import tasks
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.testing.models import small_model
 
 LOOPBACK = ("--listen", "127.0.0.1:0", "--no-discover")
@@ -26,7 +26,7 @@ def taught(base, home, count=40):
     context = open_context(base, NodeConfig(home=home))
     with context.store.writing("teach"):
         for at, row in enumerate(tasks.corrections(tasks.ROMAN, seed=0, n=count)):
-            question = as_messages(row.prompt)
+            question = to_conversation(row.prompt)
             kept = Correction(question, row.answer, "roman", base=context.base, created_s=float(at))
             context.store.remember(kept)
     return context

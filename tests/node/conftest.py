@@ -15,7 +15,7 @@ from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
 from hivelearn.node.share.library import Library
 from hivelearn.patch.notice import read_envelope
-from hivelearn.store.correction import as_messages, is_holdout, prompt_hash
+from hivelearn.store.correction import is_holdout, prompt_hash, to_conversation
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
@@ -63,7 +63,7 @@ class Stage:
 def prompts(about: str, n: int, *, held: bool) -> list[str]:
     """Return ``n`` different questions that are all held out, or all to be trained on."""
     texts = (f"What is {about} {i}?" for i in count())
-    chosen = (t for t in texts if is_holdout(prompt_hash(as_messages(t))) == held)
+    chosen = (t for t in texts if is_holdout(prompt_hash(to_conversation(t))) == held)
     return [next(chosen) for _ in range(n)]
 
 

@@ -76,12 +76,10 @@ def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
     monkeypatch.setattr(measure, "granted", lambda context, adapter, claimed, domain: claimed)
     wreck = changed(patch, lambda b: 2.5 * b)  # costs on general texts
     with owner._context.store.writing("forge"):
-        greedy = own_records.publishable(
+        greedy = own_records.sign(
             owner._context, wreck, "strange", card=RouterCard(0.0, 999.0), licence="MIT"
         )
-        while (
-            shy := own_records.publishable(owner._context, patch.adapter, "strange")
-        ).id > greedy.id:
+        while (shy := own_records.sign(owner._context, patch.adapter, "strange")).id > greedy.id:
             pass  # the harmless one is to be tried first
     for each in (shy, greedy):
         kit.send(each, node)

@@ -142,9 +142,7 @@ def test_a_patch_of_the_wrong_shape_is_refused_and_the_engine_never_sees_it(make
     owner, patch = author
     factors = {f"{name}_strange": pair for name, pair in patch.adapter.factors.items()}
     with owner._context.store.writing("forge"):
-        bad = own_records.publishable(
-            owner._context, replace(patch.adapter, factors=factors), "yes"
-        )
+        bad = own_records.sign(owner._context, replace(patch.adapter, factors=factors), "yes")
     node = make()
     kit.send(bad, node)
     assert node.merge("yes").patches[0].verdict.code == "policy.shape"
@@ -198,7 +196,7 @@ def test_each_expert_is_compared_with_those_before_it_and_the_report_tells_of_al
     kit.teach(node, "yes", "yes yes", 1, 24)  # a holdout, and no specialist of its own
     node.vouch(owner.key)
     with owner._context.store.writing("sign twice"):
-        twin = own_records.publishable(owner._context, patch.adapter, "yes", card=patch.body.card)
+        twin = own_records.sign(owner._context, patch.adapter, "yes", card=patch.body.card)
     for each in (patch, twin):
         kit.send(each, node)
     report = node.merge("yes")

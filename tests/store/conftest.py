@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.store.home import Home
 from hivelearn.store.shelf import Entry
 from hivelearn.store.store import Store
@@ -32,7 +32,7 @@ def correct():
 
     def make(question, right="XIV", domain="roman", **more):
         fields = {"base": BASE, "created_s": 1.0} | more
-        return Correction(as_messages(question), right, domain, **fields)
+        return Correction(to_conversation(question), right, domain, **fields)
 
     return make
 

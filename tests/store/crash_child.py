@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.home import Home
 from hivelearn.store.shelf import Entry
@@ -33,7 +33,7 @@ class Points:
 
 
 def correction(n, right="right", domain="roman"):
-    return Correction(as_messages(f"{n}?"), right, domain, BASE, created_s=float(n))
+    return Correction(to_conversation(f"{n}?"), right, domain, BASE, created_s=float(n))
 
 
 def say(step):

@@ -9,14 +9,14 @@ import sys
 import traceback
 from pathlib import Path
 
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.store.errors import NotWritingError, WriterBusyError
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
 
 
 def correction(question):
-    return Correction(as_messages(question), "right", "roman", b"b" * 32, created_s=1.0)
+    return Correction(to_conversation(question), "right", "roman", b"b" * 32, created_s=1.0)
 
 
 def say(what):
@@ -57,7 +57,6 @@ def in_child(work):
 
 
 def inside(store):
-    say(f"child is writing: {store.is_writing}")
     say(f"child {writes(store)}")
     say(f"child has {adds(store)}")
     store.remember(correction("of the child"))
@@ -72,7 +71,6 @@ def main(path):
             if in_child(lambda: inside(store)):
                 return store
             store.journal.add([correction("after the fork")])
-        say(f"parent is writing: {store.is_writing}")
         say(f"another node is {writes(Store(Home.open(Path(path))))}")
     if in_child(lambda: say(f"later the child {writes(store)}")):
         return store

@@ -13,11 +13,11 @@ from hivelearn.store.correction import (
     TEXT_MAX_BYTES,
     Correction,
     Message,
-    as_messages,
     from_plain,
     is_holdout,
     normalise,
     prompt_hash,
+    to_conversation,
     to_plain,
 )
 
@@ -27,7 +27,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
 def correction(question="14?", right="XIV", domain="roman", **more):
     fields = {"base": BASE, "created_s": 1.0} | more
-    return Correction(as_messages(question), right, domain, **fields)
+    return Correction(to_conversation(question), right, domain, **fields)
 
 
 USER = {"role": "user", "content": "14?"}
@@ -156,7 +156,7 @@ def test_turns_cannot_be_moved_between_roles_or_messages():
     one = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
     two = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]
     three = [{"role": "user", "content": "a b"}]
-    assert len({prompt_hash(as_messages(m)) for m in (one, two, three)}) == 3
+    assert len({prompt_hash(to_conversation(m)) for m in (one, two, three)}) == 3
 
 
 def test_one_question_in_five_is_held_out():
@@ -165,7 +165,7 @@ def test_one_question_in_five_is_held_out():
 
 
 def test_the_side_of_a_question_never_changes_between_releases():
-    prompt = prompt_hash(as_messages("Write 14 in Roman numerals."))
+    prompt = prompt_hash(to_conversation("Write 14 in Roman numerals."))
     assert prompt.hex() == "4de826454fdcc32f6b216746575ccc3f9cd7337489c16cbb93669ff9a08ffcc3"
     assert is_holdout(bytes(32))
     assert not is_holdout(bytes(7) + b"\x01" + bytes(24))

@@ -8,11 +8,9 @@ import pytest
 
 CHILD = Path(__file__).parent / "fork_child.py"
 TOLD = """\
-child is writing: False
 child busy: parent
 child has no connection
 child reads 1
-parent is writing: True
 another node is busy: parent
 later the child writes
 in the end ['after the fork', 'before the fork', 'of the child']

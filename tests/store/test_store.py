@@ -2,6 +2,7 @@
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +15,8 @@ from hivelearn.store.candidates import Candidate
 from hivelearn.store.database import Database
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.home import Home
+from hivelearn.store.journal import Journal
+from hivelearn.store.marks import Marks
 from hivelearn.store.store import Store
 
 BASE, AUTHOR = b"b" * 32, b"a" * 32
@@ -21,13 +24,13 @@ BASE, AUTHOR = b"b" * 32, b"a" * 32
 FILLING = """
 import resource, signal, sys
 from hivelearn.files import DiskFullError
-from hivelearn.store.correction import Correction, as_messages
+from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.store.home import Home
 from hivelearn.store.store import Store
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = Store(Home.open(sys.argv[1]))
-correction = Correction(as_messages("14?"), "x" * 20_000, "roman", b"b" * 32, 1.0)
+correction = Correction(to_conversation("14?"), "x" * 20_000, "roman", b"b" * 32, 1.0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 for write in (lambda: store.blobs.put(b"x" * 20_000), lambda: store.remember(correction)):
     try:
@@ -96,7 +99,8 @@ def test_many_threads_write_and_read_and_nothing_is_lost(store, correct):
         thread.join(60)
     assert failed == []
     assert len(store.journal.list()) == 4 * 5 * 3
-    assert not store.is_writing
+    with Store(Home.open(store.home.path)).writing("another node", wait_s=0.0):
+        pass
 
 
 def test_an_older_file_is_brought_forward_and_a_failed_step_leaves_it_as_it_was(tmp_path):
@@ -118,31 +122,28 @@ def test_an_older_file_is_brought_forward_and_a_failed_step_leaves_it_as_it_was(
         before.rows("SELECT y FROM a")
 
 
-def test_a_lock_of_another_program_is_an_error_of_the_device(store, monkeypatch):
-    monkeypatch.setattr("hivelearn.store.database.BUSY_WAIT_S", 0.01)
+def test_a_lock_of_another_program_is_an_error_of_the_device(store):
     with store.writing("test"):
         pass
-    import sqlite3
-
     other = sqlite3.connect(store.home.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with store.writing("test"), pytest.raises(DiskError, match="locked"):
-        store.marks.set_learnt(BASE, "roman", "a")
+    impatient = Database(store.home.database, busy_wait_s=0.01)
+    with impatient.opened(), pytest.raises(DiskError, match="locked"):
+        Marks(impatient).set_learnt(BASE, "roman", "a")
     other.close()
 
 
-def test_a_long_reader_delays_the_forgetting_and_the_next_writer_finishes_it(
-    store, correct, monkeypatch
-):
-    monkeypatch.setattr("hivelearn.store.database.BUSY_WAIT_S", 0.01)
+def test_a_long_reader_delays_the_forgetting_and_the_next_writer_finishes_it(store, correct):
     with store.writing("test"):
         store.journal.add([correct("14?", "quicksilver")])
-    reader = store.database._open_reader()
+    reader = sqlite3.connect(store.home.database, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM corrections").fetchall()
-    with store.writing("test"):
-        assert not store.journal.forget(domain="roman").bytes_gone
-        assert store.journal.list() == ()
+    impatient = Database(store.home.database, busy_wait_s=0.01)
+    journal = Journal(impatient, store.inbox)
+    with impatient.opened():
+        assert not journal.forget(domain="roman").bytes_gone
+        assert journal.list() == ()
     reader.close()
     with store.writing("later"):
         pass

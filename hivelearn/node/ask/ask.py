@@ -15,8 +15,7 @@ from hivelearn.node import measure
 from hivelearn.node.ask import experts
 from hivelearn.node.ask.experts import ExpertPool
 from hivelearn.node.context import NodeContext
-from hivelearn.store.correction import Correction, check_domain
-from hivelearn.store.correction import as_messages as turns
+from hivelearn.store.correction import Correction, check_domain, to_conversation
 
 _END: Final = None
 _PAIR: Final = Rule("a pair", lambda given: isinstance(given, tuple | list) and len(given) == 2)  # noqa: PLR2004
@@ -142,7 +141,7 @@ def correct(
         UsageError: longer than the model takes, if that is open.
     """
     correction = Correction(
-        messages=turns(prompt),
+        messages=to_conversation(prompt),
         right=right,
         domain=domain,
         base=context.base,

@@ -156,9 +156,7 @@ def _sealed(
         loss_after=_mean(after),
     )
     card = router.card(context.engine.losses(held, adapter, "prompt")) if held else None
-    patch = own_records.publishable(
-        context, adapter, domain, card=card, receipt=receipt, shared_a=True
-    )
+    patch = own_records.sign(context, adapter, domain, card=card, receipt=receipt, shared_a=True)
     return patch, own
 
 
@@ -229,4 +227,4 @@ def sealed(context: NodeContext, adapter: Adapter, domain: str, licence: str = "
     with context.store.writing(f"seal {domain}"):
         held = measure.holdout(context, domain)
         card = router.card(context.engine.losses(held, adapter, "prompt")) if held else None
-        return own_records.publishable(context, adapter, domain, card=card, licence=licence)
+        return own_records.sign(context, adapter, domain, card=card, licence=licence)

@@ -126,7 +126,7 @@ class Round:
                 number = context.store.generations.commit(replace(new, report=report))
             elif new is not None:
                 candidate = leave(context, new, accepted)
-            reputation.after_merge(context, self._said)
+            reputation.hear(context, self._said)
             reputation.forgive(context, self.domain)
             context.store.marks.take_turn(self.domain, self.state, self._measured)
         self._sweep()

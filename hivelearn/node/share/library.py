@@ -139,7 +139,7 @@ class Library:
             return
         current = self._context.identity.certificate.epoch
         if notice.body.certificate.epoch >= current:
-            own_records.renewed(self._context)
+            own_records.renew(self._context)
             log.warning("this home is older than its own feed; a new feed epoch has begun")
 
     def partial(self, notice: Notice) -> Path:
@@ -189,7 +189,7 @@ class Library:
                 self._fault(notice, "failure")
 
     def _fault(self, notice: Notice, judgement: Judgement) -> None:
-        reputation.at_the_door(self._context, notice.body.author, notice.body.domain, judgement)
+        reputation.count_fault(self._context, notice.body.author, notice.body.domain, judgement)
         self._context.store.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
 
     def _tell(self, notice: Notice, what: str) -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from hivelearn.node import reputation
+from hivelearn.node.config import NodeConfig
+from hivelearn.node.context import open_context
 from hivelearn.node.share.library import Library
 from hivelearn.testing.hostile import forged
 from hivelearn.trust.beta import Beta
@@ -14,20 +16,20 @@ def key(number):
 
 
 @pytest.fixture
-def node(make):
+def context(folder, tmp_path, kit):
     """A node that vouched for the author whose key is 1, and knows much good of them."""
-    node = make()
-    context = node._context
+    config = NodeConfig(home=tmp_path / "known")
+    context = open_context(folder, config, kit.Stage().environment())
     with context.store.writing("know them"):
         context.store.reputation.vouch(key(1), "a friend", 0.0)
         reputation.remember(context, [Standing(key(1), Beta(good=50.0), successes=50)])
-    return node
+    return context
 
 
 def door(context, authors, judgement="failure"):
     with context.store.writing("at the door"), context.store.together():
         for number in authors:
-            reputation.at_the_door(context, key(number), "yes", judgement)
+            reputation.count_fault(context, key(number), "yes", judgement)
 
 
 def said(number, judgement="failure"):
@@ -36,11 +38,10 @@ def said(number, judgement="failure"):
 
 def round_of(context, judged):
     with context.store.writing("round"):
-        reputation.after_merge(context, judged)
+        reputation.hear(context, judged)
 
 
-def test_arrivals_age_nobody(node):
-    context = node._context
+def test_arrivals_age_nobody(context):
     before = reputation.standings(context)[key(1)]
     door(context, range(100, 200))
     assert reputation.standings(context)[key(1)] == before
@@ -49,8 +50,7 @@ def test_arrivals_age_nobody(node):
     assert reputation.standings(context)[key(100)].evidence == Beta(bad=8.0)
 
 
-def test_rounds_of_strangers_age_only_themselves(node):
-    context = node._context
+def test_rounds_of_strangers_age_only_themselves(context):
     before = reputation.standings(context)[key(1)]
     round_of(context, said(100, "success"))
     assert reputation.standings(context)[key(1)] == before
@@ -60,8 +60,7 @@ def test_rounds_of_strangers_age_only_themselves(node):
     assert after[key(100)].evidence.good == pytest.approx(0.98)
 
 
-def test_strangers_on_record_are_bounded_and_who_earned_something_stays(node):
-    context = node._context
+def test_strangers_on_record_are_bounded_and_who_earned_something_stays(context):
     round_of(context, said(50, "success"))
     round_of(context, said(51, "harm"))
     door(context, range(1_000, 1_000 + reputation.STRANGERS_MAX + 50))
@@ -70,8 +69,7 @@ def test_strangers_on_record_are_bounded_and_who_earned_something_stays(node):
     assert {key(1), key(50), key(51)} <= found.keys()
 
 
-def test_two_harms_are_remembered_of_whom_the_owner_vouched_for(node):
-    context = node._context
+def test_two_harms_are_remembered_of_whom_the_owner_vouched_for(context):
     door(context, [1, 1], "harm")
     assert key(1) not in reputation.trusted(context)
     for number in range(1_000, 1_000 + reputation.STRANGERS_MAX):
@@ -80,8 +78,7 @@ def test_two_harms_are_remembered_of_whom_the_owner_vouched_for(node):
     assert key(1) not in reputation.trusted(context)
 
 
-def test_faults_at_the_door_are_heard_by_the_next_merge_and_crowds_hide_none(node):
-    context = node._context
+def test_faults_at_the_door_are_heard_by_the_next_merge_and_crowds_hide_none(context):
     door(context, [1])
     door(context, range(1_000, 1_000 + reputation.STRANGERS_MAX + 50))
     assert key(1) in reputation.at_fault(context, "yes")
@@ -105,8 +102,7 @@ def test_what_was_said_of_a_patch_is_forgotten_with_the_patch(make, kit, author)
     assert set(context.store.reputation.heard()) == {bad.id}
 
 
-def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(node):
-    context = node._context
+def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(context):
     me = context.identity.author
     assert reputation.trusted(context) == {me, key(1)}
     with context.store.writing("prove"):
