@@ -10,7 +10,7 @@ from hivelearn.patch.notice import Notice
 from hivelearn.store.shelf import Entry, State
 
 
-def publishable(
+def sign_and_shelve(
     context: NodeContext,
     adapter: Adapter,
     domain: str,
@@ -67,7 +67,7 @@ def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: f
     )
 
 
-def renewed(context: NodeContext) -> None:
+def renew(context: NodeContext) -> None:
     """Start a new feed epoch: this home was restored from an older copy of itself."""
     from hivelearn import identity
 

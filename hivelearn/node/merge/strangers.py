@@ -45,7 +45,7 @@ def waiting(context: NodeContext, domain: str, now: str, strangers: Sequence[Ent
     return sorted(due, key=lambda entry: (last[entry.id][1], entry.arrived_s, entry.id))
 
 
-def taken(context: NodeContext, domain: str, now: str, patches: Iterable[bytes]) -> None:
+def take(context: NodeContext, domain: str, now: str, patches: Iterable[bytes]) -> None:
     """Note that these patches have had their turn, and forget those that wait no more.
 
     The caller holds the writer lock, and has moved the patches.

@@ -21,11 +21,11 @@ def complete(context: NodeContext, notice: Notice) -> bool:
 
 def unpark(context: NodeContext, domain: str) -> None:
     """Let children out of the park whose parents have come. The caller holds the writer lock."""
-    parked = context.store.shelf.list(state="parked", domain=domain)
+    parked = context.shelf.list(state="parked", domain=domain)
     depths = _depths(context, domain) if parked else {}
     for entry in parked:
         if entry.payload is not None and _complete(_notice(entry.envelope), depths):
-            context.store.shelf.move(entry.id, "quarantined", reason="its parents are here")
+            context.shelf.move(entry.id, "quarantined", reason="its parents are here")
 
 
 def _complete(notice: Notice, depths: dict[bytes, int]) -> bool:
@@ -41,7 +41,7 @@ def _depths(context: NodeContext, domain: str) -> dict[bytes, int]:
     """Return the depth of every record of a domain whose ancestors are all here."""
     waiting = {
         entry.id: _notice(entry.envelope).body.parents
-        for entry in context.store.shelf.list(domain=domain)
+        for entry in context.shelf.list(domain=domain)
     }
     depths: dict[bytes, int] = {}
     while ready := [i for i, parents in waiting.items() if depths.keys() >= set(parents)]:

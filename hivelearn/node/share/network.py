@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import PeerDown, PeerUp
 from hivelearn.node.share.library import Library
 from hivelearn.store.correction import check_domain
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Joining:
+class JoinOptions:
     """How to meet others. What is None is as the network is already, else by default."""
 
     fabric: str | None = None  # "lan"
@@ -60,7 +61,7 @@ class Joining:
                 remedy="fabric, secret, listen and each of peers are text, discover is a bool.",
             )
 
-    def clash(self, other: "Joining") -> str | None:
+    def clash(self, other: "JoinOptions") -> str | None:
         """Return the first setting that a second join states otherwise than the network is."""
         for name in ("fabric", "listen", "discover"):
             stated = getattr(other, name)
@@ -69,19 +70,19 @@ class Joining:
         return None
 
 
-class Hub:
+class NodeNetwork:
     """A node's one fabric, with the shares that keep it open."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
         self._lock = threading.RLock()
         self._shares: list[Swarm] = []
-        self._how: Joining | None = None
+        self._how: JoinOptions | None = None
         self._open = ExitStack()
         self.library = Library(context)
         self.runner: SwarmRunner | None = None
 
-    def join(self, domains: Sequence[str], how: Joining) -> "Swarm":
+    def join(self, domains: Sequence[str], how: JoinOptions) -> "Swarm":
         """Return a handle on the topics of ``domains``; see ``Node.join``."""
         from hivelearn.swarm import topics
 
@@ -104,7 +105,7 @@ class Hub:
             undo.pop_all()
         return swarm
 
-    def _started(self, how: Joining) -> "SwarmRunner":
+    def _started(self, how: JoinOptions) -> "SwarmRunner":
         from hivelearn.swarm.fabric import FabricConfig, open_fabric
         from hivelearn.swarm.runner import SwarmRunner
 
@@ -131,7 +132,7 @@ class Hub:
             runner = SwarmRunner(
                 lambda: open_fabric(fabric, seed, wanted),
                 self.library,
-                clock=self._context.environment.clock,
+                clock=self._context.clock,
                 rng_seed=int.from_bytes(self._context.identity.device[:4], "big"),
             )
             runner.start()
@@ -139,6 +140,10 @@ class Hub:
             self._open = opening.pop_all()
         self.runner, self._how = runner, how
         return runner
+
+    def hear(self, peer: bytes, *, up: bool) -> None:
+        """Tell that a verified peer came or went; called from the swarm's thread."""
+        self._context.events.publish(PeerUp(peer) if up else PeerDown(peer))
 
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
@@ -172,7 +177,7 @@ class Hub:
 class Swarm:
     """A share of the node's network; use it in a ``with`` block or close it."""
 
-    def __init__(self, hub: Hub, topics: dict[str, bytes]) -> None:
+    def __init__(self, hub: NodeNetwork, topics: dict[str, bytes]) -> None:
         self._hub, self.topics = hub, topics  # domain -> topic
         self.domains = tuple(topics)
 

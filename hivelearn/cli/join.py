@@ -1,4 +1,4 @@
-"""Join a swarm for a while, and vouch for people one knows."""
+"""`hivelearn join`: stay in a swarm for a while, and exchange patches."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hivelearn.cli.command import DONE, Where
+from hivelearn.cli.command import DONE, NodeOptions
 from hivelearn.errors import PeerError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class NobodyMetError(PeerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class JoinCommand:
     """What `join` was given."""
 
     domains: Annotated[list[str], typer.Argument(help="All that one wants to hear of.")]
@@ -43,49 +43,47 @@ class Meeting:
     discover: Annotated[bool, typer.Option(help="Look for peers on the local network.")] = True
     wait: Annotated[float, typer.Option(min=0.0, help="Stay for so many seconds.")] = 60.0
     publish: Annotated[bool, typer.Option("--publish", help="Announce own newest patches.")] = False
-    where: Where = field(default_factory=Where)
+    node: NodeOptions = field(default_factory=NodeOptions)
 
 
-def join(meeting: Meeting) -> int:
+def join(wanted: JoinCommand) -> int:
     """Exchange patches with others for a while.
 
     What arrives waits for `adopt`.
 
     Exit code 3: nobody was met.
     """
-    from hivelearn.node.config import NodeConfig
-    from hivelearn.node.context import open_context
-    from hivelearn.node.share.network import Hub, Joining
+    from hivelearn.node.share.network import JoinOptions, NodeNetwork
 
-    context = open_context(meeting.where.model, NodeConfig(home=meeting.where.home))
-    peers = tuple(meeting.peer or ())
-    how = Joining(meeting.fabric, meeting.secret, peers, meeting.listen, meeting.discover)
-    with Hub(context).join(meeting.domains, how) as swarm:
+    context = wanted.node.open()
+    peers = tuple(wanted.peer or ())
+    how = JoinOptions(wanted.fabric, wanted.secret, peers, wanted.listen, wanted.discover)
+    with NodeNetwork(context).join(wanted.domains, how) as swarm:
         print(f"listening on {swarm.address}", flush=True)
-        if meeting.publish:
-            for domain, told in _published(context, swarm):
+        if wanted.publish:
+            for domain, told in _publish(context, swarm):
                 print(f"{domain}: {told}", flush=True)
-        _stay(swarm, meeting.wait)
+        _stay(swarm, wanted.wait)
         met = swarm.met  # who fetched all and left was met, too
         failing = [f"{view.address}: {view.failing}" for view in swarm.peers if view.failing]
         refused = swarm.refused
     for reason in refused:
         print(f"refused {reason}")
-    _tell_waiting(context, meeting.domains)
+    _tell_waiting(context, wanted.domains)
     if not met:
         raise NobodyMetError("; ".join(["nobody was met", *failing]))
     return DONE
 
 
-def _published(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]]:
+def _publish(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]]:
     """Announce the newest own patch of each domain; yield what there was to announce."""
     for domain in swarm.domains:
-        own = context.store.shelf.list(state="own", domain=domain, base=context.base)
+        own = context.on_shelf("own", domain)
         if not own:
             yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
             continue
         newest = max(own, key=lambda entry: (entry.epoch, entry.seq))
-        swarm.publish(context.patch(newest.id))
+        swarm.publish(context.adapters.patch(newest.id))
         yield domain, f"published {newest.id.hex()[:8]}"
 
 
@@ -106,29 +104,6 @@ def _stay(
 
 def _tell_waiting(context: "NodeContext", domains: Iterable[str]) -> None:
     for domain in domains:
-        waiting = context.store.shelf.list(state="quarantined", domain=domain, base=context.base)
+        waiting = context.on_shelf("quarantined", domain)
         if waiting:
             print(f"{domain}: {len(waiting)} in quarantine; judge with `hivelearn adopt {domain}`")
-
-
-@dataclass(frozen=True, slots=True)
-class Acquaintance:
-    """What `vouch` was given."""
-
-    key: Annotated[str, typer.Argument(help="The full public key: hl1…", show_default=False)]
-    note: Annotated[str, typer.Option(help="How one knows its owner.")] = ""
-    where: Where = field(default_factory=Where)
-
-
-def vouch(other: Acquaintance) -> int:
-    """Trust the owner of a key; stays on this device."""
-    from hivelearn.identity import parse_name, short_name
-    from hivelearn.node import reputation
-    from hivelearn.node.config import NodeConfig
-    from hivelearn.node.context import open_context
-
-    author = parse_name(other.key)
-    context = open_context(other.where.model, NodeConfig(home=other.where.home))
-    reputation.vouch(context, author, other.note)
-    print(f"vouched for {short_name(author)}")
-    return DONE

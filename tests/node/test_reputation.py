@@ -19,7 +19,7 @@ def key(number):
 def node(make):
     """A node that vouched for the author whose key is 1, and knows much good of them."""
     node = make()
-    context = node._context
+    context = node.context
     with context.store.writing("know them"):
         context.store.notes.vouch(key(1), "a friend", 0.0)
         reputation._keep(context, {key(1): Standing(key(1), Beta(good=50.0), successes=50)})
@@ -42,7 +42,7 @@ def round_of(context, judged):
 
 
 def test_arrivals_age_nobody(node):
-    context = node._context
+    context = node.context
     before = reputation.standings(context)[key(1)]
     door(context, range(100, 200))
     assert reputation.standings(context)[key(1)] == before
@@ -52,7 +52,7 @@ def test_arrivals_age_nobody(node):
 
 
 def test_rounds_of_strangers_age_only_themselves(node):
-    context = node._context
+    context = node.context
     before = reputation.standings(context)[key(1)]
     round_of(context, said(100, "success"))
     assert reputation.standings(context)[key(1)] == before
@@ -63,7 +63,7 @@ def test_rounds_of_strangers_age_only_themselves(node):
 
 
 def test_strangers_on_record_are_bounded_and_who_earned_something_stays(node):
-    context = node._context
+    context = node.context
     round_of(context, said(50, "success"))
     round_of(context, said(51, "harm"))
     door(context, range(1_000, 1_000 + reputation.STRANGERS_MAX + 50))
@@ -73,7 +73,7 @@ def test_strangers_on_record_are_bounded_and_who_earned_something_stays(node):
 
 
 def test_two_harms_are_remembered_of_whom_the_owner_vouched_for(node):
-    context = node._context
+    context = node.context
     door(context, [1, 1], "harm")
     assert key(1) not in reputation.trusted(context)
     for number in range(1_000, 1_000 + reputation.STRANGERS_MAX):
@@ -83,7 +83,7 @@ def test_two_harms_are_remembered_of_whom_the_owner_vouched_for(node):
 
 
 def test_faults_at_the_door_are_heard_by_the_next_merge_and_crowds_hide_none(node):
-    context = node._context
+    context = node.context
     door(context, [1])
     door(context, range(1_000, 1_000 + reputation.STRANGERS_MAX + 50))
     assert key(1) in reputation.at_fault(context, "yes")
@@ -99,7 +99,7 @@ def test_faults_at_the_door_are_heard_by_the_next_merge_and_crowds_hide_none(nod
 def test_what_was_said_of_a_patch_is_forgotten_with_the_patch(make, kit, author):
     owner, patch = author
     node = make()
-    context = node._context
+    context = node.context
     bad = forged(owner, patch, lambda b: b * float("nan"))
     kit.send(bad, node)
     round_of(context, said(7))  # of no patch that is here
@@ -108,7 +108,7 @@ def test_what_was_said_of_a_patch_is_forgotten_with_the_patch(make, kit, author)
 
 
 def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(node):
-    context = node._context
+    context = node.context
     me = context.identity.author
     assert reputation.trusted(context) == {me, key(1)}
     with context.store.writing("prove"):
@@ -117,12 +117,9 @@ def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(node
     assert reputation.trusted(context) == {me, key(1), key(2)}
 
 
-def test_a_relays_faults_and_refusals_fill_no_memory(make):
-    from hivelearn.node.share.library import BLAMED_MAX
-
-    library = Library(make()._context)
-    for number in range(BLAMED_MAX + 10):
-        library.blame(key(number), "blob.hash")
-    library.blame(key(0), "blob.hash")
-    assert len(library.blamed) == BLAMED_MAX
-    assert library.blamed[key(0), "blob.hash"] == 2
+def test_a_relays_faults_touch_nobodys_reputation(make, caplog):
+    caplog.set_level("INFO")
+    context = make().context
+    Library(context).blame(key(3), "blob.hash")
+    assert reputation.standings(context) == {}
+    assert "relayed what does not verify: blob.hash" in caplog.text
