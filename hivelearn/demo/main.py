@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hivelearn.demo import tasks
-from hivelearn.demo.director import AskOptions, Director
+from hivelearn.demo.director import Director, Message
 from hivelearn.demo.exam import QUESTIONS
 from hivelearn.errors import UsageError
 from hivelearn.report.interval import bytes_text
@@ -42,8 +42,8 @@ class Run:
 
     plan: Plan
     began_s: float = field(default_factory=time.monotonic)
-    nodes: list[AskOptions] = field(default_factory=list)  # key, name, domain
-    exams: dict[str, list[AskOptions]] = field(default_factory=dict)  # stage -> scores by node
+    nodes: list[Message] = field(default_factory=list)  # key, name, domain
+    exams: dict[str, list[Message]] = field(default_factory=dict)  # stage -> scores by node
 
     def say(self, text: str) -> None:
         """Print with the seconds since the start."""

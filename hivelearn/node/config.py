@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_record, real, whole
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_names, check_record, real, whole
 from hivelearn.device.permit import COMFORT, SAFETY, Limits
-from hivelearn.errors import UsageError
 from hivelearn.inference.engine import SAMPLING
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
@@ -67,10 +66,5 @@ class NodeConfig:
         Raises:
             UsageError: a setting that does not exist.
         """
-        unknown = settings.keys() - set(self.__slots__)
-        if unknown:
-            raise UsageError(
-                f"a node has no setting {min(unknown)!r}",
-                remedy=f"It has: {', '.join(sorted(self.__slots__))}.",
-            )
+        check_names(sorted(RULES), settings, what="a node")
         return replace(self, **settings)

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, check_names, check_record, many
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import PeerDown, PeerUp
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from hivelearn.patch.envelope import Patch
     from hivelearn.swarm.fabric import PeerView
     from hivelearn.swarm.runner import SwarmRunner, SyncReport
+
+RULES: Final[Mapping[str, Rule]] = {
+    "fabric": NONE | TEXT,
+    "secret": NONE | TEXT,
+    "peers": many(TEXT, "a list of addresses, as text"),
+    "listen": NONE | TEXT,
+    "discover": NONE | FLAG,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +48,14 @@ class JoinOptions:
         Raises:
             UsageError: a setting that does not exist, or is of the wrong kind.
         """
-        unknown = settings.keys() - set(cls.__slots__)
-        if unknown:
-            raise UsageError(
-                f"joining has no setting {min(unknown)!r}",
-                remedy=f"It has: {', '.join(cls.__slots__)}.",
-            )
+        check_names(RULES, settings, what="joining")
         peers = settings.get("peers") or ()
         peers = (peers,) if isinstance(peers, str) else tuple(peers)
         return cls(**{**settings, "peers": peers})
 
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind."""
-        texts = {"fabric": self.fabric, "secret": self.secret, "listen": self.listen}
-        wrong = [name for name, value in texts.items() if not isinstance(value, str | None)]
-        wrong += [] if all(isinstance(one, str) for one in self.peers) else ["peers"]
-        wrong += [] if isinstance(self.discover, bool | None) else ["discover"]
-        if wrong:
-            raise UsageError(
-                f"{wrong[0]} = {getattr(self, wrong[0])!r} cannot be",
-                remedy="fabric, secret, listen and each of peers are text, discover is a bool.",
-            )
+        check_record(RULES, self)
 
     def clash(self, other: "JoinOptions") -> str | None:
         """Return the first setting that a second join states otherwise than the network is."""
