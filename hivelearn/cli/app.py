@@ -19,7 +19,7 @@ from hivelearn.cli import (
     demo,
     doctor,
     join,
-    merging,
+    merge,
     rollback,
     status,
     train,
@@ -46,7 +46,7 @@ command(app, kept="What had arrived is kept.")(join.join)
 command(app)(vouch.vouch)
 command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(adopt.adopt)
 command(app)(rollback.rollback)
-command(app, kept="What was in the folder before is still there.")(merging.merge)
+command(app, kept="What was in the folder before is still there.")(merge.merge)
 command(app)(status.status)
 command(app)(doctor.doctor)
 

@@ -8,7 +8,6 @@ nobody's corrections.
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -202,17 +201,3 @@ def _check_writable(file: Path | None) -> None:
 def _check_plots() -> None:
     if find_spec("matplotlib") is None:
         raise UsageError("a picture needs matplotlib", remedy='pip install "hivelearn[plots]"')
-
-
-def worst(result: dict[str, Any]) -> Sequence[float]:
-    """Return (own after training, others after exchange, own lost, base lost), the worst cells."""
-    own = [row for row in result["rows"] if row["own"]]
-    others = [row for row in result["rows"] if not row["own"]]
-    lost = [r["after_training"]["exact"] - r["after_exchange"]["exact"] for r in own]
-    base = [r["before"]["exact"] - r["after_exchange"]["exact"] for r in result["retention"]]
-    return (
-        min(r["after_training"]["exact"] for r in own),
-        min(r["after_exchange"]["exact"] for r in others),
-        max(lost),
-        max(base),
-    )
