@@ -9,20 +9,20 @@ Run: python examples/overnight.py --home ~/hive --hours 22:00-06:00   (until Ctr
 """
 
 import argparse
+import queue
 import tempfile
-import time
 from dataclasses import replace
 from typing import Any
 
 import hivelearn as hl
 from hivelearn.demo import tasks
+from hivelearn.node import events
 
-LOOK_S = 0.5
 QUICK_S = 60.0
 
 
 def main() -> None:
-    """Live for a night, and say what happened."""
+    """Work until Ctrl-C, and say what happens."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--home", help="where the node lives; else it is thrown away")
     parser.add_argument("--hours", default="22:00-06:00")
@@ -42,20 +42,31 @@ def main() -> None:
         for lesson in tasks.corrections(tasks.ROMAN, seed=0, n=80):
             node.correct(lesson.prompt, lesson.answer, domain="roman")
         hours = None if options.quick else options.hours
-        end_s = time.monotonic() + QUICK_S
-        said = None
+        wait_s = QUICK_S if options.quick else None
+        happened: queue.Queue[events.Event] = queue.Queue()
         try:
-            with node.live(hours=hours, **joining) as night:
-                while not (options.quick and (night.trained or time.monotonic() > end_s)):
-                    if night.permit != said:
-                        said = night.permit
-                        print(said.why if said else "not measured yet", flush=True)
-                    time.sleep(LOOK_S)
+            with node.events.subscribe(happened.put), node.live(hours=hours, **joining):
+                trained = False
+                while not (options.quick and trained):
+                    event = happened.get(timeout=wait_s)
+                    trained = isinstance(event, events.TrainingEnded)
+                    tell(event)
         except KeyboardInterrupt:
             print("good morning")
-        for report in (*night.trained, *night.merged):
-            print(report)
-        print(*night.errors, node.status(), sep="\n")
+        print(node.status())
+
+
+def tell(event: events.Event) -> None:
+    """Print what is worth reading in the morning."""
+    match event:
+        case events.PermitChanged(permit):
+            print(permit.why, flush=True)
+        case events.TrainingEnded(report) | events.MergeEnded(report):
+            print(report, flush=True)
+        case events.RunFailed(what):
+            print(what, flush=True)
+        case _:
+            pass
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ remedy of the error, so that a refusal always says what would be taken.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,6 +91,21 @@ def check(rules: Mapping[str, Rule], given: Mapping[str, object], *, what: str =
             raise UsageError(
                 f"{what}: {told}" if what else told, remedy=f"Give {name} as {rule.words}."
             )
+
+
+def check_names(known: Collection[str], given: Iterable[str], *, what: str) -> None:
+    """Raise UsageError at the first name that is given and not known.
+
+    Args:
+        known: all that there are.
+        given: by a caller.
+        what: has them, such as "a node": the message is "a node has no setting 'x'".
+    """
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise UsageError(
+            f"{what} has no setting {unknown[0]!r}", remedy=f"It has: {', '.join(known)}."
+        )
 
 
 def check_record(rules: Mapping[str, Rule], record: object, *, what: str = "") -> None:

@@ -9,6 +9,8 @@ from hivelearn.bounds import FLAG, NONE, TEXT, a, many, real, whole
 from hivelearn.errors import UsageError
 from hivelearn.inference.engine import SAMPLING, Sampling
 from hivelearn.node.config import RULES, NodeConfig
+from hivelearn.node.share.network import RULES as JOINING
+from hivelearn.node.share.network import JoinOptions
 from hivelearn.training.recipe import RULES as RECIPE
 from hivelearn.training.recipe import Recipe
 
@@ -49,8 +51,17 @@ def test_a_refusal_names_the_setting_and_what_would_be_taken():
     assert len(caught.value.what) < 100
 
 
+def test_a_name_that_is_not_known_is_refused_with_those_that_are():
+    bounds.check_names(["rank", "note"], ["note"], what="this")
+    with pytest.raises(UsageError) as caught:
+        bounds.check_names(["rank", "note"], {"rank": 1, "y": 2, "x": 3}, what="this")
+    assert caught.value.what == "this has no setting 'x'"
+    assert caught.value.remedy == "It has: rank, note."
+
+
 @pytest.mark.parametrize(
-    ("rules", "record"), [(RULES, NodeConfig), (RECIPE, Recipe), (SAMPLING, Sampling)]
+    ("rules", "record"),
+    [(RULES, NodeConfig), (JOINING, JoinOptions), (RECIPE, Recipe), (SAMPLING, Sampling)],
 )
 def test_every_setting_has_a_rule_that_takes_its_default(rules, record):
     assert rules.keys() == set(record.__slots__)

@@ -12,8 +12,22 @@ from typing import Annotated, Final
 
 import typer
 
-from hivelearn.cli import asking, learning, looking, meeting, merging
-from hivelearn.cli.command import NOTHING_CHANGED, command, told
+from hivelearn.cli import (
+    adopt,
+    ask,
+    correct,
+    demo,
+    doctor,
+    join,
+    merge,
+    rollback,
+    status,
+    train,
+    trust,
+    unvouch,
+    vouch,
+)
+from hivelearn.cli.command import NOTHING_CHANGED, command, exit_code_of
 
 app: Final = typer.Typer(
     name="hivelearn",
@@ -24,21 +38,21 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-command(app, kept="The nodes are gone and so are their homes.")(looking.demo)
-command(app)(asking.ask)
-command(app)(asking.correct)
+command(app, kept="The nodes are gone and so are their homes.")(demo.demo)
+command(app)(ask.ask)
+command(app)(correct.correct)
 command(app, kept="What was learnt so far is kept; the same command goes on from there.")(
-    learning.train
+    train.train
 )
-command(app, kept="What had arrived is kept.")(meeting.join)
-command(app)(meeting.vouch)
-command(app)(meeting.unvouch)
-command(app)(meeting.trust)
-command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(learning.adopt)
-command(app)(learning.rollback)
-command(app, kept="What was in the folder before is still there.")(merging.merge)
-command(app)(looking.status)
-command(app)(looking.doctor)
+command(app, kept="What had arrived is kept.")(join.join)
+command(app)(vouch.vouch)
+command(app)(unvouch.unvouch)
+command(app)(trust.trust)
+command(app, kept="Nothing was adopted; what waits in quarantine still waits.")(adopt.adopt)
+command(app)(rollback.rollback)
+command(app, kept="What was in the folder before is still there.")(merge.merge)
+command(app)(status.status)
+command(app)(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer gives a flag's value so
@@ -68,4 +82,4 @@ def main() -> None:
     heard.setFormatter(logging.Formatter("%(message)s"))
     heard.setLevel(logging.WARNING)
     logging.getLogger("hivelearn").addHandler(heard)
-    sys.exit(told(lambda: app() or 0, NOTHING_CHANGED))  # a command exits by itself
+    sys.exit(exit_code_of(lambda: app() or 0, NOTHING_CHANGED))  # a command exits by itself

@@ -155,7 +155,7 @@ def writable(context: "NodeContext") -> Check:
 def identity(context: "NodeContext") -> Check:
     """The keys can be read, and others would see this name."""
     author = context.identity.author
-    context.identity.certificate.check(context.environment.clock())
+    context.identity.certificate.check(context.clock())
     return ok(f"{short_name(author)}  {full_name(author)}")
 
 

@@ -14,12 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 import typer
 
 from hivelearn.errors import DeviceError, HivelearnError
 from hivelearn.printable import printable
+
+if TYPE_CHECKING:
+    from hivelearn.node.context import NodeContext
 
 T = TypeVar("T")
 
@@ -33,7 +36,7 @@ NOTHING_CHANGED: Final = "Nothing was changed."
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class NodeOptions:
     """Which node: the two options that every command has."""
 
     model: Annotated[
@@ -43,6 +46,17 @@ class Where:
         Path | None,
         typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
     ] = None
+
+    def open(self) -> "NodeContext":
+        """Return the node's parts; its model is loaded when it is needed."""
+        from hivelearn.node.config import NodeConfig
+        from hivelearn.node.context import open_context
+
+        return open_context(self.model, NodeConfig(home=self.home))
+
+
+DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def command(
@@ -59,7 +73,7 @@ def command(
         kind = _record_of(run)
 
         def shell(**typed: Any) -> None:
-            raise typer.Exit(told(lambda: run(_build(kind, typed)), kept))
+            raise typer.Exit(exit_code_of(lambda: run(_build(kind, typed)), kept))
 
         parameters = list(_parameters(kind))
         shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
@@ -71,7 +85,7 @@ def command(
     return register
 
 
-def told(run: Callable[[], int], kept: str) -> int:
+def exit_code_of(run: Callable[[], int], kept: str) -> int:
     """Return the exit code of ``run``; what stopped it is said on stderr, in two lines at most."""
     try:
         code = run()

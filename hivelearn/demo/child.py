@@ -18,13 +18,13 @@ from typing import IO, Any
 
 from hivelearn.errors import HivelearnError
 
-AskOptions = dict[str, Any]
+Message = dict[str, Any]
 
 
 class Child:
     """The node, its subject and its share of the swarm."""
 
-    def __init__(self, home: Path, plan: AskOptions) -> None:
+    def __init__(self, home: Path, plan: Message) -> None:
         import torch
 
         from hivelearn.demo import exam, tasks
@@ -40,33 +40,33 @@ class Child:
         self.swarm: Any = None
         self.patch: Any = None
 
-    def hello(self, _: AskOptions) -> AskOptions:
+    def hello(self, _: Message) -> Message:
         """Tell who this is."""
         return {"key": self.node.key, "name": self.node.name, "domain": self.domain.name}
 
-    def exam(self, _: AskOptions) -> AskOptions:
+    def exam(self, _: Message) -> Message:
         """Answer every subject's held-out questions."""
         from hivelearn.demo import exam
 
         return {"scores": {name: exam.sit(self.node, pairs) for name, pairs in self.pairs.items()}}
 
-    def ask(self, wish: AskOptions) -> AskOptions:
+    def ask(self, request: Message) -> Message:
         """Answer one question."""
-        answer = self.node.ask(wish["prompt"], max_new_tokens=40)
+        answer = self.node.ask(request["prompt"], max_new_tokens=40)
         return {"text": answer.text, "route": str(answer.route)}
 
-    def teach(self, wish: AskOptions) -> AskOptions:
+    def teach(self, request: Message) -> Message:
         """Ask what the expert asks, and take the expert's correction of every answer."""
         from hivelearn.demo import tasks
 
-        lessons = tasks.corrections(self.domain, self.seed, wish["count"])
+        lessons = tasks.corrections(self.domain, self.seed, request["count"])
         answers = self.node.ask_many([lesson.prompt for lesson in lessons], max_new_tokens=40)
         for answer, lesson in zip(answers, lessons, strict=True):
             answer.correct(lesson.answer, domain=self.domain.name)
         count = self.node.corrections.counts()[self.domain.name]
         return {"training": count.training, "holdout": count.holdout}
 
-    def train(self, _: AskOptions) -> AskOptions:
+    def train(self, _: Message) -> Message:
         """Turn the corrections into a patch."""
         self.patch = self.node.train(self.domain.name)
         report = self.node.last_training
@@ -74,30 +74,30 @@ class Child:
         assert report is not None
         return {"report": str(report), "bytes": self.patch.body.payload_bytes}
 
-    def join(self, wish: AskOptions) -> AskOptions:
+    def join(self, request: Message) -> Message:
         """Join all domains on loopback."""
         from hivelearn.demo import tasks
 
         names = [domain.name for domain in tasks.DOMAINS.values()]
         self.swarm = self.node.join(
-            *names, listen="127.0.0.1:0", peers=wish["peers"], discover=False
+            *names, listen="127.0.0.1:0", peers=request["peers"], discover=False
         )
         return {"address": self.swarm.address}
 
-    def vouch(self, wish: AskOptions) -> AskOptions:
+    def vouch(self, request: Message) -> Message:
         """Vouch for the other nodes' owners, as people do who know each other."""
-        for key in wish["keys"]:
+        for key in request["keys"]:
             self.node.vouch(key, note="met in person")
         return {}
 
-    def publish(self, _: AskOptions) -> AskOptions:
+    def publish(self, _: Message) -> Message:
         """Announce the own patch."""
         self.swarm.publish(self.patch)
         return {}
 
-    def exchange(self, wish: AskOptions) -> AskOptions:
+    def exchange(self, request: Message) -> Message:
         """Fetch what the others have."""
-        self.swarm.sync(wait_s=wish["wait_s"])
+        self.swarm.sync(wait_s=request["wait_s"])
         shelf = self.node.status().shelf
         moved = [(peer.bytes_in, peer.bytes_out) for peer in self.swarm.peers]
         return {
@@ -107,14 +107,14 @@ class Child:
             "refused": list(self.swarm.refused),
         }
 
-    def merge(self, _: AskOptions) -> AskOptions:
+    def merge(self, _: Message) -> Message:
         """Judge what rests in quarantine."""
         from hivelearn.demo import tasks
 
         others = [d.name for d in tasks.DOMAINS.values() if d.name != self.domain.name]
         return {"reports": [str(self.node.merge(name)) for name in others]}
 
-    def bye(self, _: AskOptions) -> AskOptions:
+    def bye(self, _: Message) -> Message:
         """Leave the swarm."""
         if self.swarm is not None:
             self.swarm.close()
@@ -134,7 +134,7 @@ class _Say(logging.Handler):
         _send(self._out, {"say": record.getMessage()})
 
 
-def _send(out: IO[str], message: AskOptions) -> None:
+def _send(out: IO[str], message: Message) -> None:
     out.write(json.dumps(message) + "\n")
     out.flush()
 
@@ -142,15 +142,15 @@ def _send(out: IO[str], message: AskOptions) -> None:
 def serve(child: Child, lines: IO[str], out: IO[str]) -> None:
     """Do what each line says until the input ends."""
     for line in lines:
-        wish = json.loads(line)
-        action: Callable[[AskOptions], AskOptions] = getattr(child, wish["do"])
+        request = json.loads(line)
+        action: Callable[[Message], Message] = getattr(child, request["do"])
         began_s = time.monotonic()
         try:
-            done = action(wish)
+            done = action(request)
         except HivelearnError as error:
             _send(out, {"error": error.what, "remedy": error.remedy})
             continue
-        _send(out, {"done": wish["do"], "seconds": time.monotonic() - began_s, **done})
+        _send(out, {"done": request["do"], "seconds": time.monotonic() - began_s, **done})
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from hivelearn.errors import DeviceError
 
-AskOptions = dict[str, Any]
+Message = dict[str, Any]
 END_WAIT_S = 20.0
 REPLY_WAIT_S = 3_600.0  # of one step; a hot machine may rest long, and says so when it begins
 
@@ -26,7 +26,7 @@ class ChildError(DeviceError):
 class Actor:
     """One node process and the pipe to it."""
 
-    def __init__(self, number: int, plan: AskOptions, hear: Callable[[str], None]) -> None:
+    def __init__(self, number: int, plan: Message, hear: Callable[[str], None]) -> None:
         self.name = f"node-{number + 1}"
         self._hear = hear
         self._process = subprocess.Popen(
@@ -37,8 +37,8 @@ class Actor:
             encoding="utf-8",
         )
 
-    def tell(self, do: str, **more: Any) -> AskOptions:
-        """Send one wish and return its answer.
+    def tell(self, do: str, **more: Any) -> Message:
+        """Send one request and return its answer.
 
         Raises:
             ChildError: the process refused, died or fell silent.
@@ -51,7 +51,7 @@ class Actor:
             self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
             self._process.stdin.flush()
             for line in self._process.stdout:
-                answer: AskOptions = json.loads(line)
+                answer: Message = json.loads(line)
                 if "say" in answer:
                     self._hear(f"{self.name}: {answer['say']}")
                 elif "error" in answer:
@@ -59,7 +59,7 @@ class Actor:
                 else:
                     return answer
         except BrokenPipeError:
-            pass  # it died between two wishes: said below
+            pass  # it died between two requests: said below
         finally:
             watchdog.cancel()
         raise ChildError(f"{self.name} ended during {do!r} (exit {self._process.wait()})")
@@ -85,19 +85,19 @@ class Actor:
 class Director:
     """All the actors; use it in a ``with`` block."""
 
-    def __init__(self, count: int, plan: AskOptions, hear: Callable[[str], None]) -> None:
+    def __init__(self, count: int, plan: Message, hear: Callable[[str], None]) -> None:
         self.actors = [Actor(number, plan, hear) for number in range(count)]
 
-    def all(self, do: str, **more: Any) -> list[AskOptions]:
+    def all(self, do: str, **more: Any) -> list[Message]:
         """Tell all of them the same at once; return their answers in order."""
         return self.each(do, [more] * len(self.actors))
 
-    def each(self, do: str, wishes: Sequence[AskOptions]) -> list[AskOptions]:
+    def each(self, do: str, requests: Sequence[Message]) -> list[Message]:
         """Tell each its own at once; return their answers in order."""
         with ThreadPoolExecutor(len(self.actors)) as pool:
             told = [
-                pool.submit(actor.tell, do, **wish)
-                for actor, wish in zip(self.actors, wishes, strict=True)
+                pool.submit(actor.tell, do, **request)
+                for actor, request in zip(self.actors, requests, strict=True)
             ]
             return [future.result() for future in told]
 

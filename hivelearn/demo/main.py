@@ -8,14 +8,13 @@ nobody's corrections.
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hivelearn.demo import tasks
-from hivelearn.demo.director import AskOptions, Director
+from hivelearn.demo.director import Director, Message
 from hivelearn.demo.exam import QUESTIONS
 from hivelearn.errors import UsageError
 from hivelearn.report.interval import bytes_text
@@ -42,8 +41,8 @@ class Run:
 
     plan: Plan
     began_s: float = field(default_factory=time.monotonic)
-    nodes: list[AskOptions] = field(default_factory=list)  # key, name, domain
-    exams: dict[str, list[AskOptions]] = field(default_factory=dict)  # stage -> scores by node
+    nodes: list[Message] = field(default_factory=list)  # key, name, domain
+    exams: dict[str, list[Message]] = field(default_factory=dict)  # stage -> scores by node
 
     def say(self, text: str) -> None:
         """Print with the seconds since the start."""
@@ -202,17 +201,3 @@ def _check_writable(file: Path | None) -> None:
 def _check_plots() -> None:
     if find_spec("matplotlib") is None:
         raise UsageError("a picture needs matplotlib", remedy='pip install "hivelearn[plots]"')
-
-
-def worst(result: dict[str, Any]) -> Sequence[float]:
-    """Return (own after training, others after exchange, own lost, base lost), the worst cells."""
-    own = [row for row in result["rows"] if row["own"]]
-    others = [row for row in result["rows"] if not row["own"]]
-    lost = [r["after_training"]["exact"] - r["after_exchange"]["exact"] for r in own]
-    base = [r["before"]["exact"] - r["after_exchange"]["exact"] for r in result["retention"]]
-    return (
-        min(r["after_training"]["exact"] for r in own),
-        min(r["after_exchange"]["exact"] for r in others),
-        max(lost),
-        max(base),
-    )

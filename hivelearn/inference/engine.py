@@ -97,15 +97,6 @@ class ClippedGradients:
     factors: Mapping[str, "tuple[Tensor, Tensor]"] = field(repr=False)
 
 
-class EngineOptions:
-    """What the options of every engine have in common: nothing but that they are options.
-
-    Each engine has a frozen dataclass of its own, derived from this one.
-    """
-
-    __slots__ = ()
-
-
 class Engine(Protocol):
     """A causal language model that takes its adapter as an argument."""
 

@@ -1,70 +1,95 @@
-"""Engines by name: what ``hl.Node(model, engine=...)`` may say, and how each is opened.
+"""The engines by name, and the options that each of them has.
 
-An engine is a function from a folder, its fingerprint and options to an
-:class:`~hivelearn.inference.engine.Engine`. Those that come with hivelearn are
-rows of the table here and load on first use; others call :func:`register_engine`.
+A row names an opener and a frozen record of options, and is looked at on use: an
+engine loads torch when a model is opened, not when a home is read. The record says
+what may be chosen and refuses what cannot be; nobody else knows its fields.
 """
 
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from hivelearn.bounds import check_names
 from hivelearn.errors import UsageError
-from hivelearn.inference.engine import Engine, EngineOptions
+from hivelearn.inference.engine import Engine
 
-EngineOpener: TypeAlias = Callable[[Path, bytes, EngineOptions | None], Engine]
-
-DEFAULT_ENGINE: Final = "resident"
-_MODULES: Final = {"resident": "hivelearn.inference.resident"}  # each has an `open_engine`
-_registered: Final[dict[str, EngineOpener]] = {}
+# Called once the model is open: to hash a folder that holds no model would be wasted.
+Fingerprint: TypeAlias = Callable[[], bytes]
 
 
-def engine_names() -> list[str]:
-    """Return the names that :func:`open_engine` knows, sorted."""
-    return sorted({*_MODULES, *_registered})
+@dataclass(frozen=True, slots=True)
+class EngineKind:
+    """One row: how an engine is opened, and by what options."""
+
+    open: Callable[[Path, Fingerprint, Any], Engine]  # (folder, fingerprint, options)
+    options: type[Any]  # a frozen dataclass, each field with a default
 
 
-def register_engine(name: str, opener: EngineOpener) -> None:
-    """Let ``name`` open models by ``opener``, in this process.
+def _resident() -> EngineKind:
+    from hivelearn.inference.resident_options import ResidentOptions
 
-    Args:
-        name: none that is taken already.
-        opener: takes the folder of the model, its 32-byte fingerprint and the options
-            that the node was given, or None; raises UsageError for options of others.
+    def opened(folder: Path, fingerprint: Fingerprint, options: ResidentOptions) -> Engine:
+        from hivelearn.inference.resident import open_resident
+
+        return open_resident(folder, fingerprint, options)
+
+    return EngineKind(opened, ResidentOptions)
+
+
+ENGINES: Final[dict[str, Callable[[], EngineKind]]] = {"resident": _resident}
+
+
+def engine_kind(name: str) -> EngineKind:
+    """Return a row of the table.
 
     Raises:
-        UsageError: the name belongs to another engine.
+        UsageError: no such engine here.
     """
-    if name in _MODULES or _registered.get(name, opener) is not opener:
+    if name not in ENGINES:
         raise UsageError(
-            f"the name {name!r} belongs to another engine",
-            remedy=f"Take one beside {', '.join(engine_names())}.",
+            f"there is no engine {name!r} in this installation",
+            remedy=f"Use one of: {', '.join(sorted(ENGINES))}.",
         )
-    _registered[name] = opener
+    return ENGINES[name]()
 
 
-def open_engine(
-    name: str, folder: Path, base: bytes, options: EngineOptions | None = None
-) -> Engine:
+def engine_options(name: str, stated: Mapping[str, Any]) -> Any:
+    """Return an engine's options: those that are stated, the others by default.
+
+    Raises:
+        UsageError: no such engine here, an option that it does not have, or a value that
+            cannot be.
+    """
+    options = engine_kind(name).options
+    check_names([field.name for field in fields(options)], stated, what=f"the engine {name!r}")
+    return options(**stated)
+
+
+def open_engine(name: str, folder: Path, fingerprint: Fingerprint, options: Any = None) -> Engine:
     """Open the model in ``folder``.
 
     Args:
-        name: a row of the table, or one that was registered.
+        name: a row of the table.
         folder: of a causal language model.
-        base: its 32-byte fingerprint.
-        options: of this engine; None takes its defaults.
+        fingerprint: returns its 32-byte fingerprint.
+        options: a record of that engine's own; its defaults if None.
 
     Raises:
-        UsageError: no such engine here, or options of another one.
+        UsageError: no such engine here, or the options are another engine's.
         NoModelError: the folder holds no model that it can open.
     """
-    if name in _registered:
-        return _registered[name](folder, base, options)
-    if name not in _MODULES:
+    if options is None:
+        options = engine_kind(name).options()
+    check_engine_options(name, options)
+    return engine_kind(name).open(folder, fingerprint, options)
+
+
+def check_engine_options(name: str, options: Any) -> None:
+    """Raise UsageError unless ``options`` are a record of that engine's own."""
+    kind = engine_kind(name)
+    if not isinstance(options, kind.options):
         raise UsageError(
-            f"there is no engine {name!r} in this installation",
-            remedy=f"Use one of: {', '.join(engine_names())}.",
+            f"the engine {name!r} takes {kind.options.__name__}, not {type(options).__name__}",
+            remedy="Give its options by name: hl.Node(model, device='cpu').",
         )
-    opened: Engine = import_module(_MODULES[name]).open_engine(folder, base, options)
-    return opened

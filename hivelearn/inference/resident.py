@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -17,20 +16,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hivelearn.bounds import TEXT, check_record
-from hivelearn.errors import UsageError
 from hivelearn.inference import lora
 from hivelearn.inference.batches import by_length, padded, with_room
 from hivelearn.inference.chat import PARTS, ChatEncoder, Example
 from hivelearn.inference.engine import (
     Capability,
     ClippedGradients,
-    EngineOptions,
     Gradients,
     Sampling,
 )
 from hivelearn.inference.gradients import Leaves, batch_gradients, clipped_sum
 from hivelearn.inference.loading import LoadedModel, load_model
+from hivelearn.inference.resident_options import ResidentOptions
 from hivelearn.inference.text_streamer import TextStreamer
 from hivelearn.patch.adapter import Adapter
 
@@ -38,30 +35,11 @@ LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
 BATCH_TOKENS: Final = (64, 8_192)  # fewest and most padded tokens in one forward pass
 
 
-@dataclass(frozen=True, slots=True)
-class ResidentOptions(EngineOptions):
-    """Where a resident model lives and in which type."""
-
-    device: str = "auto"  # CUDA, MPS or CPU
-    dtype: str = "auto"  # by device and by what the machine has kernels for
-
-    def __post_init__(self) -> None:
-        """Refuse what is no text; whether such a device is here shows when it is opened."""
-        check_record({"device": TEXT, "dtype": TEXT}, self)
-
-
-def open_engine(
-    folder: Path, base: bytes, options: EngineOptions | None = None
+def open_resident(
+    folder: Path, fingerprint: Callable[[], bytes], options: ResidentOptions
 ) -> "ResidentEngine":
     """Open the model in ``folder`` whole; see :mod:`hivelearn.inference.engine_table`."""
-    if options is None:
-        options = ResidentOptions()
-    if not isinstance(options, ResidentOptions):
-        raise UsageError(
-            f"the engine 'resident' cannot read {type(options).__name__}",
-            remedy="Give hivelearn.inference.resident.ResidentOptions(device=..., dtype=...).",
-        )
-    return ResidentEngine(load_model(folder, options.device, options.dtype), base)
+    return ResidentEngine(load_model(folder, options.device, options.dtype), fingerprint())
 
 
 class ResidentEngine:

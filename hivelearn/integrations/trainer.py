@@ -79,7 +79,7 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
         **rest: Any,
     ) -> None:
         """Refuse a model that could not be sealed, while nothing is lost yet."""
-        self._node._context.engine.check(Adapter.from_model(rest["model"]))  # noqa: SLF001
+        self._node.context.engine.check(Adapter.from_model(rest["model"]))
         self._turns = self._governor.paced(count())
 
     def on_step_begin(

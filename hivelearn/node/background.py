@@ -1,4 +1,4 @@
-"""All of it, every night, until stopped: join, sync, merge, train, publish.
+"""All of it in the background until stopped: join, sync, merge, train, publish.
 
 One thread that makes rounds. It does nothing a person could not do by hand with
 `train`, `join` and `merge`; it only does it when the device is idle, on mains
@@ -6,34 +6,30 @@ power and cool. Stopping takes effect between two training steps, and the
 training goes on from there next time.
 """
 
-import logging
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Final, Self
 
 from hivelearn.device.governor import RECHECK_S
 from hivelearn.device.permit import Permit
 from hivelearn.errors import HivelearnError, UsageError
+from hivelearn.node.context import NodeContext
+from hivelearn.node.events import Event, MergeEnded, PermitChanged, RunFailed, TrainingEnded
 from hivelearn.node.learn import resume, train
 from hivelearn.node.merge import merge
-from hivelearn.node.reports import MergeReport, TrainReport
-from hivelearn.node.share.network import Hub, Joining, Swarm
-
-if TYPE_CHECKING:
-    from hivelearn.node.node import Node
+from hivelearn.node.reports import RoundReport, TrainReport
+from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
 
 ERRORS_MAX: Final = 100
 SLICE_S: Final = 2.0  # longer than a swarm needs to be quiet, shorter than patience
-log: Final = logging.getLogger("hivelearn.live")
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class Schedule:
     """When and on what to work."""
 
-    domains: tuple[str, ...]
-    hours: str | None
+    domains: tuple[str, ...] = ()  # none: all that have corrections or a generation
+    hours: str | None = None
     round_s: float = 60.0  # between two rounds
     sync_s: float = 20.0  # of one round at most
 
@@ -44,18 +40,36 @@ class Rhythm:
 
 
 class BackgroundRun:
-    """The background life of a node; ``stop()`` or the end of its ``with`` block ends it."""
+    """A node at work in the background; ``stop()`` or the end of its ``with`` block ends it.
 
-    def __init__(self, node: "Node", hub: Hub, rhythm: Rhythm, joining: Mapping[str, Any]) -> None:
-        self._context, self._hub, self._rhythm = node._context, hub, rhythm  # noqa: SLF001 - its own half
-        self._limits = replace(self._context.config.comfort, hours=rhythm.hours)
-        self._joining = Joining.of(joining)
+    Attributes:
+        trained: a report for each training.
+        merged: a report for each merge.
+        errors: why rounds ended early, the newest ``ERRORS_MAX``.
+        permit: what the device said last; None if it was not measured yet.
+    """
+
+    def __init__(
+        self,
+        context: NodeContext,
+        schedule: Schedule,
+        network: NodeNetwork | None = None,
+        joining: JoinOptions | None = None,
+    ) -> None:
+        """Join the domains, then start; without a network it works alone.
+
+        Raises:
+            UsageError: the network cannot be joined so, or the hours cannot be read.
+        """
+        self._context, self._schedule = context, schedule
+        self._network, self._joining = network, joining or JoinOptions()
+        self._limits = replace(context.config.comfort, hours=schedule.hours)
         self._stop = threading.Event()
         self._swarms: list[Swarm] = []
         self.trained: list[TrainReport] = []
-        self.merged: list[MergeReport] = []
-        self.errors: list[str] = []  # the newest ``ERRORS_MAX``
-        self.permit: Permit | None = None  # the last decision, with its sentence
+        self.merged: list[RoundReport] = []
+        self.errors: list[str] = []
+        self.permit: Permit | None = None
         self._meet()  # here, so that a fabric that cannot be had is the caller's error
         self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
         self._thread.start()
@@ -73,7 +87,7 @@ class BackgroundRun:
             self._swarms.pop().close()
 
     def __enter__(self) -> Self:
-        """Live for a block."""
+        """Work for a block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,41 +95,48 @@ class BackgroundRun:
         self.stop()
 
     def _domains(self) -> tuple[str, ...]:
-        if self._rhythm.domains:
-            return self._rhythm.domains
-        store = self._context.store
-        serving = {g.domain for g in store.generations.serving(self._context.base)}
-        return tuple(sorted({*store.journal.counts(), *serving}))
+        if self._schedule.domains:
+            return self._schedule.domains
+        serving = {generation.domain for generation in self._context.serving()}
+        return tuple(sorted({*self._context.journal.counts(), *serving}))
 
     def _meet(self) -> None:
         """Join the domains that nobody joined yet: the first correction may come at midnight."""
         joined = {domain for swarm in self._swarms for domain in swarm.domains}
         new = [domain for domain in self._domains() if domain not in joined]
-        if new:
-            self._swarms.append(self._hub.join(new, self._joining))
+        if new and self._network is not None:
+            self._swarms.append(self._network.join(new, self._joining))
 
     def _live(self) -> None:
-        governor = self._context.governor(self._limits, self._heard, sleep=self._stop.wait)
-        while not self._stop.is_set():
-            try:
-                if governor.permit().work:
-                    self._round()
-            except HivelearnError as error:
-                log.warning("%s", error)
-                self._note(error.what)
-            except Exception as error:
-                # Whatever one round met, tomorrow's corrections are not to wait for a restart.
-                log.exception("a bug of ours ended a round")
-                self._note(repr(error))
-            self._stop.wait(self._rhythm.round_s if governor.last.work else RECHECK_S)
+        events = self._context.events
+        governor = self._context.governor(self._limits, sleep=self._stop.wait)
+        with events.subscribe(self._note):
+            while not self._stop.is_set():
+                try:
+                    if governor.permit().work:
+                        self._round()
+                except HivelearnError as error:
+                    events.publish(RunFailed(error.what, None))
+                except Exception as error:  # noqa: BLE001 - tomorrow's corrections wait for no restart
+                    events.publish(RunFailed(repr(error), error))
+                self._stop.wait(self._schedule.round_s if governor.last.work else RECHECK_S)
 
-    def _note(self, what: str) -> None:
-        self.errors.append(what)
-        del self.errors[:-ERRORS_MAX]
-
-    def _heard(self, permit: Permit) -> None:
-        self.permit = permit
-        log.info("%s", permit.why)
+    def _note(self, event: Event) -> None:
+        """Keep what this run did; what a person does meanwhile happens in another thread."""
+        if threading.current_thread() is not self._thread:
+            return
+        match event:
+            case TrainingEnded(report):
+                self.trained.append(report)
+            case MergeEnded(report):
+                self.merged.append(report)
+            case PermitChanged(permit):
+                self.permit = permit
+            case RunFailed(what):
+                self.errors.append(what)
+                del self.errors[:-ERRORS_MAX]
+            case _:
+                pass
 
     def _round(self) -> None:
         self._meet()
@@ -123,16 +144,14 @@ class BackgroundRun:
         for domain in self._domains():
             if self._stop.is_set():
                 return
-            if self._context.store.shelf.list(
-                state="quarantined", domain=domain, base=self._context.base
-            ):
-                self.merged.append(merge.merge(self._context, domain, again=False))
+            if self._context.on_shelf("quarantined", domain):
+                merge.merge(self._context, domain, again=False)
             if resume.has_news(self._context, domain):
                 self._train(domain)
 
     def _sync(self) -> None:
         """Exchange in slices, so that nobody who wants to stop waits for absent peers."""
-        left_s = self._rhythm.sync_s if self._swarms else 0.0
+        left_s = self._schedule.sync_s if self._swarms else 0.0
         while left_s > 0 and not self._stop.is_set():
             slice_s = min(left_s, SLICE_S)
             if self._swarms[0].sync(slice_s).quiet:  # the network is one, whoever asks
@@ -140,10 +159,10 @@ class BackgroundRun:
             left_s -= slice_s
 
     def _train(self, domain: str) -> None:
+        context = self._context
         patch, report = train.train(
-            self._context, domain, self._context.config.recipe, self._limits, sleep=self._stop.wait
+            context, domain, context.config.recipe, self._limits, sleep=self._stop.wait
         )
-        self.trained.append(report)
         if patch is None:
             return
         for swarm in self._swarms:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_record, real, whole
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_names, check_record, real, whole
 from hivelearn.device.permit import COMFORT, SAFETY, DeviceLimits
-from hivelearn.errors import UsageError
-from hivelearn.inference.engine import SAMPLING, EngineOptions
+from hivelearn.inference.engine import SAMPLING
+from hivelearn.inference.engine_table import check_engine_options, engine_kind
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
 
@@ -17,7 +17,6 @@ _LIMITS: Final = a(DeviceLimits, "a hivelearn.device.permit.DeviceLimits")
 RULES: Final[Mapping[str, Rule]] = {
     "home": NONE | a(Path, "the path of a directory"),
     "engine": TEXT,
-    "engine_options": NONE | a(EngineOptions, "the options record of that engine"),
     "recipe": a(Recipe, "an hl.Recipe"),
     "safety": _LIMITS,
     "comfort": _LIMITS,
@@ -40,7 +39,7 @@ class NodeConfig:
 
     home: Path | None = None  # None: $HIVELEARN_HOME, else the platform's data directory
     engine: str = "resident"  # what runs the model: a name in hivelearn.inference.engine_table
-    engine_options: EngineOptions | None = None  # such as ResidentOptions(device="cpu")
+    engine_options: Any = None  # the engine's own record; by name: hl.Node(..., device="cpu")
     recipe: Recipe = field(default_factory=Recipe)  # of `train`
     safety: DeviceLimits = SAFETY  # what an explicit `train` obeys
     comfort: DeviceLimits = COMFORT  # what `live` obeys
@@ -60,17 +59,21 @@ class NodeConfig:
         if isinstance(self.home, str):  # as people write paths
             object.__setattr__(self, "home", Path(self.home))
         check_record(RULES, self)
+        if self.engine_options is not None:
+            check_engine_options(self.engine, self.engine_options)
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
-        """Return this configuration with some settings changed.
+        """Return this configuration with some settings changed, or options of its engine.
 
         Raises:
-            UsageError: a setting that does not exist.
+            UsageError: a setting that neither the node nor its engine has.
         """
-        unknown = settings.keys() - set(self.__slots__)
-        if unknown:
-            raise UsageError(
-                f"a node has no setting {min(unknown)!r}",
-                remedy=f"It has: {', '.join(sorted(self.__slots__))}.",
-            )
-        return replace(self, **settings)
+        own = {field.name for field in fields(self)}
+        config = replace(self, **{name: settings[name] for name in settings.keys() & own})
+        if stated := {name: settings[name] for name in settings.keys() - own}:
+            options = engine_kind(config.engine).options
+            names = [field.name for field in fields(options)]
+            check_names(sorted({*own, *names}), stated, what="a node")
+            options = replace(config.engine_options or options(), **stated)
+            config = replace(config, engine_options=options)
+        return config

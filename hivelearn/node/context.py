@@ -1,10 +1,10 @@
-"""What both stories work with: home, keys, model, settings, and the clock.
+"""The parts of one node, opened together: home, keys, model, settings, clock, events.
 
-The model is opened on first need, so that a node's status can be read, and a
+The functions beneath `Node` take a context and ask it for the few parts that they
+need. The model is opened on first need, so that a node's status can be read, and a
 correction left, by a process that never loads torch.
 """
 
-import logging
 import threading
 import time
 import warnings
@@ -12,32 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from hivelearn import identity
 from hivelearn.device import sensors
-from hivelearn.device.permit import DeviceLimits
+from hivelearn.device.permit import DeviceLimits, Permit
 from hivelearn.device.reading import Reading
-from hivelearn.errors import PeerError
-from hivelearn.files import DiskError
+from hivelearn.inference.engine_table import open_engine
 from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
-from hivelearn.node import payloads
+from hivelearn.node import event_log
 from hivelearn.node.config import NodeConfig
+from hivelearn.node.events import EventStream, PermitChanged
+from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
-from hivelearn.store.errors import DamagedBlobError, LostAdapterError, UnknownPatchError
-from hivelearn.store.generations import Served
+from hivelearn.store.blobs import Blobs
+from hivelearn.store.checkpoints import Checkpoints
+from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
+from hivelearn.store.journal import Journal
+from hivelearn.store.offers import Offers
+from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
 
 if TYPE_CHECKING:
     from hivelearn.device.governor import Governor
-    from hivelearn.device.permit import Permit
     from hivelearn.inference.engine import Engine
-    from hivelearn.patch.adapter import Adapter
-    from hivelearn.patch.envelope import Patch
-
-log: Final = logging.getLogger("hivelearn.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +52,29 @@ class Environment:
 
 @dataclass(eq=False)
 class NodeContext:
-    """One node's parts. Stations get what they need from here and nothing more."""
+    """One node's parts."""
 
     folder: Path  # of the base model
     config: NodeConfig
     environment: Environment
     home: Home = field(init=False)
     store: Store = field(init=False)
+    events: EventStream = field(default_factory=EventStream, init=False)
+    prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
 
     def __post_init__(self) -> None:
-        """Open the home and the keys; the model waits."""
-        self.home = Home.open(self.config.home, clock=self.environment.clock)
+        """Open the home; keys and model wait."""
+        self._opening = threading.RLock()
+        self.home = Home.open(self.config.home, clock=self.clock)
         self.store = Store(self.home)
-        self.lock = threading.RLock()
-        self._adapters: dict[str, Adapter] = {}
-        self._lost: set[str] = set()  # of these the log has been told
-        self.prompt_losses = PromptLossCache()
+        self.events.subscribe(event_log.write)
+
+    # -- who, and with which model -----------------------------------------
 
     @cached_property
     def identity(self) -> identity.Identity:
         """The node's keys, made at first use."""
-        return identity.open_in(self.home.path / "identity", self.environment.clock())
+        return identity.open_in(self.home.path / "identity", self.clock())
 
     @cached_property
     def base(self) -> bytes:
@@ -82,101 +84,98 @@ class NodeContext:
     @cached_property
     def engine(self) -> "Engine":
         """The running model."""
-        from hivelearn.inference.engine_table import open_engine
-
-        with self.lock, warnings.catch_warnings():
+        name, options = self.config.engine, self.config.engine_options
+        with self._opening, warnings.catch_warnings():
             # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
             warnings.filterwarnings("ignore", message="IProgress not found")
-            options = self.config.engine_options
-            return open_engine(self.config.engine, self.folder, self.base, options)
+            return open_engine(name, self.folder, lambda: self.base, options)
 
     @property
     def is_open(self) -> bool:
         """Whether the model runs in this process already."""
         return "engine" in self.__dict__
 
+    @cached_property
+    def adapters(self) -> ServedAdapters:
+        """The adapters that answer."""
+        return ServedAdapters(self.store, self.base)
+
+    # -- what is kept ---------------------------------------------------------
+
+    @property
+    def blobs(self) -> Blobs:
+        """Payloads and checkpoints, by their hash."""
+        return self.store.blobs
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What waits to go on."""
+        return self.store.checkpoints
+
+    @property
+    def generations(self) -> Generations:
+        """What serves, and what served before."""
+        return self.store.generations
+
+    @property
+    def journal(self) -> Journal:
+        """The corrections."""
+        return self.store.journal
+
+    @property
+    def offers(self) -> Offers:
+        """Which patch may be passed on in which topic."""
+        return self.store.offers
+
+    @property
+    def shelf(self) -> Shelf:
+        """The patches, own and others'."""
+        return self.store.shelf
+
+    def serving(self) -> tuple[Generation, ...]:
+        """Return the current generation of every domain of this base, sorted by domain."""
+        return self.generations.serving(self.base)
+
+    def on_shelf(self, state: State, domain: str | None = None) -> tuple[Entry, ...]:
+        """Return what rests in ``state`` for this base, of one domain or of all."""
+        return self.shelf.list(state=state, domain=domain, base=self.base)
+
+    # -- the world outside ----------------------------------------------------
+
+    def clock(self) -> float:
+        """Return Unix seconds."""
+        return self.environment.clock()
+
     def governor(
         self,
         limits: DeviceLimits,
-        on_change: "Callable[[Permit], None] | None" = None,
+        on_change: Callable[[Permit], None] | None = None,
+        *,
+        domain: str | None = None,
         sleep: Callable[[float], object] | None = None,
     ) -> "Governor":
-        """Return a governor of this device; ``sleep`` may be one that somebody can end."""
+        """Return a governor of this device whose decisions become events.
+
+        Args:
+            limits: what the device must be like.
+            on_change: hears of each new permit after those who listen to the events.
+            domain: whose training waits for the permit; None if nobody waits.
+            sleep: the environment's, or one that somebody can end.
+        """
         from hivelearn.device.governor import Governor
+
+        def tell(permit: Permit) -> None:
+            self.events.publish(PermitChanged(permit, domain))
+            if on_change is not None:
+                on_change(permit)
 
         return Governor(
             limits,
             read=self.environment.read,
             sleep=sleep or self.environment.sleep,
             monotonic=self.environment.monotonic,
-            on_change=on_change,
+            on_change=tell,
         )
-
-    def adapter(self, served: Served) -> "Adapter":
-        """Return the adapter that a generation serves, kept in memory after the first time.
-
-        Raises:
-            DiskError: this disk has lost it; a LostAdapterError says from which domain.
-        """
-        key = served.payload if served.patch is None else served.patch.hex()
-        with self.lock:
-            if key not in self._adapters:
-                try:
-                    self._adapters[key] = self._read(served)
-                except DiskError as error:
-                    raise payloads.named(self.store, self.base, served, error) from error
-            self._lost.discard(key)
-            return self._adapters[key]
-
-    def usable(self, served: Served) -> "Adapter | None":
-        """Return the adapter, or None if this disk has lost it; the log hears of that once."""
-        try:
-            return self.adapter(served)
-        except LostAdapterError as error:
-            key = served.payload if served.patch is None else served.patch.hex()
-            with self.lock:
-                news = key not in self._lost
-                self._lost.add(key)
-            if news:
-                log.warning("%s", error)
-            return None
-
-    def lend(self, served: Served, adapter: "Adapter") -> None:
-        """Let ``served`` mean ``adapter`` before it is stored, so that it can be tried."""
-        with self.lock:
-            self._adapters[served.payload if served.patch is None else served.patch.hex()] = adapter
-
-    def _read(self, served: Served) -> "Adapter":
-        from hivelearn.patch.adapter import Adapter
-        from hivelearn.patch.header import read
-
-        payload = payloads.payload(self.store, served.payload)
-        if served.patch is None:  # a merge of our own: its scale is 1 (merging.merge)
-            return Adapter.from_bytes(payload, alpha=float(read(payload).rank), base=self.base)
-        return self.patch(served.patch, payload).adapter
-
-    def patch(self, patch: bytes, payload: bytes | None = None) -> "Patch":
-        """Return a patch of the shelf, verified again from its bytes.
-
-        Raises:
-            UsageError: it is not on the shelf, or its payload is not here.
-            MissingBlobError, DamagedBlobError: this disk has lost it.
-        """
-        from hivelearn.patch.envelope import unseal_notice
-        from hivelearn.patch.notice import read_envelope
-
-        entry = self.store.shelf.get(patch)
-        if entry is None or entry.payload is None:
-            raise UnknownPatchError(f"patch {patch.hex()[:8]} is not on the shelf with its payload")
-        payload = payload or payloads.payload(self.store, entry.payload)
-        try:
-            # Time 0: what was let in does not stop serving because its offer has expired.
-            notice = read_envelope(entry.envelope, now_s=0.0)
-            assert notice is not None
-            return unseal_notice(notice, payload)
-        except PeerError as error:  # it was verified when it came in: its author did nothing
-            what = f"the envelope of {patch.hex()[:8]} has changed: {error.what}"
-            raise DamagedBlobError(self.home.database, what) from error
 
 
 def open_context(

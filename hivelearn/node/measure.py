@@ -77,7 +77,7 @@ def _note(context: NodeContext, found: Mapping[str, str]) -> None:
 
 def holdout(context: NodeContext, domain: str) -> "list[Example]":
     """Return the held-out corrections of one domain as rows."""
-    return list(fitting(context, context.store.journal.list(domain, holdout=True)).rows)
+    return list(fitting(context, context.journal.list(domain, holdout=True)).rows)
 
 
 def general(context: NodeContext) -> "list[Example]":
@@ -88,7 +88,7 @@ def general(context: NodeContext) -> "list[Example]":
 
 def probes(context: NodeContext, domain: str) -> Probes:
     """Return all rows that a change in ``domain`` is judged with."""
-    held = {c.domain for c in context.store.journal.list(holdout=True)}
+    held = {c.domain for c in context.journal.list(holdout=True)}
     others = {name: holdout(context, name) for name in sorted(held - {domain})}
     own = holdout(context, domain) if domain in held else []
     return Probes(domain, own, others, general(context))
@@ -100,7 +100,7 @@ def granted(
     """Return the ceiling this node grants an expert of ``domain``; None without a claim."""
     if claimed is None:
         return None
-    held = {c.domain for c in context.store.journal.list(holdout=True)} - {domain}
+    held = {c.domain for c in context.journal.list(holdout=True)} - {domain}
     prompts = tasks.general_prompts(context.config.base_texts, context.config.seed)
     foreign = [context.engine.encoder.prompt(text) for text in prompts]
     for name in sorted(held):

@@ -1,7 +1,7 @@
 """The facade: one object that asks, learns, shares and judges.
 
 Every method is a few lines that hand over to a story or a station; read
-`train.py` and `merge.py` for what happens.
+`learn/train.py` and `merge/merge.py` for what happens.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,15 @@ from hivelearn.node import reputation, validation
 from hivelearn.node.ask import ask
 from hivelearn.node.ask.ask import AskOptions
 from hivelearn.node.ask.corrections import Corrections
-from hivelearn.node.background import BackgroundRun, Rhythm
+from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import Environment, open_context
-from hivelearn.node.learn import train
+from hivelearn.node.events import EventStream
+from hivelearn.node.learn import seal, train
 from hivelearn.node.merge import adopt, merge, rollback, unvouch
-from hivelearn.node.reports import MergeReport, TrainReport
+from hivelearn.node.reports import RoundReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
-from hivelearn.node.share.network import Hub, Joining, Swarm
+from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
 from hivelearn.node.status import Status, read_status
 from hivelearn.node.trust_table import TrustTable, read_trust
 
@@ -48,6 +49,10 @@ class Node:
         environment: clock, sleep and sensors; tests give their own.
         settings: any field of :class:`NodeConfig`, such as ``home=...``.
 
+    Attributes:
+        config: its settings.
+        context: its parts, for whoever calls the functions beneath; these may change.
+
     Raises:
         NoModelError: the model cannot be opened.
         DiskError: the home cannot be used, with the reason.
@@ -65,51 +70,59 @@ class Node:
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
             model = kept_in_home(model, tokenizer, self.config)
-        self._context = open_context(model, self.config, environment)
-        self._context.engine  # noqa: B018 - a bad model fails here, not in the first ask
-        self._hub = Hub(self._context)
+        self.context = open_context(model, self.config, environment)
+        self.context.engine  # noqa: B018 - a bad model fails here, not in the first ask
+        self._network = NodeNetwork(self.context)
         self._last: TrainReport | None = None
 
     def __repr__(self) -> str:
         """Tell who and where."""
-        return f"Node({self.name}, {self._context.engine!r}, home={str(self._context.home.path)!r})"
+        return f"Node({self.name}, {self.context.engine!r}, home={str(self.context.home.path)!r})"
 
     @property
     def name(self) -> str:
         """A short name for eyes only."""
-        return short_name(self._context.identity.author)
+        return short_name(self.context.identity.author)
 
     @property
     def key(self) -> str:
         """The full public key, ``hl1…``: what others vouch for."""
         from hivelearn.identity import full_name
 
-        return full_name(self._context.identity.author)
+        return full_name(self.context.identity.author)
 
     @property
     def home(self) -> Path:
         """Where everything this node knows is kept."""
-        return self._context.home.path
+        return self.context.home.path
 
     @property
     def base(self) -> bytes:
         """The base model's 32-byte fingerprint."""
-        return self._context.base
+        return self.context.base
 
     @property
     def engine(self) -> "Engine":
         """The running model; see :class:`hivelearn.inference.engine.Engine`."""
-        return self._context.engine
+        return self.context.engine
 
     @property
     def model(self) -> Any:
         """The open base model, without any adapter."""
-        return self._context.engine.model  # type: ignore[attr-defined]
+        return self.context.engine.model  # type: ignore[attr-defined]
 
     @property
     def corrections(self) -> Corrections:
         """What experts said: list, forget, import, export, a dataset."""
-        return Corrections(self._context)
+        return Corrections(self.context)
+
+    @property
+    def events(self) -> EventStream:
+        """What happens here from now on: ``with node.events.subscribe(print): ...``.
+
+        The kinds of events are the records of :mod:`hivelearn.node.events`.
+        """
+        return self.context.events
 
     @property
     def last_training(self) -> TrainReport | None:
@@ -136,8 +149,8 @@ class Node:
             seed: of sampling; the caller's random state is not touched.
             experts: ids to choose from, the sandbox included.
         """
-        options = self._wish(domain, max_new_tokens, temperature, seed, experts)
-        return ask.ask(self._context, [prompt], options)[0]
+        options = self._options(domain, max_new_tokens, temperature, seed, experts)
+        return ask.ask(self.context, [prompt], options)[0]
 
     def ask_many(
         self,
@@ -151,8 +164,8 @@ class Node:
     ) -> list[Answer]:
         """Answer many prompts in batches; see :meth:`ask`."""
         validation.check(prompts=prompts)
-        options = self._wish(domain, max_new_tokens, temperature, seed, experts)
-        return ask.ask(self._context, list(prompts), options)
+        options = self._options(domain, max_new_tokens, temperature, seed, experts)
+        return ask.ask(self.context, list(prompts), options)
 
     def stream(
         self,
@@ -164,17 +177,17 @@ class Node:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yield the answer's text as it comes; see :meth:`ask`."""
-        options = self._wish(domain, max_new_tokens, temperature, seed, None)
-        return ask.stream(self._context, prompt, options)
+        options = self._options(domain, max_new_tokens, temperature, seed, None)
+        return ask.stream(self.context, prompt, options)
 
     def score(
         self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
     ) -> list[float]:
         """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
         validation.check(pairs=pairs)
-        return ask.score(self._context, list(pairs), self._wish(domain, 1, 0.0, 0, None))
+        return ask.score(self.context, list(pairs), self._options(domain, 1, 0.0, 0, None))
 
-    def _wish(
+    def _options(
         self,
         domain: str | None,
         max_new_tokens: int | None,
@@ -198,9 +211,7 @@ class Node:
         wrong: str | None = None,
     ) -> "Correction":
         """Journal a correction without asking first; see :meth:`Answer.correct`."""
-        return ask.correct(
-            self._context, prompt, right, domain=domain, subject=subject, wrong=wrong
-        )
+        return ask.correct(self.context, prompt, right, domain=domain, subject=subject, wrong=wrong)
 
     def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
         """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
@@ -213,7 +224,7 @@ class Node:
         """
         validation.check(recipe=recipe)
         how = recipe or self.config.recipe
-        patch, self._last = train.train(self._context, domain, how, self.config.safety)
+        patch, self._last = train.train(self.context, domain, how, self.config.safety)
         return patch
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
@@ -222,7 +233,7 @@ class Node:
         ``node.adopt(patch)`` serves it here, ``swarm.publish(patch)`` offers it.
         """
         validation.check(adapter=adapter, licence=licence)
-        return train.sealed(self._context, adapter, domain, licence)
+        return seal.seal(self.context, adapter, domain, licence)
 
     def join(
         self,
@@ -245,12 +256,12 @@ class Node:
             A handle with publish, sync, peers, close; use it in a ``with`` block.
         """
         how = options | {"fabric": fabric, "secret": secret}
-        return self._hub.join(domains, Joining.of(how))
+        return self._network.join(domains, JoinOptions.of(how))
 
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
         validation.check(note=note)
-        reputation.vouch(self._context, parse_name(key), note)
+        reputation.vouch(self.context, parse_name(key), note)
 
     def unvouch(self, key: str) -> "tuple[Generation, ...]":
         """Withdraw a vouch; experts that nobody speaks for now stop serving at once.
@@ -260,30 +271,30 @@ class Node:
         Returns:
             What serves now, for each domain that lost an expert.
         """
-        return unvouch.unvouch(self._context, parse_name(key))
+        return unvouch.unvouch(self.context, parse_name(key))
 
     @property
     def trust(self) -> TrustTable:
         """Whom this node believes, how much and why."""
-        return read_trust(self._context)
+        return read_trust(self.context)
 
     def merge(
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
-    ) -> MergeReport:
+    ) -> RoundReport:
         """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
         validation.check(merge_recipe=recipe)
-        return merge.merge(self._context, domain, recipe, adopt=adopt)
+        return merge.merge(self.context, domain, recipe, adopt=adopt)
 
-    def adopt(self, what: "MergeReport | Patch") -> MergeReport:
+    def adopt(self, what: "RoundReport | Patch") -> RoundReport:
         """Serve a candidate of merge(adopt=False), or an own patch unless it measures no better."""
         validation.check(what=what)
-        if isinstance(what, MergeReport):
-            return adopt.adopt_report(self._context, what)
-        return adopt.adopt_patch(self._context, what)
+        if isinstance(what, RoundReport):
+            return adopt.adopt_report(self.context, what)
+        return adopt.adopt_patch(self.context, what)
 
     def rollback(self, domain: str) -> "Generation":
         """Serve the domain's previous state again."""
-        return rollback.rollback(self._context, domain)
+        return rollback.rollback(self.context, domain)
 
     def live(self, *domains: str, hours: str | None = None, **joining: Any) -> BackgroundRun:
         """Do all of it in the background: join, sync, merge and train while the device permits.
@@ -296,15 +307,16 @@ class Node:
         Returns:
             A handle whose ``stop()`` (or the end of its ``with`` block) ends it cleanly.
         """
-        return BackgroundRun(self, self._hub, Rhythm(tuple(domains), hours), joining)
+        how, schedule = JoinOptions.of(joining), Schedule(tuple(domains), hours)
+        return BackgroundRun(self.context, schedule, self._network, how)
 
     def status(self) -> Status:
         """Return how everything stands; reads only."""
-        return read_status(self._context)
+        return read_status(self.context)
 
     def close(self) -> None:
         """Leave the swarm. What was learnt is on disk already."""
-        self._hub.close()
+        self._network.close()
 
     def __enter__(self) -> Self:
         """Use the node in a block."""

@@ -29,7 +29,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class MergeReport:
+class RoundReport:
     """What `node.merge` found out about one domain, and what it did."""
 
     domain: str

@@ -11,8 +11,8 @@ from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
 from hivelearn.inference.model_folder import NANO
 from hivelearn.node import measure, payloads
-from hivelearn.node.ask.experts import expert_id
 from hivelearn.node.context import NodeContext
+from hivelearn.node.served import served_id
 from hivelearn.report.table import Table
 from hivelearn.store.errors import LostAdapterError
 from hivelearn.store.generations import Generation, Served
@@ -36,7 +36,7 @@ class DomainStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Expert:
+class ExpertStatus:
     """An adapter that can be asked by name: ``ask(..., experts=[id])``, `ask --experts ID`."""
 
     id: str  # whole; its first eight digits or more will do
@@ -59,7 +59,7 @@ class Status:
     vouched: int
     writer: str | None  # which process writes to the home and what, or None
     problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
-    experts: tuple[Expert, ...] = ()  # what serves, then the sandbox
+    experts: tuple[ExpertStatus, ...] = ()  # what serves, then the sandbox
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -117,8 +117,8 @@ def read_status(context: NodeContext) -> Status:
     name, key, troubles = _name(context)
     lost = payloads.lost(store, context.base)
     counts = store.journal.counts()
-    serving = {g.domain: g for g in store.generations.serving(context.base)}
-    quarantined = store.shelf.list(state="quarantined", base=context.base)
+    serving = {g.domain: g for g in context.serving()}
+    quarantined = context.on_shelf("quarantined")
     waiting = [entry.domain for entry in quarantined]
     paused = {domain for base, domain, _ in store.checkpoints.paused() if base == context.base}
     unfit = _left_out(context)
@@ -155,14 +155,14 @@ def read_status(context: NodeContext) -> Status:
 def _left_out(context: NodeContext) -> list[str]:
     """Return the domain of each correction that stands and does not fit."""
     known = measure.left_out(context)
-    return [c.domain for c in context.store.journal.list() if c.id in known] if known else []
+    return [c.domain for c in context.journal.list() if c.id in known] if known else []
 
 
-def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[Expert, ...]:
+def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[ExpertStatus, ...]:
     """Return own specialists, the experts beside them, and the sandbox."""
 
-    def named(domain: str, served: Served, role: str) -> Expert:
-        return Expert(expert_id(served), domain, role, short_name(served.author))
+    def named(domain: str, served: Served, role: str) -> ExpertStatus:
+        return ExpertStatus(served_id(served), domain, role, short_name(served.author))
 
     own, others = [], []
     for generation in serving:
@@ -170,8 +170,8 @@ def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[Exper
             own.append(named(generation.domain, generation.specialist, "own specialist"))
         others += [named(generation.domain, each, "expert") for each in generation.experts]
     sandboxed = [
-        Expert(entry.id.hex(), entry.domain, "sandboxed", short_name(entry.author))
-        for entry in context.store.shelf.list(state="sandboxed", base=context.base)
+        ExpertStatus(entry.id.hex(), entry.domain, "sandboxed", short_name(entry.author))
+        for entry in context.on_shelf("sandboxed")
     ]
     return (*own, *others, *sandboxed)
 

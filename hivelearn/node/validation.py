@@ -10,7 +10,7 @@ from typing import Final
 from hivelearn import bounds
 from hivelearn.bounds import NONE, TEXT, Rule, a
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.node.reports import MergeReport
+from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.training.recipe import Recipe
@@ -27,7 +27,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "prompts": Rule("a list of prompts", _lists),
     "pairs": Rule("a list of (prompt, answer)", _lists),
     "experts": NONE | TEXT | Rule("a list of ids, as text", _lists),
-    "what": a(MergeReport, "the report of node.merge(..., adopt=False)")
+    "what": a(RoundReport, "the report of node.merge(..., adopt=False)")
     | a(Patch, "an own patch, such as node.seal makes"),
     "note": TEXT,
     "licence": TEXT,

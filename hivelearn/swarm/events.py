@@ -26,21 +26,21 @@ class PeerDown:
 
 
 @dataclass(frozen=True, slots=True)
-class PatchArrived:
+class PayloadStored:
     """A payload came whole, and the store took it."""
 
     notice: Notice
 
 
 @dataclass(frozen=True, slots=True)
-class PatchRefused:
+class PayloadRefused:
     """A payload can never be had, or the store refused it; ``code`` says why."""
 
     notice: Notice
     code: str
 
 
-SwarmEvent: TypeAlias = PeerUp | PeerDown | PatchArrived | PatchRefused
+SwarmEvent: TypeAlias = PeerUp | PeerDown | PayloadStored | PayloadRefused
 Observer: TypeAlias = Callable[[SwarmEvent], None]
 
 

@@ -11,7 +11,7 @@ from hivelearn.swarm import transfer as machine
 from hivelearn.swarm import transfer_events as on
 from hivelearn.swarm.context import SwarmContext
 from hivelearn.swarm.effects import Blame
-from hivelearn.swarm.events import PatchArrived, PatchRefused
+from hivelearn.swarm.events import PayloadRefused, PayloadStored
 from hivelearn.swarm.fabric import OPEN_S, Stream, StreamReset
 from hivelearn.swarm.sessions import IDLE_S
 
@@ -185,13 +185,13 @@ class Fetcher:
         finally:
             stats.progress_s = self.context.now()
         self._stored.add(notice.id)
-        self.context.emit(PatchArrived(notice))
+        self.context.emit(PayloadStored(notice))
         await self.step(on.Settled(notice.id))
         topic = self._topic_of.pop(notice.id, None)
         if topic is not None:
             await self.context.post(topic, messages.Have(notice.id))
 
     def _refuse(self, notice: Notice, code: str) -> None:
-        self.context.emit(PatchRefused(notice, code))
+        self.context.emit(PayloadRefused(notice, code))
         self._topic_of.pop(notice.id, None)
         self.judged[notice.id] = None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from hivelearn.swarm.events import PatchArrived, PatchRefused, PeerDown, PeerUp, SwarmEvent
+from hivelearn.swarm.events import PayloadRefused, PayloadStored, PeerDown, PeerUp, SwarmEvent
 
 KEPT_MAX: Final = 1_024
 
@@ -51,9 +51,9 @@ class SwarmStats:
                 # So that one who came and went is not "nobody".
                 if len(self.met) < KEPT_MAX:
                     self.met.add(peer)
-            case PatchArrived(notice):
+            case PayloadStored(notice):
                 self.accepted.append(notice.id)
-            case PatchRefused(notice, code):
+            case PayloadRefused(notice, code):
                 self.refused[notice.id] = code
             case PeerDown():
                 pass

@@ -22,13 +22,13 @@ def changed(patch: Patch, change: "Callable[[Tensor], Tensor]") -> Adapter:
 
 def forged(author: Node, patch: Patch, change: "Callable[[Tensor], Tensor]") -> Patch:
     """Return a patch of a changed adapter, signed by ``author`` like any other."""
-    context = author._context  # noqa: SLF001 - a hostile author does not use the front door
+    context = author.context
     with context.store.writing("forge"):
         return own_records.sign(context, changed(patch, change), patch.domain)
 
 
 def shelf_state(node: Node, patch: Patch) -> State:
     """Return where ``patch`` rests on the node's shelf."""
-    entry = node._context.store.shelf.get(patch.id)  # noqa: SLF001
+    entry = node.context.shelf.get(patch.id)
     assert entry is not None
     return entry.state

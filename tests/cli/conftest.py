@@ -66,13 +66,14 @@ def started(home):
 
     @contextmanager
     def start(*words, program=QUIET, **environ):
-        child = subprocess.Popen(
-            [sys.executable, *program, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(home, environ),
-        )
+        with heeding_ctrl_c():
+            child = subprocess.Popen(
+                [sys.executable, *program, *words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment(home, environ),
+            )
         try:
             yield child
         finally:
@@ -80,6 +81,20 @@ def started(home):
             child.communicate()
 
     return start
+
+
+@contextmanager
+def heeding_ctrl_c():
+    """Let what is started in the block be stopped by Ctrl-C, as what a shell starts is.
+
+    Under `nohup` SIGINT arrives ignored; a child would inherit that, and Python leaves
+    an ignored SIGINT ignored. What is handled here begins as the default there.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def environment(home, more):

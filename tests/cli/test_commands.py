@@ -10,7 +10,7 @@ from hivelearn.demo import tasks
 from hivelearn.identity import full_name
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
-from hivelearn.node.share.network import Hub, Joining
+from hivelearn.node.share.network import JoinOptions, NodeNetwork
 from hivelearn.store.correction import Correction, to_conversation
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
@@ -75,7 +75,7 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
     (row,) = status["domains"]
     assert (row["domain"], row["training"] + row["holdout"]) == ("roman", 1)
     context = open_context(base, NodeConfig(home=home))
-    assert [c.wrong for c in context.store.journal.list()] == ["IIX"]
+    assert [c.wrong for c in context.journal.list()] == ["IIX"]
 
 
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
@@ -142,7 +142,7 @@ def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
     visitor = open_context(base, NodeConfig(home=tmp_path / "visitor"))
 
     def visit():
-        with Hub(visitor).join(["roman"], Joining("memory")) as swarm:
+        with NodeNetwork(visitor).join(["roman"], JoinOptions("memory")) as swarm:
             until(lambda: any(peer.verified for peer in swarm.peers))
 
     guest = threading.Thread(target=visit)

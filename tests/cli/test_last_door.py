@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hivelearn.cli.app import app
-from hivelearn.cli.command import DONE, HUNG_UP, INTERRUPTED, NO_LIFT, OUR_BUG, told
+from hivelearn.cli.command import DONE, HUNG_UP, INTERRUPTED, NO_LIFT, OUR_BUG, exit_code_of
 from hivelearn.errors import DeviceError, PeerError, UsageError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -19,7 +19,7 @@ def fails(error):
     def run():
         raise error
 
-    return lambda: told(run, "Nothing was changed.")
+    return lambda: exit_code_of(run, "Nothing was changed.")
 
 
 WRONG = {

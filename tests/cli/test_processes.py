@@ -76,14 +76,14 @@ def test_ctrl_c_keeps_what_was_learnt_and_the_same_command_goes_on(
     assert err.strip() == (
         "Stopped. What was learnt so far is kept; the same command goes on from there."
     )
-    checkpoint = context.store.checkpoints.load(context.base, "roman")
+    checkpoint = context.checkpoints.load(context.base, "roman")
     assert checkpoint is not None
     size = int.from_bytes(checkpoint[:8], "little")
     about = json.loads(json.loads(checkpoint[8 : 8 + size])["__metadata__"]["session"])
     assert 0 < about[2] < 400
     report = json.loads(call(*words, "--json").stdout)
     assert (report["steps"], report["adopted"]) == (400, True)
-    assert context.store.checkpoints.load(context.base, "roman") is None
+    assert context.checkpoints.load(context.base, "roman") is None
 
 
 def test_ctrl_c_in_a_join_is_calm_and_the_home_is_free_again(

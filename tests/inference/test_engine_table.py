@@ -1,15 +1,23 @@
 """Engines are opened by name; another one takes part wherever an engine does."""
 
+from dataclasses import dataclass
+
 import pytest
 
 import hivelearn as hl
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import ChatEncoder
-from hivelearn.inference.engine import EngineOptions, MissingCapabilityError, require
-from hivelearn.inference.engine_table import engine_names, open_engine, register_engine
-from hivelearn.inference.resident import ResidentEngine, ResidentOptions
+from hivelearn.inference.engine import MissingCapabilityError, require
+from hivelearn.inference.engine_table import ENGINES, EngineKind, engine_options, open_engine
+from hivelearn.inference.resident import ResidentEngine
+from hivelearn.inference.resident_options import ResidentOptions
 
 BASE = bytes(32)
+
+
+@dataclass(frozen=True)
+class ParrotOptions:
+    feathers: str = "green"
 
 
 class Parrot:
@@ -18,10 +26,10 @@ class Parrot:
     name, width = "parrot", 0
     capabilities = frozenset({"generate"})
 
-    def __init__(self, folder, base, options=None):
+    def __init__(self, folder, fingerprint, options):
         from transformers import AutoTokenizer
 
-        self.base, self.options = base, options
+        self.base, self.options = fingerprint(), options
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.encoder = ChatEncoder(self.tokenizer, (self.tokenizer.eos_token_id,), None)
 
@@ -31,17 +39,26 @@ class Parrot:
         return [self.encoder.text(tokens).strip() for tokens in said]
 
 
-register_engine("parrot", Parrot)
+@pytest.fixture(autouse=True)
+def _parrot(monkeypatch):
+    monkeypatch.setitem(ENGINES, "parrot", lambda: EngineKind(Parrot, ParrotOptions))
 
 
-def test_a_registered_engine_answers_through_a_node(engine_of, tmp_path):
-    folder, options = engine_of("llama")[0], EngineOptions()
-    with hl.Node(folder, home=tmp_path, engine="parrot", engine_options=options) as node:
+def test_another_engine_answers_through_a_node_with_options_of_its_own(engine_of, tmp_path):
+    folder = engine_of("llama")[0]
+    with hl.Node(folder, home=tmp_path, engine="parrot", feathers="red") as node:
         assert node.ask("Hello there").text == "Hello there"
         assert [answer.text for answer in node.ask_many(["one", "two"])] == ["one", "two"]
         assert isinstance(node.engine, Parrot)
-        assert node.engine.options is options
+        assert node.engine.options == ParrotOptions("red")
         assert node.engine.base == node.base
+
+
+def test_a_setting_that_neither_node_nor_engine_has_is_refused_with_those_they_have(tmp_path):
+    with pytest.raises(UsageError, match="no setting 'device'") as caught:
+        hl.Node(home=tmp_path, engine="parrot", device="cpu")
+    assert "feathers" in caught.value.remedy
+    assert "max_new_tokens" in caught.value.remedy
 
 
 def test_what_an_engine_cannot_do_is_refused_by_its_name(engine_of, tmp_path):
@@ -59,7 +76,9 @@ def test_what_an_engine_cannot_do_is_refused_by_its_name(engine_of, tmp_path):
 
 
 def test_the_resident_engine_is_opened_by_its_name(engine_of):
-    opened = open_engine("resident", engine_of("llama")[0], BASE, ResidentOptions(device="cpu"))
+    opened = open_engine(
+        "resident", engine_of("llama")[0], lambda: BASE, ResidentOptions(device="cpu")
+    )
     assert isinstance(opened, ResidentEngine)
     assert opened.name == "resident"
     assert opened.base == BASE
@@ -72,22 +91,15 @@ def test_an_engine_can_what_it_says(llama):
 
 def test_an_unknown_engine_is_refused_with_those_there_are(engine_of):
     with pytest.raises(UsageError, match="no engine 'warp'") as caught:
-        open_engine("warp", engine_of("llama")[0], BASE)
+        open_engine("warp", engine_of("llama")[0], lambda: BASE)
     assert caught.value.remedy == "Use one of: parrot, resident."
-    assert engine_names() == ["parrot", "resident"]
 
 
 def test_options_of_another_engine_are_refused(engine_of):
-    with pytest.raises(UsageError, match="cannot read EngineOptions") as caught:
-        open_engine("resident", engine_of("llama")[0], BASE, EngineOptions())
-    assert "ResidentOptions" in caught.value.remedy
-
-
-def test_a_name_belongs_to_one_engine():
-    register_engine("parrot", Parrot)  # a module that is run twice, as notebooks do
-    for name in ("parrot", "resident"):
-        with pytest.raises(UsageError, match="belongs to another"):
-            register_engine(name, lambda *_: None)
+    with pytest.raises(UsageError, match="takes ResidentOptions, not ParrotOptions"):
+        open_engine("resident", engine_of("llama")[0], lambda: BASE, ParrotOptions())
+    with pytest.raises(UsageError, match="the engine 'resident' has no setting 'feathers'"):
+        engine_options("resident", {"feathers": "red"})
 
 
 @pytest.mark.parametrize("wrong", [{"device": 5}, {"dtype": None}])

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from hivelearn.device.reading import Reading, known
-from hivelearn.inference.resident import ResidentOptions
 from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
 from hivelearn.node.share.library import Library
@@ -69,18 +68,23 @@ def prompts(about: str, n: int, *, held: bool) -> list[str]:
 
 def teach(node: Node, domain: str, right: str, train: int = 16, held: int = 0) -> None:
     """Correct so many questions of a domain, all with the same right answer."""
-    with node._context.store.writing("teach"):
+    with node.context.store.writing("teach"):
         for side, n in ((False, train), (True, held)):
             for text in prompts(domain, n, held=side):
                 node.correct(text, right, domain=domain)
 
 
+def notice_of(patch):
+    """Return a patch's notice, as the swarm brings it."""
+    return read_envelope(patch.envelope, now_s=NOW_S)
+
+
 def send(patch, node: Node):
     """Bring a patch to a node as the swarm would; return whether it was wanted."""
-    context = node._context
+    context = node.context
     library = Library(context)
     library.open(bytes(32), patch.domain)
-    notice = read_envelope(patch.envelope, now_s=NOW_S)
+    notice = notice_of(patch)
     if not library.wants(notice):
         return False
     with context.store.writing("receive"):
@@ -93,7 +97,14 @@ def send(patch, node: Node):
 def kit():
     """Return the helpers above: test files cannot import one another."""
     return SimpleNamespace(
-        at=at, Stage=Stage, prompts=prompts, teach=teach, send=send, TINY=TINY, NOW_S=NOW_S
+        at=at,
+        Stage=Stage,
+        prompts=prompts,
+        teach=teach,
+        send=send,
+        notice=notice_of,
+        TINY=TINY,
+        NOW_S=NOW_S,
     )
 
 
@@ -104,8 +115,7 @@ def folder(tmp_path_factory) -> Path:
 
 def open_node(folder: Path, home: Path, stage: Stage | None = None, **settings) -> Node:
     """Return a node on a small model with small settings."""
-    cpu = ResidentOptions(device="cpu")
-    given = {"recipe": TINY, "base_texts": 24, "engine_options": cpu, "progress": False} | settings
+    given = {"recipe": TINY, "base_texts": 24, "device": "cpu", "progress": False} | settings
     return Node(folder, home=home, environment=(stage or Stage()).environment(), **given)
 
 

@@ -44,7 +44,7 @@ def test_a_killed_training_goes_on_bit_for_bit_and_others_worked_meanwhile(make,
     calm_patch = calm.train("yes", recipe)
     assert patch.adapter.to_bytes() == calm_patch.adapter.to_bytes()
     assert node.last_training.steps == 40
-    assert node._context.store.inbox.waiting() == ()  # drained by the next writer
+    assert node.context.store.inbox.waiting() == ()  # drained by the next writer
     assert left in node.corrections.list("other")
 
 

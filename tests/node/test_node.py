@@ -10,7 +10,7 @@ import hivelearn as hl
 from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
 from hivelearn.inference.model_folder import NoModelError
-from hivelearn.inference.resident import ResidentOptions
+from hivelearn.inference.resident_options import ResidentOptions
 from hivelearn.node.config import NodeConfig
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
 
@@ -29,7 +29,7 @@ def test_an_answer_is_corrected_and_the_correction_is_kept(make):
 
 def test_what_the_model_babbles_never_stops_a_correction(make, monkeypatch):
     node = make()
-    engine = node._context.engine
+    engine = node.context.engine
     monkeypatch.setattr(engine, "generate", lambda *_: ["\x1b[31m\x00 red \udc80"])
     kept = node.ask("?").correct("red", domain="colours")
     assert kept.wrong == "\ufffd[31m\ufffd red \ufffd"
@@ -70,7 +70,7 @@ def test_a_stream_says_what_ask_says_and_passes_errors_on(make):
     assert "".join(node.stream("Hi", max_new_tokens=9)) == node.ask("Hi", max_new_tokens=9).text
     with pytest.raises(UsageError, match="does not end with a user's words"):
         list(node.stream(""))
-    engine = node._context.engine
+    engine = node.context.engine
     whole = engine.generate
 
     def broken(*_):
@@ -208,7 +208,7 @@ def test_a_writer_that_was_killed_is_not_busy(make):
     sidecar = node.home / "writer.json"
     sidecar.write_text(json.dumps({"pid": 2**22 + 1, "doing": "train yes", "since_s": 0.0}))
     assert node.status().writer is None
-    with node._context.store.writing("look at it"):
+    with node.context.store.writing("look at it"):
         assert node.status().writer.endswith("look at it")
         assert "busy" in str(node.status())
 
@@ -218,11 +218,11 @@ def test_an_open_model_is_kept_in_the_home_once(make, folder):
         model = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     node = make(model=model, tokenizer=tokenizer)
-    saved = node._context.folder
+    saved = node.context.folder
     assert saved.parent == node.home / "models"
     written = (saved / "model.safetensors").stat().st_mtime_ns
     again = make(model=model, tokenizer=tokenizer)
-    assert again._context.folder == saved
+    assert again.context.folder == saved
     assert (saved / "model.safetensors").stat().st_mtime_ns == written
     assert again.base == node.base
     assert node.ask("Hi", max_new_tokens=3).text == again.ask("Hi", max_new_tokens=3).text
@@ -256,8 +256,8 @@ WRONG = [
     {"checkpoint_s": -1.0},
     {"checkpoint_s": float("nan")},
     {"engine": "nonsense"},
-    {"engine_options": ResidentOptions(device="nonsense")},
-    {"engine_options": ResidentOptions(dtype="nonsense")},
+    {"device": "nonsense"},
+    {"dtype": "nonsense"},
 ]
 
 

@@ -34,22 +34,22 @@ def taught(make, kit):
 
 
 def served(node, domain):
-    return node._context.store.generations.current(node.base, domain).specialist
+    return node.context.generations.current(node.base, domain).specialist
 
 
 def blob(node, domain):
-    return node._context.store.blobs.path(served(node, domain).payload)
+    return node.context.blobs.path(served(node, domain).payload)
 
 
 def merge_served(node, domain):
     """Serve a merge of the domain's specialist with itself: a payload that nobody signed."""
-    context = node._context
-    old = context.store.generations.current(node.base, domain)
-    merged = hl.merge([context.adapter(old.specialist)])
+    context = node.context
+    old = context.generations.current(node.base, domain)
+    merged = hl.merge([context.adapters.get(old.specialist)])
     with context.store.writing("test"):
-        name = context.store.blobs.put(merged.to_bytes(), merged.root().hex())
+        name = context.blobs.put(merged.to_bytes(), merged.root().hex())
         specialist = replace(old.specialist, patch=None, payload=name)
-        context.store.generations.commit(replace(old, number=NEXT, specialist=specialist))
+        context.generations.commit(replace(old, number=NEXT, specialist=specialist))
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["a patch", "a merge"])
@@ -75,7 +75,7 @@ def test_one_lost_adapter_is_left_out_named_and_silences_nobody(
     assert told in str(status)
     assert json.loads(status.to_json())["problems"] == [told]
     assert [d.serves for d in status.domains] == ["own specialist", "base model; 1 lost"]
-    (row,) = checks.adapters(node._context)
+    (row,) = checks.adapters(node.context)
     assert (row.state, f"{row.what}\n→ {row.todo}") == ("problem", told)
     node.rollback("yes")
     assert node.status().problems == ()
@@ -92,7 +92,7 @@ def test_training_again_heals_what_the_disk_has_lost(taught, make, kit, damage):
     assert lost.read_bytes() == whole
     assert node.ask("What?", domain="yes").route.mode == "stated"
     assert node.status().problems == ()
-    (row,) = checks.adapters(node._context)
+    (row,) = checks.adapters(node.context)
     assert (row.name, row.state) == ("adapters", "ok")
 
 
@@ -110,12 +110,12 @@ def test_a_merge_into_a_lost_specialist_is_refused_as_this_machines_fault(
 
 
 def test_an_envelope_that_the_disk_has_changed_is_not_its_authors_fault(taught, make):
-    context = make()._context
+    context = make().context
     patch = served(taught, "yes").patch
     with context.store.writing("test"), context.store.database.transaction() as writer:
         writer.execute("UPDATE patches SET envelope = x'00' WHERE id = ?", (patch,))
     with pytest.raises(DamagedBlobError, match="has changed") as caught:
-        context.patch(patch)
+        context.adapters.patch(patch)
     assert isinstance(caught.value, DeviceError)
 
 

@@ -94,7 +94,7 @@ def test_faults_at_the_door_are_heard_by_the_next_merge_and_crowds_hide_none(con
 def test_what_was_said_of_a_patch_is_forgotten_with_the_patch(make, kit, author):
     owner, patch = author
     node = make()
-    context = node._context
+    context = node.context
     bad = forged(owner, patch, lambda b: b * float("nan"))
     kit.send(bad, node)
     round_of(context, said(7))  # of no patch that is here
@@ -110,12 +110,9 @@ def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(cont
     assert reputation.trusted(context) == {me, key(1), key(2)}
 
 
-def test_a_relays_faults_and_refusals_fill_no_memory(make):
-    from hivelearn.node.share.library import BLAMED_MAX
-
-    library = Library(make()._context)
-    for number in range(BLAMED_MAX + 10):
-        library.blame(key(number), "blob.hash")
-    library.blame(key(0), "blob.hash")
-    assert len(library.blamed) == BLAMED_MAX
-    assert library.blamed[key(0), "blob.hash"] == 2
+def test_a_relays_faults_touch_nobodys_reputation(make, caplog):
+    caplog.set_level("INFO")
+    context = make().context
+    Library(context).blame(key(3), "blob.hash")
+    assert reputation.standings(context) == {}
+    assert "relayed what does not verify: blob.hash" in caplog.text

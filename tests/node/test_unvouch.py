@@ -58,8 +58,8 @@ def test_its_owner_can_have_it_back_by_a_rollback_or_by_vouching_and_merging(adm
 def test_whom_their_work_speaks_for_needs_no_vouch(admitted, kit, author):
     owner, patch = author
     standing = Standing(patch.body.author, Beta(good=5.0), successes=5)
-    with admitted._context.store.writing("prove"):
-        reputation.remember(admitted._context, [standing])
+    with admitted.context.store.writing("prove"):
+        reputation.remember(admitted.context, [standing])
     assert admitted.unvouch(owner.key) == ()
     assert mode(admitted, kit) == "routed"
     assert admitted.trust.rows[0].standing == "proven"
@@ -67,7 +67,7 @@ def test_whom_their_work_speaks_for_needs_no_vouch(admitted, kit, author):
 
 def test_experts_on_another_base_model_stop_serving_too(admitted, author):
     owner, _ = author
-    store, other = admitted._context.store, b"o" * 32
+    store, other = admitted.context.store, b"o" * 32
     now = store.generations.current(admitted.base, "yes")
     with store.writing("another model"):
         store.generations.commit(replace(now, base=other))
@@ -136,9 +136,9 @@ def test_the_table_of_trust_says_who_how_much_and_why(make):
     node.vouch(friend, "met <in person>")
     node.vouch(former)
     node.unvouch(former)
-    with node._context.store.writing("judge"):
+    with node.context.store.writing("judge"):
         harmed = Standing(bytes([3]) * 32, Beta(bad=4.0), harms=1)
-        reputation.remember(node._context, [harmed])
+        reputation.remember(node.context, [harmed])
     table = node.trust
     first, *others = table.rows
     assert first.key == friend

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from hivelearn.device.reading import Reading, known
-from hivelearn.inference.resident import ResidentOptions
 from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
 from hivelearn.training.recipe import Recipe
@@ -34,7 +33,7 @@ def main(folder: str, home: str) -> None:
         folder,
         home=Path(home),
         environment=environment,
-        engine_options=ResidentOptions(device="cpu"),
+        device="cpu",
         checkpoint_s=0.0,
         progress=False,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from hivelearn.errors import PeerError
 from hivelearn.patch.chunks import CHUNK_BYTES
-from hivelearn.swarm.events import PatchArrived, PatchRefused, PeerUp
+from hivelearn.swarm.events import PayloadRefused, PayloadStored, PeerUp
 from hivelearn.testing.clock import run_virtual
 from hivelearn.testing.simulation import TOPIC, Simulation, give, has, run_simulation, within
 
@@ -252,7 +252,7 @@ def test_what_arrives_and_what_is_refused_is_told_to_the_observer(simulate):
         b.store.accept = refuse_bad
         await within(20, lambda: has(b, good) and b.stats.refused)
         assert sim.events["b"][0] == PeerUp(a.fabric.key)
-        assert set(sim.events["b"][1:]) == {PatchArrived(good), PatchRefused(bad, "st.json")}
+        assert set(sim.events["b"][1:]) == {PayloadStored(good), PayloadRefused(bad, "st.json")}
 
     simulate(test)
 

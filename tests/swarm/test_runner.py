@@ -11,7 +11,7 @@ import time
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.swarm.events import PatchArrived, PeerDown, PeerUp
+from hivelearn.swarm.events import PayloadStored, PeerDown, PeerUp
 from hivelearn.swarm.fabrics.lan_options import LanOptions
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.swarm.fabrics.table import open_fabric
@@ -176,7 +176,7 @@ def test_an_observer_hears_what_happened_in_its_order(runners):
     (key,) = [view.key for view in b.peers()]
     a.close()
     wait_for(lambda: len(runners.events["b"]) == 3)
-    assert runners.events["b"] == [PeerUp(key), PatchArrived(notice), PeerDown(key)]
+    assert runners.events["b"] == [PeerUp(key), PayloadStored(notice), PeerDown(key)]
     assert [type(one) for one in runners.events["a"]][:1] == [PeerUp]
 
 

@@ -15,6 +15,8 @@ from hivelearn.node import measure
 from hivelearn.node.ask import experts
 from hivelearn.node.ask.experts import ExpertPool
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import CorrectionAdded
+from hivelearn.node.served import served_id
 from hivelearn.store.correction import Correction, check_domain, to_conversation
 
 _END: Final = None
@@ -85,9 +87,9 @@ def _answer(
 
 def serving_number(context: NodeContext, route: Route) -> int | None:
     """Return the generation that ``route`` answered from; None is the base model."""
-    for generation in context.store.generations.serving(context.base):
+    for generation in context.serving():
         served = [s for s in (generation.specialist, *generation.experts) if s is not None]
-        if set(route.experts) & {experts.expert_id(each) for each in served}:
+        if set(route.experts) & {served_id(each) for each in served}:
             return generation.number
     return None
 
@@ -145,7 +147,7 @@ def correct(
         right=right,
         domain=domain,
         base=context.base,
-        created_s=context.store.journal.now(context.environment.clock(), domain),
+        created_s=context.journal.now(context.clock(), domain),
         wrong=wrong,
         subject=subject,
         generation=generation,
@@ -153,4 +155,5 @@ def correct(
     if context.is_open:  # else it is left out, and named, when a model first reads it
         measure.as_row(context, correction)
     context.store.remember(correction)
+    context.events.publish(CorrectionAdded(correction))
     return correction

@@ -6,7 +6,7 @@ change, so that the gate can compare answering with and without it.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import router
@@ -14,12 +14,16 @@ from hivelearn.inference.answer import Route
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
 from hivelearn.inference.router import ExpertProfile
 from hivelearn.node.context import NodeContext
+from hivelearn.node.served import served_id
 from hivelearn.store.generations import Generation, Served
+from hivelearn.store.shelf import State
 
 if TYPE_CHECKING:
     from hivelearn.inference.chat import Example
     from hivelearn.inference.engine import Engine, Sampling
     from hivelearn.patch.adapter import Adapter
+
+NAMED: Final[tuple[State, ...]] = ("sandboxed", "admitted", "merged", "own")  # can be asked by id
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +127,9 @@ def _named(losses: Mapping[str, float], asked: Sequence[Expert]) -> Route:
     return Route((best.about.id,), "named", None)
 
 
-def expert_id(served: Served) -> str:
-    """Return the id by which users and routes name what is served."""
-    return served.payload if served.patch is None else served.patch.hex()
-
-
 def current(context: NodeContext) -> ExpertPool:
     """Return the pool of all current generations of this base."""
-    return of(context, context.store.generations.serving(context.base))
+    return of(context, context.serving())
 
 
 def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
@@ -140,7 +139,7 @@ def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
     back a generation from before the refusal. So is an adapter that this disk has
     lost: it must not silence the others. A specialist is always our own.
     """
-    refused = {entry.id for entry in context.store.shelf.list(state="refused", base=context.base)}
+    refused = {entry.id for entry in context.on_shelf("refused")}
     own, others = [], []
     for generation in generations:
         if generation.specialist is not None:
@@ -151,7 +150,7 @@ def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
     experts = [
         Expert(_candidate(domain, served, own=mine), adapter)
         for domain, served, mine in order
-        if (adapter := context.usable(served)) is not None
+        if (adapter := context.adapters.find(served)) is not None
     ]
     return ExpertPool(tuple(experts), context.prompt_losses)
 
@@ -163,7 +162,7 @@ def replaced(generations: Iterable[Generation], new: Generation) -> list[Generat
 
 
 def _candidate(domain: str, served: Served, *, own: bool) -> ExpertProfile:
-    return ExpertProfile(expert_id(served), domain, served.ceiling, own=own)
+    return ExpertProfile(served_id(served), domain, served.ceiling, own=own)
 
 
 def with_named(
@@ -178,11 +177,7 @@ def with_named(
         UsageError: an id that is nowhere here, or ambiguous.
     """
     in_pool = {e.about.id for e in pool.experts}
-    shelf = {
-        entry.id.hex(): entry
-        for state in ("sandboxed", "admitted", "merged", "own")
-        for entry in context.store.shelf.list(state=state, base=context.base)
-    }
+    shelf = {entry.id.hex(): entry for state in NAMED for entry in context.on_shelf(state)}
     experts, ids = list(pool.experts), []
     for name in wanted:
         found = sorted(i for i in {*in_pool, *shelf} if i.startswith(name.lower()))
@@ -195,7 +190,6 @@ def with_named(
         if found[0] not in in_pool:
             entry = shelf[found[0]]
             served = Served(entry.id, entry.payload or "", entry.author)
-            experts.append(
-                Expert(ExpertProfile(found[0], entry.domain, None), context.adapter(served))
-            )
+            about = ExpertProfile(found[0], entry.domain, None)
+            experts.append(Expert(about, context.adapters.get(served)))
     return ExpertPool(tuple(experts), context.prompt_losses), ids

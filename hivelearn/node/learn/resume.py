@@ -1,8 +1,8 @@
 """A training begins, or goes on where it stopped with the corrections that it began with.
 
 What experts say while a training rests waits for the next one: else a machine
-that may learn an hour a night, and is corrected every day, would begin anew
-every night and never end. Only what makes its checkpoint wrong ends a training:
+that may learn an hour a day, and is corrected every day, would begin anew
+every day and never end. Only what makes its checkpoint wrong ends a training:
 a correction forgotten since, for nothing forgotten may be learnt from, or another
 recipe. Then it begins anew, and says why.
 """
@@ -26,7 +26,7 @@ log: Final = logging.getLogger("hivelearn.train")
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Training:
     """A training that can be pulled, and what its report must say of its corrections."""
 
     session: TrainingSession
@@ -36,21 +36,21 @@ class Begun:
     anew: str = ""  # why an interrupted training was given up; empty if none was
 
 
-def begun(context: NodeContext, domain: str, recipe: Recipe) -> Begun:
+def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     """Return the domain's interrupted training, else a new one on all its corrections.
 
     Raises:
         UsageError: no corrections to learn from, or none that fits the model.
     """
-    corrections = context.store.journal.list(domain, holdout=False)
+    corrections = context.journal.list(domain, holdout=False)
     if not corrections:
         raise nothing_to_learn(domain)  # before a model is opened for nothing
     now = measure.fitting(context, corrections)
     anew = ""
     try:
-        checkpoint = context.store.checkpoints.load(context.base, domain)
+        checkpoint = context.checkpoints.load(context.base, domain)
         if checkpoint is not None:
-            return _gone_on(context, domain, recipe, checkpoint, now)
+            return _go_on(context, domain, recipe, checkpoint, now)
     except (CheckpointError, MissingBlobError) as error:
         anew = error.what
         log.warning("%s: the interrupted training is given up and begins anew: %s", domain, anew)
@@ -62,12 +62,12 @@ def begun(context: NodeContext, domain: str, recipe: Recipe) -> Begun:
         )
     ids = tuple(c.id for c in now.corrections)
     session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
-    return Begun(session, ids, len(now.left_out), anew=anew)
+    return Training(session, ids, len(now.left_out), anew=anew)
 
 
-def _gone_on(
+def _go_on(
     context: NodeContext, domain: str, recipe: Recipe, checkpoint: bytes, now: Fitting
-) -> Begun:
+) -> Training:
     """Return the training of ``checkpoint``, on the very rows that it began with.
 
     Raises:
@@ -75,7 +75,7 @@ def _gone_on(
     """
     ids = names_in(checkpoint)
     # Also an answer that was corrected again since: it was said, and the better one waits.
-    said = {c.id: c for c in context.store.journal.list(domain, holdout=False, superseded=True)}
+    said = {c.id: c for c in context.journal.list(domain, holdout=False, superseded=True)}
     forgotten = [each for each in ids if each not in said]
     if forgotten:
         count = len(forgotten)
@@ -87,10 +87,10 @@ def _gone_on(
         raise CheckpointError("the checkpoint names no correction that fits this model")
     session = TrainingSession(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
     newer = sum(each.id not in ids for each in now.corrections)
-    return Begun(session, ids, len(now.left_out), newer)
+    return Training(session, ids, len(now.left_out), newer)
 
 
-def note_learnt(context: NodeContext, domain: str, training: Begun) -> None:
+def note_learnt(context: NodeContext, domain: str, training: Training) -> None:
     """Remember what the domain's last whole training learnt from."""
     context.store.marks.set_learnt(context.base, domain, _digest(training.learns_from))
 
@@ -101,10 +101,10 @@ def has_news(context: NodeContext, domain: str) -> bool:
     Told by what the corrections are and not by when they came: a clock may run back, and
     what came while a training rested is older than its end.
     """
-    corrections = context.store.journal.list(domain, holdout=False)
+    corrections = context.journal.list(domain, holdout=False)
     if not corrections:
         return False
-    if context.store.checkpoints.checkpoint(context.base, domain) is not None:
+    if context.checkpoints.checkpoint(context.base, domain) is not None:
         return True
     last = context.store.marks.learnt(context.base, domain)
     cannot = measure.left_out(context)

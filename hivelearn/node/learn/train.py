@@ -1,6 +1,6 @@
 """The first story: corrections become an announced patch.
 
-    ask → correct → (night) train, a step at a time while the device permits
+    ask → correct → train, a step at a time while the device permits
         → adapter → judge on the own holdout → seal → serve
 
 Read `train` top to bottom. A training that is interrupted, by heat, by Ctrl-C
@@ -8,31 +8,21 @@ or by kill -9, goes on from its last checkpoint at the next call, bit for bit
 (`resume.py` says when it must not).
 """
 
-import logging
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from hivelearn.device.permit import DeviceLimits, Permit
-from hivelearn.errors import UsageError
-from hivelearn.gate.gain import N_MIN, Gain, Measure, Unmeasured, paired_gain, too_few
-from hivelearn.inference import router
-from hivelearn.node import measure, own_records
-from hivelearn.node.ask import experts
+from hivelearn.gate.gain import Gain, Measure, too_few
 from hivelearn.node.context import NodeContext
-from hivelearn.node.learn import resume
+from hivelearn.node.events import TrainingEnded, TrainingStarted, TrainingStep
+from hivelearn.node.learn import progress_bar, resume, seal
+from hivelearn.node.learn.resume import Training
+from hivelearn.node.merge.adopt import serve_specialist
 from hivelearn.node.reports import TrainReport
-from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
-from hivelearn.patch.manifest import Receipt
-from hivelearn.report.progress import Progress
 from hivelearn.store.correction import check_domain
-from hivelearn.store.generations import Generation, Served
 from hivelearn.training.recipe import Recipe
 from hivelearn.training.session import TrainingSession
-
-log: Final = logging.getLogger("hivelearn.train")
 
 
 def train(
@@ -61,170 +51,88 @@ def train(
     """
     check_domain(domain)
     with context.store.writing(f"train {domain}"):
-        training = resume.begun(context, domain, recipe)
-        session, rows = training.session, len(training.learns_from)
+        training = resume.begin(context, domain, recipe)
+        session, patch = training.session, None
         began_s = context.environment.monotonic()
-        rested = _pull(context, session, domain, limits, sleep)
+        with progress_bar.shown(context, domain, session.recipe.steps):
+            rested = _Pull(context, session, domain).all(limits, sleep)
         took_s = context.environment.monotonic() - began_s
-        done = TrainReport(
-            domain=domain,
-            patch=None,
-            own=too_few(0),
-            adopted=False,
-            generation=None,
-            steps=session.done,
-            of_steps=session.recipe.steps,
-            corrections=rows,
-            rested=rested,
-            seconds=took_s,
-            newer=training.newer,
-            left_out=training.left_out,
-            anew=training.anew,
-        )
-        if session.done < session.recipe.steps:
-            return None, done
-        patch, own = _sealed(context, session, domain, rows)
-        number = _serve(context, patch, own)
-        resume.note_learnt(context, domain, training)
-        context.store.checkpoints.clear(
-            context.base, domain
-        )  # last: a crash before it repeats the end
-        return patch, replace(
-            done, patch=patch.id.hex(), own=own, adopted=number is not None, generation=number
-        )
+        report = _told(domain, training, rested, took_s)
+        if session.done == session.recipe.steps:
+            patch, own = seal.seal_trained(context, session, domain, report.corrections)
+            number = _serve(context, patch, own)
+            resume.note_learnt(context, domain, training)
+            # Last: a crash before it repeats the end.
+            context.checkpoints.clear(context.base, domain)
+            report = replace(
+                report, patch=patch.id.hex(), own=own, adopted=number is not None, generation=number
+            )
+    context.events.publish(TrainingEnded(report))
+    return patch, report
 
 
-def _pull(
-    context: NodeContext,
-    session: TrainingSession,
-    domain: str,
-    limits: DeviceLimits,
-    sleep: Callable[[float], object] | None,
-) -> int:
-    """Pull steps while the permit lasts; return how often the device made it rest."""
-    rests = 0
-    saved_s = context.environment.monotonic()
+@dataclass
+class _Pull:
+    """Pulls the steps of one session and saves its checkpoints."""
 
-    def save() -> None:
-        nonlocal saved_s
-        saved_s = context.environment.monotonic()
-        context.store.checkpoints.save(
-            context.base, domain, session.checkpoint(), saved_s=context.environment.clock()
-        )
+    context: NodeContext
+    session: TrainingSession
+    domain: str
+    rests: int = 0
+    saved_s: float = 0.0  # monotonic
 
-    with Progress(context.config.progress, f"train {domain}", session.recipe.steps) as shown:
-
-        def changed(permit: Permit) -> None:
-            nonlocal rests
-            shown.say(permit.why)
-            log.log(logging.INFO if permit.work else logging.WARNING, "%s", permit.why)
-            if not permit.work and session.done:
-                rests += 1
-                save()  # a rest may last until the machine is switched off
-
+    def all(self, limits: DeviceLimits, sleep: Callable[[float], object] | None) -> int:
+        """Pull steps while the permit lasts; return how often the device made it rest."""
+        context, session, steps = self.context, self.session, self.session.recipe.steps
+        self.saved_s = context.environment.monotonic()
+        context.events.publish(TrainingStarted(self.domain, session.done, steps))
+        governor = context.governor(limits, self._heed, domain=self.domain, sleep=sleep)
         try:
-            for step in context.governor(limits, changed, sleep).paced(session):
-                shown.at(step.index + 1, f"loss {step.loss:.3f}")
-                if context.environment.monotonic() - saved_s >= context.config.checkpoint_s:
-                    save()
+            for step in governor.paced(session):
+                done = TrainingStep(self.domain, step.index + 1, steps, step.loss)
+                context.events.publish(done)
+                if context.environment.monotonic() - self.saved_s >= context.config.checkpoint_s:
+                    self._save()
                 if sleep is not None and sleep(0.0):
                     break  # at full duty nobody sleeps, so nobody else would ask
         finally:
             if session.done:
-                save()  # Ctrl-C loses nothing, and the judging that follows may be long
-    return rests
+                self._save()  # Ctrl-C loses nothing, and the judging that follows may be long
+        return self.rests
+
+    def _heed(self, permit: Permit) -> None:
+        if not permit.work and self.session.done:
+            self.rests += 1
+            self._save()  # a rest may last until the machine is switched off
+
+    def _save(self) -> None:
+        context = self.context
+        self.saved_s = context.environment.monotonic()
+        data = self.session.checkpoint()
+        context.checkpoints.save(context.base, self.domain, data, saved_s=context.clock())
 
 
-def _sealed(
-    context: NodeContext, session: TrainingSession, domain: str, trained_on: int
-) -> tuple[Patch, Measure]:
-    """Seal what was learnt, with what it measures on the own holdout."""
-    adapter = session.adapter()
-    held = measure.holdout(context, domain)
-    before: Sequence[float] = ()
-    after: Sequence[float] = ()
-    own: Measure = Unmeasured("no correction is held out to judge by")
-    if held:
-        before = experts.current(context).serve(context.engine, domain)(held)
-        after = context.engine.losses(held, adapter, "answer")
-        own = paired_gain(before, after, seed=context.config.seed)
-    receipt = Receipt(
-        steps=session.done,
-        tokens=session.tokens,
-        records=1 << (trained_on - 1).bit_length(),
-        loss_before=_mean(before),
-        loss_after=_mean(after),
+def _told(domain: str, training: Training, rested: int, seconds: float) -> TrainReport:
+    """Return the report of a training that has not been judged yet."""
+    return TrainReport(
+        domain=domain,
+        patch=None,
+        own=too_few(0),
+        adopted=False,
+        generation=None,
+        steps=training.session.done,
+        of_steps=training.session.recipe.steps,
+        corrections=len(training.learns_from),
+        rested=rested,
+        seconds=seconds,
+        newer=training.newer,
+        left_out=training.left_out,
+        anew=training.anew,
     )
-    card = router.card(context.engine.losses(held, adapter, "prompt")) if held else None
-    patch = own_records.sign(context, adapter, domain, card=card, receipt=receipt, shared_a=True)
-    return patch, own
-
-
-def _mean(losses: Sequence[float]) -> float | None:
-    finite = [min(loss, 1_000.0) for loss in losses if not math.isnan(loss)]
-    return sum(finite) / len(finite) if finite else None
 
 
 def _serve(context: NodeContext, patch: Patch, own: Measure) -> int | None:
     """Commit a generation with ``patch`` as the specialist, unless it measures no better."""
     if isinstance(own, Gain) and own.low <= 0:
         return None
-    return commit_specialist(context, patch, why=f"trained. own {own}")
-
-
-def commit_specialist(context: NodeContext, patch: Patch, why: str) -> int:
-    """Make ``patch`` its domain's specialist. The caller holds the writer lock.
-
-    With enough held out to judge by, the domain is the node's own from now on: the
-    foreign experts leave, and the next merge judges them by the own evidence.
-    """
-    claimed = patch.body.card
-    ceiling = claimed.ceiling if claimed else None
-    served = Served(
-        patch=patch.id,
-        payload=patch.body.payload_root.hex(),
-        author=patch.body.author,
-        median=claimed.median if claimed else None,
-        ceiling=measure.granted(context, patch.adapter, ceiling, patch.domain),
-    )
-    old = context.store.generations.current(context.base, patch.domain)
-    experts = old.experts if old else ()
-    ours = len(measure.holdout(context, patch.domain)) >= N_MIN
-    new = Generation(
-        base=context.base,
-        domain=patch.domain,
-        specialist=served,
-        experts=() if ours else experts,
-        why=why,
-        created_s=context.environment.clock(),
-    )
-    with context.store.together():
-        for expert in experts if ours else ():
-            entry = expert.patch and context.store.shelf.get(expert.patch)
-            if entry and entry.state == "admitted":
-                why = "its domain has become this node's own"
-                context.store.shelf.move(entry.id, "quarantined", reason=why)
-        return context.store.generations.commit(new)
-
-
-def sealed(context: NodeContext, adapter: Adapter, domain: str, licence: str = "") -> Patch:
-    """Make a patch of an adapter from elsewhere: a Trainer run, a folder, a merge.
-
-    Its router card comes from this node's holdout of the domain, if there is one.
-
-    Raises:
-        UsageError: it does not fit this node's model, or is not finite.
-    """
-    from hivelearn.gate.norms import nonfinite
-
-    check_domain(domain)
-    context.engine.check(adapter)
-    if broken := nonfinite(adapter):
-        raise UsageError(
-            f"the adapter holds NaN or infinity in {broken[0]}",
-            remedy="Lower the learning rate and train again; nothing was sealed.",
-        )
-    with context.store.writing(f"seal {domain}"):
-        held = measure.holdout(context, domain)
-        card = router.card(context.engine.losses(held, adapter, "prompt")) if held else None
-        return own_records.sign(context, adapter, domain, card=card, licence=licence)
+    return serve_specialist(context, patch, why=f"trained. own {own}")

@@ -9,7 +9,7 @@ from hivelearn.node import measure
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
 from hivelearn.node.merge.round import Round
-from hivelearn.node.reports import MergeReport
+from hivelearn.node.reports import RoundReport
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation, Served
@@ -36,9 +36,9 @@ class _Trial:
         return [(patch, told) for patch, verdict, told in self.found if verdict.accepted]
 
 
-def admitted(this: Round, patches: Sequence[Patch], *, adopt: bool) -> MergeReport:
+def admit(this: Round, patches: Sequence[Patch], *, adopt: bool) -> RoundReport:
     """Admit those whose authors are trusted and who harm nothing through the router."""
-    trial = _tried(this, patches)
+    trial = _try_all(this, patches)
     seen = [told for _, _, told in trial.found]
     # What was let in before its author was found out must leave again, and the rest is
     # compared with a pool in which it never was.
@@ -47,13 +47,13 @@ def admitted(this: Round, patches: Sequence[Patch], *, adopt: bool) -> MergeRepo
         for patch, verdict, _ in trial.found:
             if patch.body.author in guilty:
                 _settle(this, patch, rules.BESIDE_A_FAULT if verdict.accepted else verdict)
-        trial = _tried(this, [p for p, _, _ in trial.found if p.body.author not in guilty])
+        trial = _try_all(this, [p for p, _, _ in trial.found if p.body.author not in guilty])
     for patch, verdict, _ in trial.found:
         _settle(this, patch, verdict)
-    return _told(this, trial, seen, adopt=adopt)
+    return _conclude(this, trial, seen, adopt=adopt)
 
 
-def _tried(this: Round, patches: Sequence[Patch]) -> _Trial:
+def _try_all(this: Round, patches: Sequence[Patch]) -> _Trial:
     """Try one after another: each is compared with a pool that holds those before it."""
     context = this.context
     before = experts.of(context, this.now).serve(context.engine)
@@ -79,9 +79,9 @@ def _settle(this: Round, patch: Patch, verdict: Verdict) -> None:
     this.settle(patch.id, patch.body.author, state, verdict)
 
 
-def _told(
+def _conclude(
     this: Round, trial: _Trial, seen: Sequence[rules.Evidence], *, adopt: bool
-) -> MergeReport:
+) -> RoundReport:
     """Conclude the round with what the trial found."""
     context, count = this.context, len(trial.admitted)
     if not count:
@@ -94,7 +94,7 @@ def _told(
         trial.generation,
         number=this.incumbent.number + 1,  # an empty incumbent has number 0
         why=f"admitted {count} expert{'s' if count > 1 else ''}",
-        created_s=context.environment.clock(),
+        created_s=context.clock(),
         undoes=None,
     )
     return this.conclude("admitted", told.own, told, new=new, adopt=adopt)

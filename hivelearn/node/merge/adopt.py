@@ -1,4 +1,7 @@
-"""What a person decides after reading a report: adopt it, or adopt an own patch."""
+"""What serves from now on: a judged candidate, an own patch, a specialist just trained.
+
+A candidate is what `node.merge(adopt=False)` leaves for a person to decide about.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,12 +9,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from hivelearn.errors import UsageError
-from hivelearn.gate.gain import Gain, Measure, paired_gain, too_few
+from hivelearn.gate.gain import N_MIN, Gain, Measure, paired_gain, too_few
 from hivelearn.node import measure, own_records
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
-from hivelearn.node.learn import train
-from hivelearn.node.reports import MergeReport, Outcome
+from hivelearn.node.events import Adopted
+from hivelearn.node.reports import Outcome, RoundReport
 from hivelearn.patch.envelope import Patch
 from hivelearn.store.candidates import Candidate
 from hivelearn.store.generations import Generation, Served
@@ -47,7 +50,7 @@ def leave(context: NodeContext, trial: Generation, moves: Mapping[bytes, State])
             domain=trial.domain,
             payload=payload,
             detail=json.dumps(detail),
-            created_s=context.environment.clock(),
+            created_s=context.clock(),
         )
     )
 
@@ -67,7 +70,7 @@ def _served(plain: dict[str, Any]) -> Served:
     return Served(**plain | {"patch": patch, "author": bytes.fromhex(plain["author"])})
 
 
-def adopt_report(context: NodeContext, report: MergeReport) -> MergeReport:
+def adopt_report(context: NodeContext, report: RoundReport) -> RoundReport:
     """Serve the candidate of a report; return the report with its new generation.
 
     Raises:
@@ -87,20 +90,21 @@ def adopt_report(context: NodeContext, report: MergeReport) -> MergeReport:
             specialist=detail["specialist"] and _served(detail["specialist"]),
             experts=tuple(map(_served, detail["experts"])),
             why=detail["why"],
-            created_s=context.environment.clock(),
+            created_s=context.clock(),
             number=detail["number"],
             report=took_in(map(bytes.fromhex, detail["moves"])),
         )
         with context.store.together():
-            number = context.store.generations.commit(new)
+            number = context.generations.commit(new)
             for patch, state in detail["moves"].items():
-                context.store.shelf.move(bytes.fromhex(patch), state, reason=detail["why"])
+                context.shelf.move(bytes.fromhex(patch), state, reason=detail["why"])
             context.store.candidates.drop(found.number)
+    context.events.publish(Adopted(replace(new, number=number)))
     outcome: Outcome = "adopted" if any(j.state == "merged" for j in report.patches) else "admitted"
     return replace(report, outcome=outcome, generation=number, candidate=None)
 
 
-def adopt_patch(context: NodeContext, patch: Patch) -> MergeReport:
+def adopt_patch(context: NodeContext, patch: Patch) -> RoundReport:
     """Serve an own sealed patch as its domain's specialist, unless it measures no better.
 
     With fewer than 20 held-out corrections nothing measures it: its owner asked for it,
@@ -128,7 +132,45 @@ def adopt_patch(context: NodeContext, patch: Patch) -> MergeReport:
             after = context.engine.losses(held, patch.adapter, "answer")
             own = paired_gain(before, after, seed=context.config.seed)
         if isinstance(own, Gain) and own.low <= 0:
-            return MergeReport(patch.domain, "no lift", own)
+            return RoundReport(patch.domain, "no lift", own)
         own_records.shelve(context, patch)  # a patch loaded from a folder may be new here
-        number = train.commit_specialist(context, patch, why=f"adopted. own {own}")
-    return MergeReport(patch.domain, "adopted", own, generation=number)
+        number = serve_specialist(context, patch, why=f"adopted. own {own}")
+    return RoundReport(patch.domain, "adopted", own, generation=number)
+
+
+def serve_specialist(context: NodeContext, patch: Patch, why: str) -> int:
+    """Make ``patch`` its domain's specialist; return the generation's number.
+
+    The caller holds the writer lock. With enough held out to judge by, the domain is
+    the node's own from now on: the foreign experts leave, and the next merge judges
+    them by the own evidence.
+    """
+    claimed = patch.body.card
+    ceiling = claimed.ceiling if claimed else None
+    served = Served(
+        patch=patch.id,
+        payload=patch.body.payload_root.hex(),
+        author=patch.body.author,
+        median=claimed.median if claimed else None,
+        ceiling=measure.granted(context, patch.adapter, ceiling, patch.domain),
+    )
+    old = context.generations.current(context.base, patch.domain)
+    foreign = old.experts if old else ()
+    ours = len(measure.holdout(context, patch.domain)) >= N_MIN
+    new = Generation(
+        base=context.base,
+        domain=patch.domain,
+        specialist=served,
+        experts=() if ours else foreign,
+        why=why,
+        created_s=context.clock(),
+    )
+    with context.store.together():
+        for expert in foreign if ours else ():
+            entry = expert.patch and context.shelf.get(expert.patch)
+            if entry and entry.state == "admitted":
+                reason = "its domain has become this node's own"
+                context.shelf.move(entry.id, "quarantined", reason=reason)
+        number = context.generations.commit(new)
+    context.events.publish(Adopted(replace(new, number=number)))
+    return number

@@ -17,7 +17,7 @@ from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.node import measure, reputation
 from hivelearn.node.ask import experts
 from hivelearn.node.merge.round import Round
-from hivelearn.node.reports import MergeReport
+from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.limits import PATCH_RANK_MAX
@@ -26,9 +26,9 @@ from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
 
 
-def merged(
+def merge_into_own(
     this: Round, patches: Sequence[Patch], recipe: MergeRecipe | None, *, adopt: bool
-) -> MergeReport:
+) -> RoundReport:
     """Merge into the domain's specialist by trust and measured gain, then judge the result."""
     shares = _shares(this, patches)
     if not any(shares.values()):
@@ -40,13 +40,13 @@ def merged(
         )
         _settle(this, patches, verdict, {})
         return this.conclude("no lift", _own_gain(this, _incumbent(this)), why=verdict.why)
-    candidate = _combined(_incumbent(this), patches, shares, recipe)
+    candidate = _merged(_incumbent(this), patches, shares, recipe)
     found, trial = _trial(this, candidate)
     verdict = rules.judge_merge(found)
     _settle(this, patches, verdict, shares)
     if not verdict.accepted:
         return this.conclude("no lift", found.own, found, why=verdict.why)
-    this.context.store.blobs.put(candidate.to_bytes(), candidate.root().hex())
+    this.context.blobs.put(candidate.to_bytes(), candidate.root().hex())
     return this.conclude("adopted", found.own, found, new=trial, adopt=adopt)
 
 
@@ -69,7 +69,7 @@ def _settle(
 def _incumbent(this: Round) -> Adapter:
     served = this.incumbent.specialist
     assert served is not None
-    return this.context.adapter(served)
+    return this.context.adapters.get(served)
 
 
 def _shares(this: Round, patches: Sequence[Patch]) -> dict[bytes, float]:
@@ -114,7 +114,7 @@ def bounded(recipe: MergeRecipe) -> MergeRecipe:
     return recipe
 
 
-def _combined(
+def _merged(
     incumbent: Adapter,
     patches: Sequence[Patch],
     shares: Mapping[bytes, float],
@@ -152,10 +152,10 @@ def _trial(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]
         old,
         specialist=served,
         number=old.number + 1,
-        created_s=context.environment.clock(),
+        created_s=context.clock(),
         undoes=None,
     )
-    context.lend(served, candidate)  # so that the pool can be tried before anything is stored
+    context.adapters.lend(served, candidate)  # so that it can be tried before it is stored
     before = experts.of(context, this.now).serve(context.engine)
     after = experts.of(context, experts.replaced(this.now, trial)).serve(context.engine)
     found = probes.gather(this.probes, before, after, seed=context.config.seed)

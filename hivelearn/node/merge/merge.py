@@ -19,9 +19,10 @@ from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node import measure, reputation
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import MergeEnded
 from hivelearn.node.merge import admit, into_own, rollback, strangers
 from hivelearn.node.merge.round import Round
-from hivelearn.node.reports import MergeReport
+from hivelearn.node.reports import RoundReport
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.correction import check_domain
@@ -36,7 +37,7 @@ def merge(
     *,
     adopt: bool = True,
     again: bool = True,
-) -> MergeReport:
+) -> RoundReport:
     """Judge what rests in quarantine for ``domain``; merge or admit what passes.
 
     Args:
@@ -55,32 +56,42 @@ def merge(
     with context.store.writing(f"merge {domain}"):
         if again:
             rollback.give_back(context, domain)
-        if not _here(context, domain):  # before a model is opened for nothing
+        if _resting(context, domain):
+            report = _judge(context, domain, recipe, adopt=adopt)
+        else:  # said before a model is opened for nothing
             why = "nothing arrived"
-            return MergeReport(domain, "nothing to judge", Unmeasured(why), why=why)
-        this = Round(
-            context,
-            domain,
-            context.store.generations.serving(context.base),
-            measure.probes(context, domain),
-            trusted=reputation.trusted(context),
-            at_fault=set(reputation.at_fault(context, domain)),
-        )
-        waiting = _waiting(this)
-        patches = _innocent(this, _measured(this, _screened(this, waiting)))
-        if not patches:
-            why = _nothing(waiting)
-            return this.conclude("nothing to judge", Unmeasured(why), why=why)
-        if this.ours:
-            return into_own.merged(this, patches, recipe, adopt=adopt)
-        # Trusted authors first: an expert is compared with a pool that holds those before it.
-        patches.sort(key=lambda patch: (patch.body.author not in this.trusted, patch.id))
-        return admit.admitted(this, patches, adopt=adopt)
+            report = RoundReport(domain, "nothing to judge", Unmeasured(why), why=why)
+    context.events.publish(MergeEnded(report))
+    return report
 
 
-def _waiting(this: Round) -> list[Entry]:
-    """Return what is judged now: all of trusted authors, and strangers whose turn it is."""
-    here = _here(this.context, this.domain)
+def _judge(
+    context: NodeContext, domain: str, recipe: MergeRecipe | None, *, adopt: bool
+) -> RoundReport:
+    """Go through the whole round."""
+    this = Round(
+        context,
+        domain,
+        context.serving(),
+        measure.probes(context, domain),
+        trusted=reputation.trusted(context),
+        at_fault=set(reputation.at_fault(context, domain)),
+    )
+    waiting = _take_turns(this)
+    patches = _set_guilty_aside(this, _measure(this, _screen(this, waiting)))
+    if not patches:
+        why = _nothing(waiting)
+        return this.conclude("nothing to judge", Unmeasured(why), why=why)
+    if this.ours:
+        return into_own.merge_into_own(this, patches, recipe, adopt=adopt)
+    # Trusted authors first: an expert is compared with a pool that holds those before it.
+    patches.sort(key=lambda patch: (patch.body.author not in this.trusted, patch.id))
+    return admit.admit(this, patches, adopt=adopt)
+
+
+def _take_turns(this: Round) -> list[Entry]:
+    """Return what is judged now: of trusted authors all, of strangers a few; postpone the rest."""
+    here = _resting(this.context, this.domain)
     unknown = [entry for entry in here if entry.author not in this.trusted]
     due = strangers.waiting(this.context, this.domain, this.state, unknown)
     places = this.context.config.strangers_per_merge
@@ -90,14 +101,14 @@ def _waiting(this: Round) -> list[Entry]:
     return [entry for entry in here if entry.author in this.trusted] + due[:places]
 
 
-def _here(context: NodeContext, domain: str) -> list[Entry]:
+def _resting(context: NodeContext, domain: str) -> list[Entry]:
     """Return what rests on the shelf for a judgement, but for what a rollback took out."""
     states: tuple[State, ...] = ("quarantined", "sandboxed")
     spared = rollback.taken_back(context, domain)
     return [
         entry
         for state in states
-        for entry in context.store.shelf.list(state=state, domain=domain, base=context.base)
+        for entry in context.on_shelf(state, domain)
         if entry.id not in spared
     ]
 
@@ -108,17 +119,18 @@ def _nothing(waiting: Sequence[Entry]) -> str:
     return "only strangers' patches are here: judged already, or waiting for their turn"
 
 
-def _screened(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
-    """Return the patches that pass the screens without a model, sorted by id."""
+def _screen(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
+    """Refuse what fails the screens, which need no model; return the rest, sorted by id."""
     context, passed = this.context, []
     served = [s for g in this.now for s in (g.specialist, *g.experts) if s is not None]
+    found = map(context.adapters.find, served)
     around = Surroundings(
         base=context.base,
         weights=context.engine.norms(),
-        trusted=[delta_norms(each) for each in map(context.usable, served) if each is not None],
+        trusted=[delta_norms(each) for each in found if each is not None],
     )
     for entry in waiting:
-        patch, verdict = _screen(context, entry, around)
+        patch, verdict = _screen_one(context, entry, around)
         if patch is not None and verdict.accepted:
             passed.append(patch)
         else:
@@ -126,11 +138,11 @@ def _screened(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
     return sorted(passed, key=lambda patch: patch.id)
 
 
-def _screen(
+def _screen_one(
     context: NodeContext, entry: Entry, around: Surroundings
 ) -> tuple[Patch | None, Verdict]:
     try:
-        patch = context.patch(entry.id)
+        patch = context.adapters.patch(entry.id)
     except (PeerError, MissingBlobError) as error:
         # It was whole when it came in, so this disk lost it: nobody else's fault.
         lost = f"its payload is lost: {error.what}"
@@ -145,7 +157,7 @@ def _screen(
     return patch, verdict
 
 
-def _measured(this: Round, patches: Sequence[Patch]) -> list[Patch]:
+def _measure(this: Round, patches: Sequence[Patch]) -> list[Patch]:
     """Measure each patch alone on the own holdout; refuse outliers of a cohort."""
     rows, engine = this.probes.own, this.context.engine
     if len(rows) < N_MIN:
@@ -165,8 +177,8 @@ def _measured(this: Round, patches: Sequence[Patch]) -> list[Patch]:
     return kept
 
 
-def _innocent(this: Round, patches: Sequence[Patch]) -> list[Patch]:
-    """Return the patches of authors who are not at fault; the others' rest this round.
+def _set_guilty_aside(this: Round, patches: Sequence[Patch]) -> list[Patch]:
+    """Let the patches of authors at fault rest this round; return the others.
 
     One hand made the batch. A patch that itself harms goes on: what harms gets no
     weight, and its verdict says so.

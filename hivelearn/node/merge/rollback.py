@@ -3,6 +3,7 @@
 import json
 
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import Adopted
 from hivelearn.store.generations import Generation
 
 
@@ -10,21 +11,22 @@ def rollback(context: NodeContext, domain: str) -> Generation:
     """Serve the previous state of a domain again, as a new generation.
 
     What the undone one admitted or merged rests in the sandbox: reachable by name, judged
-    again when somebody asks for a merge, and not by a night, which would undo by the
-    morning what its owner did.
+    again when somebody asks for a merge, and not by a background run, which would undo by
+    itself what its owner did.
 
     Raises:
         NothingToRollBackError: nothing was ever adopted there, or all is undone.
     """
     store = context.store
     with store.writing(f"roll back {domain}"), store.together():
-        restored = store.generations.rollback(context.base, domain, context.environment.clock())
+        restored = store.generations.rollback(context.base, domain, context.clock())
         for expert in restored.experts:  # what serves again waits for no judgement
             entry = expert.patch and store.shelf.get(expert.patch)
             if entry and entry.state in ("quarantined", "sandboxed", "merged"):
                 store.shelf.move(entry.id, "admitted", reason=restored.why)
         _take_back(context, restored)
-        return restored
+    context.events.publish(Adopted(restored))
+    return restored
 
 
 def _take_back(context: NodeContext, restored: Generation) -> None:

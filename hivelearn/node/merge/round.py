@@ -15,9 +15,10 @@ from hivelearn.gate.rules import Evidence
 from hivelearn.identity import short_name
 from hivelearn.node import reputation
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import Adopted, VerdictReached
 from hivelearn.node.merge import strangers
 from hivelearn.node.merge.adopt import leave, took_in
-from hivelearn.node.reports import Judged, MergeReport, Outcome
+from hivelearn.node.reports import Judged, Outcome, RoundReport
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.errors import StaleGenerationError
 from hivelearn.store.generations import Generation
@@ -46,7 +47,7 @@ class Round:
         """What serves the domain now; an empty one before its first generation."""
         found = next((g for g in self.now if g.domain == self.domain), None)
         return found or Generation(
-            self.context.base, self.domain, None, (), "", self.context.environment.clock()
+            self.context.base, self.domain, None, (), "", self.context.clock()
         )
 
     @property
@@ -101,7 +102,7 @@ class Round:
         new: Generation | None = None,
         adopt: bool = True,
         why: str = "",
-    ) -> MergeReport:
+    ) -> RoundReport:
         """Write the round down and tell it.
 
         Args:
@@ -112,7 +113,8 @@ class Round:
             adopt: False leaves ``new`` as a candidate, and what it is made of in its place.
             why: the sentence of a refusal.
         """
-        context, number, candidate = self.context, None, None
+        context, candidate = self.context, None
+        adopted: Generation | None = None
         accepted = {patch: state for patch, state, verdict in self._moves if verdict.accepted}
         with context.store.together():
             if new is not None:
@@ -120,24 +122,25 @@ class Round:
             for patch, state, verdict in self._moves:
                 if adopt or patch not in accepted:
                     said = verdict.to_json()
-                    context.store.shelf.move(patch, state, verdict=said, reason=verdict.why)
+                    context.shelf.move(patch, state, verdict=said, reason=verdict.why)
             if new is not None and adopt:
-                report = took_in(accepted)
-                number = context.store.generations.commit(replace(new, report=report))
+                adopted = replace(new, report=took_in(accepted))
+                adopted = replace(adopted, number=context.generations.commit(adopted))
             elif new is not None:
                 candidate = leave(context, new, accepted)
             reputation.hear(context, self._said)
             reputation.forgive(context, self.domain)
             context.store.marks.take_turn(self.domain, self.state, self._measured)
         self._sweep()
-        return MergeReport(
+        self._publish(adopted)
+        return RoundReport(
             domain=self.domain,
             outcome=outcome if candidate is None else "candidate",
             own=own,
             others=_others(found),
             base_texts=found.base if found else None,
             patches=tuple(self.judged),
-            generation=number,
+            generation=None if adopted is None else adopted.number,
             candidate=candidate,
             why=why,
         )
@@ -150,6 +153,12 @@ class Round:
             raise StaleGenerationError(
                 f"{self.domain}: an author lost this node's trust while the merge was judged"
             )
+
+    def _publish(self, adopted: Generation | None) -> None:
+        for judged in self.judged:
+            self.context.events.publish(VerdictReached(self.domain, judged))
+        if adopted is not None:
+            self.context.events.publish(Adopted(adopted))
 
     def _sweep(self) -> None:
         """Delete the payloads of what was refused; nothing waits for the next start to do it."""

@@ -8,13 +8,15 @@ the very topic in which it is offered.
 
 import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from pathlib import Path
 from typing import Final
 
 from hivelearn.errors import PeerError, UsageError
+from hivelearn.identity import short_name
 from hivelearn.node import own_records, reputation
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import PatchArrived, PatchRefused
 from hivelearn.node.share.quota import Sandbox
 from hivelearn.patch.envelope import Patch, unseal_notice
 from hivelearn.patch.notice import Notice
@@ -22,7 +24,6 @@ from hivelearn.store.shelf import REFUSED_MAX
 from hivelearn.trust.standing import Judgement
 
 TOLD_MAX: Final = 256  # sentences about refusals
-BLAMED_MAX: Final = 1_024  # relays and their faults
 log: Final = logging.getLogger("hivelearn.swarm")
 
 
@@ -42,9 +43,7 @@ class Library:
         self._domains: dict[bytes, str] = {}  # topic -> domain
         self._lock = threading.RLock()
         self._sandbox = Sandbox(context)
-        self.arrived = 0
         self.refused: deque[str] = deque(maxlen=TOLD_MAX)  # sentences, for reports
-        self.blamed: Counter[tuple[bytes, str]] = Counter()  # (peer, code): relays' faults
 
     # -- topics -----------------------------------------------------------
 
@@ -66,14 +65,14 @@ class Library:
         """
         context = self._context
         with context.store.writing("publish"):
-            if context.store.shelf.get(patch.id) is None:
+            if context.shelf.get(patch.id) is None:
                 if patch.body.author != context.identity.author:
                     raise UsageError(
                         f"patch {patch.id.hex()[:8]} is another author's, and not on this shelf",
                         remedy="Publish own patches; what arrives is passed on by itself.",
                     )
                 own_records.shelve(context, patch)  # loaded from a folder
-            context.store.offers.add(patch.id, topic)
+            context.offers.add(patch.id, topic)
 
     def _topics(self, domain: str) -> list[bytes]:
         with self._lock:
@@ -86,30 +85,30 @@ class Library:
         not told which it was, and pass it on in neither.
         """
         topics = self._topics(domain)
-        if len(topics) == 1 and not self._context.store.offers.has(patch, topics):
+        if len(topics) == 1 and not self._context.offers.has(patch, topics):
             with self._context.store.writing("swarm"):
-                self._context.store.offers.add(patch, topics[0])
+                self._context.offers.add(patch, topics[0])
 
     # -- giving -----------------------------------------------------------
 
     def heads(self, topic: bytes) -> list[bytes]:
         """Return the ids of all patches that this node offers in a topic."""
-        return self._context.store.offers.heads(topic) if topic in self._domains else []
+        return self._context.offers.heads(topic) if topic in self._domains else []
 
     def envelope(self, patch: bytes) -> bytes | None:
         """Return the signed envelope of a patch that is offered somewhere now, or None."""
-        entry = self._context.store.shelf.get(patch)
+        entry = self._context.shelf.get(patch)
         return entry.envelope if entry and self._offered(patch) else None
 
     def payload(self, patch: bytes) -> Path | None:
         """Return the file of a complete payload that is offered somewhere now, or None."""
-        entry = self._context.store.shelf.get(patch)
+        entry = self._context.shelf.get(patch)
         if entry is None or entry.payload is None or not self._offered(patch):
             return None
-        return self._context.store.blobs.path(entry.payload)
+        return self._context.blobs.path(entry.payload)
 
     def _offered(self, patch: bytes) -> bool:
-        return self._context.store.offers.has(patch, set(self._domains))
+        return self._context.offers.has(patch, set(self._domains))
 
     # -- taking -----------------------------------------------------------
 
@@ -123,7 +122,7 @@ class Library:
             return False
         if body.payload_bytes > context.config.patch_max_bytes:
             return False
-        if not context.store.shelf.wants(notice.id):
+        if not context.shelf.wants(notice.id):
             self._heard(notice.id, body.domain)
             return False
         trusted = reputation.trusted(context)
@@ -135,7 +134,7 @@ class Library:
 
     def _own(self, notice: Notice) -> None:
         """An own record that is not here: this home is an old copy; never reuse its numbers."""
-        if self._context.store.shelf.get(notice.id) is not None:
+        if self._context.shelf.get(notice.id) is not None:
             return
         current = self._context.identity.certificate.epoch
         if notice.body.certificate.epoch >= current:
@@ -144,7 +143,7 @@ class Library:
 
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
-        return self._context.store.blobs.partial(notice.body.payload_root.hex())
+        return self._context.blobs.partial(notice.body.payload_root.hex())
 
     def accept(self, notice: Notice, payload: Path) -> None:
         """Unseal a complete payload and put it into quarantine; refuse it with its reason."""
@@ -169,7 +168,7 @@ class Library:
                 raise NoRoomError("no room left for patches of unknown authors")
             store.blobs.adopt(payload, name)
             arrival = store.shelf.add(
-                own_records.entry_of(notice, "quarantined", name, context.environment.clock())
+                own_records.entry_of(notice, "quarantined", name, context.clock())
             )
             if arrival == "equivocation":
                 self._fault(notice, "harm")
@@ -178,14 +177,15 @@ class Library:
                 self._tell(notice, "its device signed one number twice")
                 return
             self._heard(notice.id, notice.body.domain)
-        self.arrived += 1
+        arrived = PatchArrived(notice.id, notice.body.author, notice.body.domain)
+        context.events.publish(arrived)
 
     def _refuse(self, notice: Notice) -> None:
         """Remember what its author signed and nobody can use, so that it is not fetched again."""
         context = self._context
-        entry = own_records.entry_of(notice, "refused", None, context.environment.clock())
+        entry = own_records.entry_of(notice, "refused", None, context.clock())
         with context.store.writing("swarm"), context.store.together():
-            if context.store.shelf.add(entry) != "known":  # a second copy was on its way
+            if context.shelf.add(entry) != "known":  # a second copy was on its way
                 self._fault(notice, "failure")
 
     def _fault(self, notice: Notice, judgement: Judgement) -> None:
@@ -194,9 +194,9 @@ class Library:
 
     def _tell(self, notice: Notice, what: str) -> None:
         self.refused.append(f"{notice.id.hex()[:8]}: {what}")
-        log.warning("refused %s: %s", notice.id.hex()[:8], what)
+        body = notice.body
+        self._context.events.publish(PatchRefused(notice.id, body.author, body.domain, what))
 
     def blame(self, peer: bytes, code: str) -> None:
-        """Remember that a relay delivered bytes that do not verify. Reputation is untouched."""
-        if (peer, code) in self.blamed or len(self.blamed) < BLAMED_MAX:
-            self.blamed[peer, code] += 1
+        """Note that a relay delivered bytes that do not verify. Reputation is untouched."""
+        log.info("%s relayed what does not verify: %s", short_name(peer), code)

@@ -14,6 +14,7 @@ from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.share.library import Library
 from hivelearn.store.correction import check_domain
+from hivelearn.swarm.events import PeerDown, PeerUp, SwarmEvent
 from hivelearn.swarm.fabric import OPEN_S
 from hivelearn.swarm.fabrics.table import PEERS, fabric_options, open_fabric
 
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Joining:
+class JoinOptions:
     """How to meet others. What is None is as the network is already, else by default."""
 
     fabric: str | None = None  # "lan"
@@ -41,7 +42,7 @@ class Joining:
 
         Raises:
             UsageError: fabric or secret is of the wrong kind, or the stated fabric has
-                no such option. Where none is stated, `Hub.join` looks at the options.
+                no such option. Where none is stated, `NodeNetwork.join` looks at the options.
         """
         stated = {name: value for name, value in settings.items() if value not in (None, (), [])}
         return cls(stated.pop("fabric", None), stated.pop("secret", None), stated)
@@ -67,7 +68,7 @@ class Joining:
         return None
 
 
-class Hub:
+class NodeNetwork:
     """A node's one fabric, with the shares that keep it open."""
 
     def __init__(self, context: NodeContext) -> None:
@@ -79,7 +80,7 @@ class Hub:
         self.library = Library(context)
         self.runner: SwarmRunner | None = None
 
-    def join(self, domains: Sequence[str], how: Joining) -> "Swarm":
+    def join(self, domains: Sequence[str], how: JoinOptions) -> "Swarm":
         """Return a handle on the topics of ``domains``; see ``Node.join``."""
         from hivelearn.swarm import topics
 
@@ -102,7 +103,7 @@ class Hub:
             undo.pop_all()
         return swarm
 
-    def _started(self, how: Joining) -> "SwarmRunner":
+    def _started(self, how: JoinOptions) -> "SwarmRunner":
         from hivelearn.swarm.runner import SwarmRunner
 
         if self.runner is not None:
@@ -115,7 +116,8 @@ class Hub:
             runner = SwarmRunner(
                 lambda: open_fabric(fabric, seed, options),
                 self.library,
-                clock=self._context.environment.clock,
+                clock=self._context.clock,
+                observe=self._hear,
                 rng_seed=int.from_bytes(self._context.identity.device[:4], "big"),
             )
             runner.start()
@@ -124,7 +126,7 @@ class Hub:
         self.runner, self._network = runner, (fabric, options)
         return runner
 
-    def _meet(self, runner: "SwarmRunner", how: Joining) -> None:
+    def _meet(self, runner: "SwarmRunner", how: JoinOptions) -> None:
         """Look for the peers of a second join, too; refuse what it states otherwise."""
         assert self._network is not None
         fabric, options = self._network
@@ -135,6 +137,11 @@ class Hub:
                 remedy=f"A node has one network: leave {other} out, or close the other join.",
             )
         runner.meet(getattr(fabric_options(fabric, how.options), PEERS, ()))
+
+    def _hear(self, event: SwarmEvent) -> None:
+        """Pass on who came and went; of patches the library tells, which knows more of them."""
+        if isinstance(event, PeerUp | PeerDown):
+            self._context.events.publish(event)
 
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
@@ -168,7 +175,7 @@ class Hub:
 class Swarm:
     """A share of the node's network; use it in a ``with`` block or close it."""
 
-    def __init__(self, hub: Hub, topics: dict[str, bytes]) -> None:
+    def __init__(self, hub: NodeNetwork, topics: dict[str, bytes]) -> None:
         self._hub, self.topics = hub, topics  # domain -> topic
         self.domains = tuple(topics)
 

@@ -22,8 +22,8 @@ def taught(make, kit):
 
 
 def pause(node, recipe, after=3):
-    """Train so many steps and stop, as a night that ends does."""
-    context, asked = node._context, []
+    """Train so many steps and stop, as a background run that ends does."""
+    context, asked = node.context, []
 
     def stop(_seconds):
         asked.append(1)
@@ -51,7 +51,7 @@ def test_newer_corrections_wait_and_the_paused_training_ends_bit_equal(taught, k
     node = taught("corrected meanwhile")
     pause(node, kit.TINY)
     learn_more(node, kit, 1)
-    assert pause(node, kit.TINY).newer == 1  # the second night, too
+    assert pause(node, kit.TINY).newer == 1  # at the second pause, too
     learn_more(node, kit, 3)
     assert bytes_of(node.train("yes")) == expected
     report = node.last_training
@@ -100,9 +100,9 @@ def test_there_is_news_until_all_that_stands_was_learnt_to_the_end(taught, kit):
     node = taught()
 
     def news():
-        return resume.has_news(node._context, "yes")
+        return resume.has_news(node.context, "yes")
 
-    assert not resume.has_news(node._context, "nothing ever said")
+    assert not resume.has_news(node.context, "nothing ever said")
     assert news()
     pause(node, kit.TINY)
     learn_more(node, kit, 1)
@@ -122,7 +122,7 @@ def test_there_is_news_until_all_that_stands_was_learnt_to_the_end(taught, kit):
 
 def outside(node, text, domain="yes"):
     """Correct as a process does that never opens the model."""
-    context = open_context(node._context.folder, NodeConfig(home=node.home))
+    context = open_context(node.context.folder, NodeConfig(home=node.home))
     return correct(context, text, "yes yes", domain=domain)
 
 
@@ -136,7 +136,7 @@ def test_a_correction_longer_than_the_context_is_left_out_of_training_and_named(
     assert bytes_of(node.train("yes")) == expected
     assert str(node.last_training).endswith("; 1 correction does not fit the model")
     assert f"correction {long.id[:8]} is left out: the conversation has" in caplog.text
-    assert not resume.has_news(node._context, "yes")  # nor is it news every night
+    assert not resume.has_news(node.context, "yes")  # nor is it news every time
     assert "yes: left out, because they do not fit this model: 1" in str(node.status())
     caplog.clear()
     node.train("yes")

@@ -13,7 +13,7 @@ from hivelearn.testing.hostile import forged
 
 
 def library_of(node):
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(bytes(32), "yes")
     return library
 
@@ -27,7 +27,7 @@ def again(owner, patch, seq, now_s):
     """Return the notice of the same patch under another number."""
     body = replace(patch.body, seq=seq)
     raw = body.to_bytes()
-    signature = owner._context.identity.sign(SIGNATURE_TAG + raw)
+    signature = owner.context.identity.sign(SIGNATURE_TAG + raw)
     return read_envelope(codec.encode({1: raw, 2: signature}), now_s=now_s)
 
 
@@ -72,20 +72,20 @@ def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, ba
         deliver(second, *batch[1])
     assert caught.value.fault == "nobody"
     assert node.status().shelf == {"quarantined": 1}
-    assert list(node._context.home.partial.iterdir()) == []
-    assert reputation.standings(node._context) == {}
+    assert list(node.context.home.partial.iterdir()) == []
+    assert reputation.standings(node.context) == {}
 
 
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
     size = author[1].body.payload_bytes
     node = make(sandbox_max_bytes=3 * size)
     library = library_of(node)
-    (node._context.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
+    (node.context.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
     assert [library.wants(notice) for notice, _ in batch[:3]] == [True, True, False]
     for notice, patch in batch[:2]:
         deliver(library, notice, patch)
     assert not library.wants(batch[2][0])
-    (node._context.home.partial / ("ab" * 32)).unlink()
+    (node.context.home.partial / ("ab" * 32)).unlink()
     assert library.wants(batch[2][0])
 
 
@@ -103,7 +103,7 @@ def test_a_refused_payload_leaves_the_disk_at_once(make, kit, author):
     node = make()
     bad = forged(owner, patch, lambda b: b * float("nan"))
     kit.send(bad, node)
-    path = node._context.store.blobs.path(bad.body.payload_root.hex())
+    path = node.context.blobs.path(bad.body.payload_root.hex())
     assert path.is_file()
     node.merge("yes")
     assert not path.exists()
@@ -117,10 +117,10 @@ def test_the_second_record_of_one_number_leaves_its_envelope_and_no_payload(make
     twin = forged(owner, patch, lambda b: b * 0.5)
     body = replace(twin.body, seq=patch.body.seq)
     raw = body.to_bytes()
-    signature = owner._context.identity.sign(SIGNATURE_TAG + raw)
+    signature = owner.context.identity.sign(SIGNATURE_TAG + raw)
     notice = read_envelope(codec.encode({1: raw, 2: signature}), now_s=kit.NOW_S)
     assert library.wants(notice)
     deliver(library, notice, twin)
     assert node.status().shelf == {"quarantined": 1, "refused": 1}
-    assert not node._context.store.blobs.has(twin.body.payload_root.hex())
-    assert reputation.standings(node._context)[owner._context.identity.author].harms == 1
+    assert not node.context.blobs.has(twin.body.payload_root.hex())
+    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1

@@ -72,7 +72,7 @@ def test_in_its_own_domain_it_merges_by_weights_and_adopts_what_is_better(kit, a
     assert shelf_state(node, patch) == "merged"
     assert sum(node.score(pairs, "yes")) < before
     assert "adopted generation 2" in str(report)
-    generation = node._context.store.generations.current(node.base, "yes")
+    generation = node.context.generations.current(node.base, "yes")
     assert generation.specialist.patch is None
     assert node.ask("What is yes 1?", "yes").route.experts == (generation.specialist.payload,)
 
@@ -85,11 +85,11 @@ def test_a_merge_that_is_not_better_is_no_lift_and_changes_nothing(make, kit, au
     assert node.adopt(node.seal(half, domain="yes"))
     node.vouch(owner.key)
     kit.send(forged(owner, patch, lambda b: b * 0.05), node)  # better than the base, and a drag
-    before = node._context.store.generations.serving(node.base)
+    before = node.context.generations.serving(node.base)
     report = node.merge("yes")
     assert report.outcome == "no lift"
     assert "nothing changed" in str(report)
-    assert node._context.store.generations.serving(node.base) == before
+    assert node.context.generations.serving(node.base) == before
     assert node.status().shelf == {"own": 1, "sandboxed": 1}
 
 
@@ -130,19 +130,19 @@ def test_a_hostile_patch_is_refused_and_its_author_blamed_once(make, kit, author
     report = node.merge("yes")
     assert report.outcome == "nothing to judge"
     assert [(j.verdict.code, j.state) for j in report.patches] == [(code, "refused")]
-    standing = reputation.standings(node._context)[owner._context.identity.author]
+    standing = reputation.standings(node.context)[owner.context.identity.author]
     assert standing.evidence.bad == 4  # one failure, counted fourfold
     assert shelf_state(node, bad) == "refused"
     assert not kit.send(bad, node)  # and never fetched again
     node.merge("yes")
-    assert reputation.standings(node._context)[owner._context.identity.author] == standing
+    assert reputation.standings(node.context)[owner.context.identity.author] == standing
 
 
 def test_a_patch_of_the_wrong_shape_is_refused_and_the_engine_never_sees_it(make, kit, author):
     owner, patch = author
     factors = {f"{name}_strange": pair for name, pair in patch.adapter.factors.items()}
-    with owner._context.store.writing("forge"):
-        bad = own_records.sign(owner._context, replace(patch.adapter, factors=factors), "yes")
+    with owner.context.store.writing("forge"):
+        bad = own_records.sign(owner.context, replace(patch.adapter, factors=factors), "yes")
     node = make()
     kit.send(bad, node)
     assert node.merge("yes").patches[0].verdict.code == "policy.shape"
@@ -155,7 +155,7 @@ def test_a_patch_that_harms_at_home_is_not_merged_and_its_author_is_blamed(kit, 
     kit.send(forged(owner, patch, lambda b: -0.25 * b), node)  # -.15 nats
     report = node.merge("yes")
     assert report.outcome == "no lift"
-    assert reputation.standings(node._context)[owner._context.identity.author].harms == 1
+    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
     assert report.patches[0].gain.high < 0
 
 
@@ -165,7 +165,7 @@ def test_a_good_patch_counts_once_however_often_it_is_measured(kit, author, begi
     kit.send(patch, node)
     for _ in range(6):
         node.merge("yes", adopt=False)
-    standing = reputation.standings(node._context)[owner._context.identity.author]
+    standing = reputation.standings(node.context)[owner.context.identity.author]
     assert standing.successes == 1
     assert not standing.proven
 
@@ -176,11 +176,11 @@ def test_what_trust_does_not_give_stays_with_the_incumbent(kit, author, beginner
     node = beginner()
     node.vouch(owner.key)
     kit.send(patch, node)
-    context = node._context
-    old = context.adapter(context.store.generations.current(node.base, "yes").specialist)
+    context = node.context
+    old = context.adapters.get(context.generations.current(node.base, "yes").specialist)
     recipe = MergeRecipe(rank=4)  # the sum of both ranks: exact
     assert node.merge("yes", recipe=recipe).outcome == "adopted"
-    new = context.adapter(context.store.generations.current(node.base, "yes").specialist)
+    new = context.adapters.get(context.generations.current(node.base, "yes").specialist)
     for name in new.factors:
         ours, mine, theirs = (
             a.scale * a.factors[name][1] @ a.factors[name][0] for a in (new, old, patch.adapter)
@@ -195,8 +195,8 @@ def test_each_expert_is_compared_with_those_before_it_and_the_report_tells_of_al
     node = make()
     kit.teach(node, "yes", "yes yes", 1, 24)  # a holdout, and no specialist of its own
     node.vouch(owner.key)
-    with owner._context.store.writing("sign twice"):
-        twin = own_records.sign(owner._context, patch.adapter, "yes", card=patch.body.card)
+    with owner.context.store.writing("sign twice"):
+        twin = own_records.sign(owner.context, patch.adapter, "yes", card=patch.body.card)
     for each in (patch, twin):
         kit.send(each, node)
     report = node.merge("yes")

@@ -21,7 +21,7 @@ def admitted(make, kit, author):
 
 
 def state(node, patch):
-    return node._context.store.shelf.get(patch.id).state
+    return node.context.shelf.get(patch.id).state
 
 
 def test_an_admission_rolled_back_is_had_again_by_asking(admitted, kit, author):
@@ -62,9 +62,9 @@ def test_a_candidate_adopted_and_rolled_back_is_had_again(make, kit, author):
     assert node.merge("yes").outcome == "admitted"
 
 
-def test_a_night_leaves_alone_what_its_owner_took_back_until_asked(admitted, author):
+def test_a_background_run_leaves_alone_what_its_owner_took_back_until_asked(admitted, author):
     _, patch = author
-    context = admitted._context
+    context = admitted.context
     admitted.rollback("yes")
     assert merge.merge(context, "yes", again=False).outcome == "nothing to judge"
     assert state(admitted, patch) == "sandboxed"
@@ -89,7 +89,7 @@ def test_what_an_earlier_generation_serves_too_stays(make, kit, author):
 
 def test_where_there_is_nothing_no_model_is_opened_and_words_say_so(make, kit):
     node = make()
-    context = open_context(node._context.folder, NodeConfig(home=node.home))
+    context = open_context(node.context.folder, NodeConfig(home=node.home))
     with pytest.raises(UsageError, match="no corrections to train on in 'yes'"):
         train.train(context, "yes", kit.TINY, SAFETY)
     report = merge.merge(context, "yes")

@@ -44,10 +44,10 @@ def test_a_fault_at_the_door_counts_as_one_in_the_batch(node, kit, author):
     root = chunks.root(chunks.leaves_of(junk))
     body = replace(patch.body, seq=1_000, payload_root=root, payload_bytes=len(junk))
     raw = body.to_bytes()
-    signed = codec.encode({1: raw, 2: owner._context.identity.sign(SIGNATURE_TAG + raw)})
+    signed = codec.encode({1: raw, 2: owner.context.identity.sign(SIGNATURE_TAG + raw)})
     notice = read_envelope(signed, now_s=kit.NOW_S)
     kit.send(patch, node)
-    library = Library(node._context)
+    library = Library(node.context)
     library.partial(notice).write_bytes(junk)
     with pytest.raises(PeerError):
         library.accept(notice, library.partial(notice))
@@ -65,7 +65,7 @@ def test_a_patch_that_harms_at_home_lets_its_companions_wait(kit, author, beginn
     report = node.merge("yes")
     assert report.outcome == "no lift"
     assert codes(report) == {patch.id.hex(): "trust.fault", harmful.id.hex(): "fit.no-weight"}
-    assert reputation.standings(node._context)[owner._context.identity.author].harms == 1
+    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
 
 
 def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
@@ -75,18 +75,18 @@ def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
     # A receiver that grants what is claimed: the harm is then seen through the router only.
     monkeypatch.setattr(measure, "granted", lambda context, adapter, claimed, domain: claimed)
     wreck = changed(patch, lambda b: 2.5 * b)  # costs on general texts
-    with owner._context.store.writing("forge"):
+    with owner.context.store.writing("forge"):
         greedy = own_records.sign(
-            owner._context, wreck, "strange", card=RouterCard(0.0, 999.0), licence="MIT"
+            owner.context, wreck, "strange", card=RouterCard(0.0, 999.0), licence="MIT"
         )
-        while (shy := own_records.sign(owner._context, patch.adapter, "strange")).id > greedy.id:
+        while (shy := own_records.sign(owner.context, patch.adapter, "strange")).id > greedy.id:
             pass  # the harmless one is to be tried first
     for each in (shy, greedy):
         kit.send(each, node)
     report = node.merge("strange")
     assert codes(report) == {shy.id.hex(): "trust.fault", greedy.id.hex(): "fit.harm"}
     assert report.outcome == "no lift"
-    assert node._context.store.generations.serving(node.base) == ()
+    assert node.context.generations.serving(node.base) == ()
 
 
 def test_a_patch_that_does_nothing_is_refused_and_harms_no_name(node, kit, author):
@@ -97,4 +97,4 @@ def test_a_patch_that_does_nothing_is_refused_and_harms_no_name(node, kit, autho
     report = node.merge("yes")
     assert codes(report) == {patch.id.hex(): "fit.harmless", nothing.id.hex(): "num.zero"}
     assert report.outcome == "admitted"
-    assert reputation.standings(node._context) == {}
+    assert reputation.standings(node.context) == {}

@@ -43,14 +43,14 @@ def test_a_patch_larger_than_the_node_takes_is_not_wanted(make, kit, author):
 def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, author):
     _, patch = author
     node = make()
-    library = Library(node._context)
+    library = Library(node.context)
     notice = read_envelope(patch.envelope, now_s=kit.NOW_S)
     library.partial(notice).write_bytes(b"x" * patch.body.payload_bytes)
     with pytest.raises(PeerError) as caught:
         library.accept(notice, library.partial(notice))
     assert caught.value.fault == "relay"
     assert not library.partial(notice).exists()
-    assert reputation.standings(node._context) == {}  # the author did not send these bytes
+    assert reputation.standings(node.context) == {}  # the author did not send these bytes
     assert library.refused
 
 
@@ -66,10 +66,10 @@ def test_a_signed_payload_that_is_no_lora_blames_its_author_once_and_is_not_fetc
         payload_bytes=len(junk),
     )
     raw = body.to_bytes()
-    signature = owner._context.identity.sign(SIGNATURE_TAG + raw)
+    signature = owner.context.identity.sign(SIGNATURE_TAG + raw)
     notice = read_envelope(codec.encode({1: raw, 2: signature}), now_s=kit.NOW_S)
     node = make()
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(bytes(32), "yes")
     assert library.wants(notice)
     for _ in range(2):  # a second copy that was on its way
@@ -79,5 +79,5 @@ def test_a_signed_payload_that_is_no_lora_blames_its_author_once_and_is_not_fetc
         assert caught.value.fault == "author"
     assert not library.wants(notice)
     assert node.status().shelf == {"refused": 1}
-    standing = reputation.standings(node._context)[owner._context.identity.author]
+    standing = reputation.standings(node.context)[owner.context.identity.author]
     assert standing.evidence.bad == 4

@@ -62,7 +62,7 @@ def test_a_stale_candidate_is_refused(kit, author, beginner):
 def test_rollback_walks_back_through_merge_and_training(kit, author, beginner):
     owner, patch = author
     node = beginner()
-    trained = node._context.store.generations.current(node.base, "yes").specialist
+    trained = node.context.generations.current(node.base, "yes").specialist
     node.vouch(owner.key)
     kit.send(patch, node)
     node.merge("yes")
@@ -82,9 +82,9 @@ def test_an_expert_refused_later_is_off_the_panel_even_after_a_rollback(make, ki
     node.merge("yes")
     kit.teach(node, "yes", "yes yes", 16)
     node.train("yes")
-    context = node._context
+    context = node.context
     with context.store.writing("refuse it"):
-        context.store.shelf.move(patch.id, "refused", reason="its author was found out")
+        context.shelf.move(patch.id, "refused", reason="its author was found out")
     ids = {expert.about.id for expert in experts.current(context).experts}
     assert patch.id.hex() not in ids
     assert len(ids) == 1
@@ -118,7 +118,7 @@ def test_an_own_patch_loaded_from_a_folder_serves_in_another_home(make, kit, aut
     patch.save(tmp_path / "saved")
     loaded = envelope.Patch.load(tmp_path / "saved", now_s=kit.NOW_S)
     node = make("restored")
-    node._context.identity = owner._context.identity
+    node.context.identity = owner.context.identity
     assert node.adopt(loaded).outcome == "adopted"
     assert node.ask("What is yes 1?", "yes", max_new_tokens=2).route.mode == "stated"
 
@@ -129,7 +129,7 @@ def test_a_patch_of_another_base_is_refused_whoever_made_it(make, author, tmp_pa
     for _ in ("another author's", "one's own"):
         with pytest.raises(UsageError, match=r"made for base model"):
             node.adopt(patch)
-        node._context.identity = owner._context.identity
+        node.context.identity = owner.context.identity
 
 
 def test_a_lost_payload_is_nobodys_fault_and_stops_nothing(make, kit, author):
@@ -139,8 +139,8 @@ def test_a_lost_payload_is_nobodys_fault_and_stops_nothing(make, kit, author):
     second = forged(owner, patch, lambda b: b * 0.9)
     for each in (patch, second):
         kit.send(each, node)
-    context = node._context
-    context.store.blobs.path(patch.body.payload_root.hex()).unlink()
+    context = node.context
+    context.blobs.path(patch.body.payload_root.hex()).unlink()
     report = node.merge("yes")
     assert report.outcome == "admitted"
     codes = {j.patch: j.verdict.code for j in report.patches}
@@ -153,7 +153,7 @@ def test_a_crash_while_judging_leaves_everything_where_it_was(make, kit, author,
     node = make()
     node.vouch(owner.key)
     kit.send(patch, node)
-    store = node._context.store
+    store = node.context.store
 
     def full(_):
         raise OSError("no space")

@@ -43,7 +43,7 @@ def test_a_merge_measures_so_many_strangers_and_the_others_wait_unread(judge, ki
     assert len(measured(report)) == 2
     assert len(waits(report)) == 3
     assert judge.status().shelf == {"sandboxed": 5}
-    for entry in judge._context.store.shelf.list(state="sandboxed"):
+    for entry in judge.context.store.shelf.list(state="sandboxed"):
         if entry.id.hex() in waits(report):
             assert "waits for its turn" in entry.verdict
 
@@ -98,10 +98,10 @@ def test_an_honest_author_whom_nobody_knows_earns_trust_behind_a_crowd(judge, ki
         kit.send(each, judge)
     for k in range(5):
         kit.send(forged(owner, patch, lambda b, k=k: b * (1.0 - 0.01 * k)), judge)
-    me = owner._context.identity.author
-    assert me not in reputation.trusted(judge._context)
+    me = owner.context.identity.author
+    assert me not in reputation.trusted(judge.context)
     rounds = 0
-    while me not in reputation.trusted(judge._context):
+    while me not in reputation.trusted(judge.context):
         rounds += 1
         assert rounds <= 6  # (6 + 5) patches, two a round
         judge.merge("yes")
@@ -111,7 +111,7 @@ def test_an_honest_author_whom_nobody_knows_earns_trust_behind_a_crowd(judge, ki
 
 def test_the_state_is_the_holdouts_and_what_serves(make, kit, author):
     node = make()
-    context = node._context
+    context = node.context
 
     def now():
         return strangers.state(context, context.store.generations.serving(context.base))

@@ -1,4 +1,4 @@
-"""The night: it works while the device permits, and stops within seconds, twice if told twice."""
+"""A background run works while the device permits, and stops within seconds, even if told twice."""
 
 import time
 
@@ -6,31 +6,23 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.node import background
-from hivelearn.node.background import BackgroundRun, Rhythm
+from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.learn import train
 from hivelearn.training.recipe import Recipe
 
 
 @pytest.fixture
-def night():
-    """Return a function that starts a night of quick rounds outside any swarm."""
-    nights = []
+def start():
+    """Return a function that starts quick rounds outside any swarm."""
+    started = []
 
-    def start(node, *domains):
-        rhythm = Rhythm(domains, None, round_s=0.02, sync_s=0.05)
-        nights.append(Unmet(node, node._hub, rhythm, {}))
-        return nights[-1]
+    def begin(node, *domains, round_s=0.02):
+        started.append(BackgroundRun(node.context, Schedule(domains, round_s=round_s)))
+        return started[-1]
 
-    yield start
-    for each in nights:
+    yield begin
+    for each in started:
         each.stop()
-
-
-class Unmet(BackgroundRun):
-    """A night alone: the rounds without the network."""
-
-    def _meet(self):
-        pass
 
 
 def until(holds, seconds=20.0):
@@ -40,10 +32,10 @@ def until(holds, seconds=20.0):
         time.sleep(0.01)
 
 
-def test_it_trains_when_there_are_corrections_and_only_once(make, kit, night):
+def test_it_trains_when_there_are_corrections_and_only_once(make, kit, start):
     node = make()
     kit.teach(node, "yes", "yes yes")
-    alive = night(node)
+    alive = start(node)
     until(lambda: alive.trained)
     time.sleep(0.2)
     assert [r.domain for r in alive.trained] == ["yes"]
@@ -57,12 +49,12 @@ def test_it_trains_when_there_are_corrections_and_only_once(make, kit, night):
     assert node.status().writer is None
 
 
-def test_stopping_in_the_middle_of_a_long_training_takes_a_step_and_keeps_it(make, kit, night):
+def test_stopping_in_the_middle_of_a_long_training_takes_a_step_and_keeps_it(make, kit, start):
     from dataclasses import replace
 
     node = make(recipe=replace(kit.TINY, steps=100_000))
     kit.teach(node, "yes", "yes yes")
-    alive = night(node, "yes")
+    alive = start(node, "yes")
     until(lambda: alive.permit is not None and node.status().writer is not None)
     time.sleep(0.3)
     began = time.monotonic()
@@ -74,21 +66,21 @@ def test_stopping_in_the_middle_of_a_long_training_takes_a_step_and_keeps_it(mak
     assert node.status().domains[0].paused
 
 
-def test_it_merges_what_arrived(make, kit, author, night):
+def test_it_merges_what_arrived(make, kit, author, start):
     owner, patch = author
     node = make()
     node.vouch(owner.key)
     kit.send(patch, node)
-    alive = night(node, "yes")
+    alive = start(node, "yes")
     until(lambda: alive.merged)
     assert alive.merged[0].outcome == "admitted"
 
 
-def test_a_hot_device_does_nothing_and_says_why(make, kit, night):
+def test_a_hot_device_does_nothing_and_says_why(make, kit, start):
     stage = kit.Stage(read=lambda: kit.at(95.0))
     node = make(stage=stage)
     kit.teach(node, "yes", "yes yes")
-    alive = night(node)
+    alive = start(node)
     until(lambda: alive.permit is not None)
     time.sleep(0.1)
     assert alive.trained == []
@@ -98,45 +90,59 @@ def test_a_hot_device_does_nothing_and_says_why(make, kit, night):
     assert time.monotonic() - began < 5
 
 
-def test_an_error_of_a_round_is_kept_and_the_next_round_comes(make, kit, night):
+def test_an_error_of_a_round_is_kept_and_the_next_round_comes(make, kit, start):
     node = make(recipe=Recipe(targets="no_such_module"))
     kit.teach(node, "yes", "yes yes")
-    alive = night(node)
+    alive = start(node)
     until(lambda: len(alive.errors) >= 2)
     assert "no_such_module" in alive.errors[0]
     assert alive.trained == []
 
 
-def test_a_bug_in_a_round_is_told_and_the_next_round_comes(make):
-    class Broken(Unmet):
-        def _sync(self):
-            raise ZeroDivisionError
+def test_a_bug_in_a_round_is_told_and_the_next_round_comes(make, kit, start, caplog):
+    def broken():
+        raise ZeroDivisionError
 
-    node = make()
-    with Broken(node, node._hub, Rhythm(("yes",), None, round_s=0.001), {}) as alive:
-        until(lambda: len(alive.errors) == background.ERRORS_MAX)
-        assert set(alive.errors) == {"ZeroDivisionError()"}
-        assert "alive" in repr(alive)
-
-
-def test_a_night_whose_thread_has_ended_does_not_say_that_it_lives(make):
-    class Ended(Unmet):
-        def _live(self):
-            pass
-
-    node = make()
-    night = Ended(node, node._hub, Rhythm((), None), {})
-    until(lambda: "stopped" in repr(night))
+    alive = start(make(stage=kit.Stage(read=broken)), "yes", round_s=0.001)
+    until(lambda: alive.errors)
+    assert set(alive.errors) == {"ZeroDivisionError()"}
+    assert "alive" in repr(alive)
+    assert "a bug of ours ended a round" in caplog.text
 
 
-def test_a_correction_that_comes_while_a_training_rests_is_learnt_the_night_after(make, kit, night):
+def test_a_run_keeps_the_newest_of_its_errors(make, kit, start):
+    node = make(recipe=Recipe(targets="no_such_module"))
+    kit.teach(node, "yes", "yes yes")
+    alive = start(node, round_s=0.0)
+    until(lambda: len(alive.errors) == background.ERRORS_MAX)
+    time.sleep(0.1)
+    assert len(alive.errors) == background.ERRORS_MAX
+
+
+def test_what_a_person_does_meanwhile_is_not_the_runs(make, kit, start):
+    node = make(stage=kit.Stage(read=lambda: kit.at(95.0)))
+    alive = start(node)
+    node.merge("yes")
+    assert alive.merged == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_whose_thread_was_ended_does_not_say_that_it_lives(make, kit, start):
+    def ended():
+        raise SystemExit  # ends a thread without a word
+
+    alive = start(make(stage=kit.Stage(read=ended)))
+    until(lambda: "stopped" in repr(alive))
+
+
+def test_a_correction_that_comes_while_a_training_rests_is_learnt_by_the_next(make, kit, start):
     node = make()
     kit.teach(node, "yes", "yes yes")
     stop = iter([False, False, True])
-    context = node._context
+    context = node.context
     train.train(context, "yes", kit.TINY, context.config.safety, lambda _: next(stop))
     node.correct(kit.prompts("yes, later", 1, held=False)[0], "yes yes", domain="yes")
-    alive = night(node)
+    alive = start(node)
     until(lambda: len(alive.trained) == 2)
     assert [(r.corrections, r.newer) for r in alive.trained] == [(16, 1), (17, 0)]
 
@@ -147,9 +153,9 @@ def test_hours_that_are_none_are_refused_before_anything_starts(make):
         node.live("yes", hours="at night")
 
 
-def test_a_night_without_any_domain_waits_for_the_first_correction(make, kit, night):
+def test_without_any_domain_it_waits_for_the_first_correction(make, kit, start):
     node = make()
-    alive = night(node)
+    alive = start(node)
     until(lambda: alive.permit is not None)
     kit.teach(node, "yes", "yes yes")
     until(lambda: alive.trained)

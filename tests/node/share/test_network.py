@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.node.background import BackgroundRun, Rhythm
+from hivelearn.node.background import BackgroundRun, Schedule
+from hivelearn.node.share.network import JoinOptions, NodeNetwork
 from hivelearn.store.errors import WriterBusyError
 from hivelearn.swarm.fabrics.memory import MemoryNetwork, MemoryOptions, open_memory
 from hivelearn.swarm.fabrics.table import FABRICS, FabricKind
@@ -21,7 +22,7 @@ def test_a_patch_travels_rests_in_quarantine_and_is_admitted(make, kit, author):
         theirs.publish(patch)
         for _ in range(10):
             ours.sync(2.0)
-            if node._context.store.shelf.get(patch.id):
+            if node.context.shelf.get(patch.id):
                 break
         assert shelf_state(node, patch) == "quarantined"
         assert any(peer.verified for peer in ours.peers)
@@ -68,12 +69,12 @@ def test_a_join_that_cannot_be_is_refused_and_leaves_nothing_open(make, domains,
     with pytest.raises(UsageError):
         node.join(*domains, **how)
     assert node.status().writer is None
-    assert node._hub.runner is None
     with node.join("yes", fabric="memory") as swarm:  # and what is open stays as it was
         with pytest.raises(UsageError):
             node.join(*domains, **how)
-        assert node._hub.library._domains == {swarm.topics["yes"]: "yes"}
+        assert swarm.domains == ("yes",)
         assert node.status().writer is not None
+    assert node.status().writer is None  # the refused join keeps nothing open
 
 
 def test_a_second_join_shares_the_network_and_says_what_it_cannot_change(make):
@@ -140,24 +141,35 @@ def test_a_second_join_meets_its_peers_too(make):
     with node.join("yes", **ALONE), other.join("yes", **ALONE) as theirs:
         with node.join("no", peers=theirs.address) as ours:
             ours.sync(5.0)
-            assert [peer.key for peer in ours.peers] == [other._context.identity.device]
+            assert [peer.key for peer in ours.peers] == [other.context.identity.device]
         with pytest.raises(UsageError, match="address"):
             node.join("yes", peers=["nowhere"])
 
 
-def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make):
+def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make, kit):
     node = make()
-    first = node.join("yes", "no", fabric="memory")
-    second = node.join("no", secret="hush")
-    third = node.join("no")
+    kit.teach(node, "yes", "yes yes")
+    patch, memory = node.train("yes"), JoinOptions("memory")
+    network = NodeNetwork(node.context)
+    first = network.join(["yes", "no"], memory)
+    second = network.join(["no"], JoinOptions(secret="hush"))
+    third = network.join(["no"], JoinOptions())
+    topics = [first.topics["yes"], second.topics["no"], third.topics["no"]]
+    for topic in topics:
+        network.library.publish(topic, patch)
+
+    def offered():
+        return [network.library.heads(topic) == [patch.id] for topic in topics]
+
+    assert offered() == [True, True, True]
     first.close()
-    assert sorted(node._hub.library._domains.values()) == ["no", "no"]
-    assert len(node._hub.runner._member._topics) == 2
+    assert offered() == [False, True, True]
+    assert len(network.runner._member._topics) == 2
     second.close()
-    assert node._hub.library._domains == {third.topics["no"]: "no"}
-    node.close()
-    assert node._hub.library._domains == {}
-    with node.join("yes", fabric="memory") as fourth:
+    assert offered() == [False, False, True]
+    network.close()
+    assert offered() == [False, False, False]
+    with network.join(["yes"], memory) as fourth:
         third.close()  # of a network that is gone: it closes no other
         assert fourth.peers == ()
         with pytest.raises(UsageError, match="closed"):
@@ -166,10 +178,10 @@ def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make):
 
 def test_live_listens_as_join_does(make):
     node = make()
-    with node.join("yes", fabric="memory"):
-        joined = node._hub._network
-    with node.live("yes", fabric="memory"):
-        assert node._hub._network == joined
+    where = r"listen='0\.0\.0\.0:0'"
+    for network in (node.join("yes", discover=False), node.live("yes", discover=False)):
+        with network, pytest.raises(UsageError, match=where):
+            node.join("yes", listen="127.0.0.1:5")
 
 
 def test_live_refuses_what_joining_has_not_before_anything_opens(make):
@@ -186,27 +198,28 @@ def test_a_patch_of_a_domain_not_joined_is_not_published(author):
         swarm.publish(patch)
 
 
-def test_a_night_in_a_swarm_receives_admits_and_stops_clean(make, kit, author):
+def test_a_background_run_in_a_swarm_receives_admits_and_stops_clean(make, kit, author):
     owner, patch = author
     node = make()
     node.vouch(owner.key)
     with owner.join("yes", fabric="memory") as theirs:
         theirs.publish(patch)
-        rhythm = Rhythm(("yes",), None, round_s=0.05, sync_s=1.0)
-        with BackgroundRun(node, node._hub, rhythm, {"fabric": "memory"}) as night:
+        schedule = Schedule(("yes",), round_s=0.05, sync_s=1.0)
+        network, joining = NodeNetwork(node.context), JoinOptions.of({"fabric": "memory"})
+        with BackgroundRun(node.context, schedule, network, joining) as run:
             end = time.monotonic() + 30
-            while not night.merged and time.monotonic() < end:
+            while not run.merged and time.monotonic() < end:
                 time.sleep(0.02)
-        assert night.merged[0].outcome == "admitted"
-        assert night.errors == []
+        assert run.merged[0].outcome == "admitted"
+        assert run.errors == []
     assert node.status().writer is None
 
 
 def test_live_lives_and_stops_twice_within_seconds(make, kit):
     node = make()
-    night = node.live("yes", fabric="memory")
+    run = node.live("yes", fabric="memory")
     began = time.monotonic()
-    night.stop()
-    night.stop()
+    run.stop()
+    run.stop()
     assert time.monotonic() - began < 10
     assert node.status().writer is None

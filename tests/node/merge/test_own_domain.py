@@ -29,7 +29,7 @@ def test_a_stated_domain_is_answered_by_the_own_specialist_while_there_is_one(no
     alone = node(held=4)  # too few to judge anybody by: the expert stays on the experts
     mine = alone.last_training.patch
     assert shelf_state(alone, author[1]) == "admitted"
-    assert len(experts.current(alone._context).experts) == 2
+    assert len(experts.current(alone.context).experts) == 2
     answers = alone.ask_many(kit.prompts("yes", 6, held=True), "yes", max_new_tokens=1)
     assert {answer.route.experts for answer in answers} == {(mine,)}
 
@@ -38,7 +38,7 @@ def test_a_domain_that_becomes_own_sends_its_experts_back_to_be_judged(node, kit
     ours = node(held=24)
     patch, mine = author[1], ours.last_training.patch
     assert shelf_state(ours, patch) == "quarantined"
-    assert [e.about.id for e in experts.current(ours._context).experts] == [mine]
+    assert [e.about.id for e in experts.current(ours.context).experts] == [mine]
     questions = kit.prompts("yes", 6, held=True)
     for domain in ("yes", None):
         answers = ours.ask_many(questions, domain, max_new_tokens=1)
@@ -46,7 +46,7 @@ def test_a_domain_that_becomes_own_sends_its_experts_back_to_be_judged(node, kit
     report = ours.merge("yes")  # by own corrections now: merged or not, but no expert any more
     assert [judged.gain.n for judged in report.patches] == [24]
     assert shelf_state(ours, patch) == ("merged" if report else "sandboxed")
-    assert ours._context.store.generations.current(ours.base, "yes").experts == ()
+    assert ours.context.generations.current(ours.base, "yes").experts == ()
 
 
 def test_a_rollback_of_the_training_brings_the_experts_back(node, kit, author):

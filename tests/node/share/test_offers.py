@@ -32,7 +32,7 @@ def arrive(library, patch, now_s):
 
 def test_what_was_never_published_is_offered_to_nobody(trained):
     node, patch = trained
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(OPEN, "diary")
     assert library.heads(OPEN) == []
     assert given(library, patch.id) == (None, None)
@@ -40,10 +40,10 @@ def test_what_was_never_published_is_offered_to_nobody(trained):
 
 def test_what_was_published_is_offered_in_that_topic_at_every_later_join(trained):
     node, patch = trained
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(SECRET, "diary")
     library.publish(SECRET, patch)
-    later = Library(node._context)
+    later = Library(node.context)
     later.open(OPEN, "diary")
     assert later.heads(OPEN) == later.heads(SECRET) == []  # the secret topic is not joined now
     assert given(later, patch.id) == (None, None)
@@ -59,9 +59,9 @@ def test_what_was_published_is_offered_in_that_topic_at_every_later_join(trained
 def test_what_was_heard_in_a_secret_topic_is_not_passed_on_in_an_open_one(make, kit, author):
     _, patch = author
     node = make()
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(SECRET, "yes")
-    with node._context.store.writing("receive"):
+    with node.context.store.writing("receive"):
         notice = arrive(library, patch, kit.NOW_S)
     assert library.heads(SECRET) == [patch.id]
     library.close(SECRET)
@@ -75,7 +75,7 @@ def test_what_was_heard_in_a_secret_topic_is_not_passed_on_in_an_open_one(make, 
 def test_in_doubt_in_which_of_two_topics_it_was_heard_it_is_passed_on_in_neither(make, kit, author):
     _, patch = author
     node = make()
-    library = Library(node._context)
+    library = Library(node.context)
     library.open(SECRET, "yes")
     library.open(OPEN, "yes")
     arrive(library, patch, kit.NOW_S)
@@ -84,7 +84,7 @@ def test_in_doubt_in_which_of_two_topics_it_was_heard_it_is_passed_on_in_neither
 
 def test_an_own_patch_that_others_tell_of_is_not_offered_before_it_is_published(kit, author):
     owner, patch = author
-    library = Library(owner._context)
+    library = Library(owner.context)
     library.open(SECRET, "yes")
     assert not library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
     assert library.heads(SECRET) == []
@@ -94,10 +94,10 @@ def test_only_an_own_patch_or_one_that_is_here_can_be_published(make, kit, autho
     owner, patch = author
     stranger, restored = make("stranger"), make("restored")
     with pytest.raises(UsageError, match="not on this shelf"):
-        Library(stranger._context).publish(OPEN, patch)
+        Library(stranger.context).publish(OPEN, patch)
     patch.save(tmp_path / "saved")
-    restored._context.identity = owner._context.identity
-    library = Library(restored._context)
+    restored.context.identity = owner.context.identity
+    library = Library(restored.context)
     library.open(OPEN, "yes")
     library.publish(OPEN, Patch.load(tmp_path / "saved", now_s=kit.NOW_S))
     assert library.payload(patch.id).is_file()

@@ -84,7 +84,7 @@ def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
         asked.append(1)
         return len(asked) == 3
 
-    context = node._context
+    context = node.context
     patch, report = train.train(context, "yes", kit.TINY, context.config.safety, stop_after_three)
     assert patch is None
     assert report.steps == 3
@@ -95,19 +95,19 @@ def test_a_word_in_between_stops_it_and_it_goes_on_later(taught, kit):
 def test_a_checkpoint_that_the_disk_lost_starts_it_anew(taught, kit, caplog):
     node = taught()
     expected = bytes_of(taught("other").train("yes"))
-    context = node._context
+    context = node.context
     with context.store.writing("break it"):
-        name = context.store.checkpoints.save(context.base, "yes", b"half", 0.0)
-        context.store.blobs.delete(name)
+        name = context.checkpoints.save(context.base, "yes", b"half", 0.0)
+        context.blobs.delete(name)
     assert bytes_of(node.train("yes")) == expected
     assert "anew" in caplog.text
 
 
 def test_a_checkpoint_of_other_corrections_starts_it_anew(taught, kit):
     node = taught()
-    context = node._context
+    context = node.context
     with context.store.writing("break it"):
-        context.store.checkpoints.save(context.base, "yes", b"half", 0.0)
+        context.checkpoints.save(context.base, "yes", b"half", 0.0)
     node.train("yes")
     assert node.last_training.steps == kit.TINY.steps
 
@@ -172,24 +172,10 @@ def test_a_card_routes_what_is_its_own_and_leaves_the_rest(taught, kit):
     assert {a.route.mode for a in foreign} == {"base"}
 
 
-def test_a_training_that_diverges_seals_nothing(taught, monkeypatch):
+def test_a_training_that_diverges_seals_nothing(taught, kit):
     node = taught()
-    engine, made = node._context.engine, []
-    right = engine.gradients
-
-    def broken(*args):
-        made.append(right(*args))
-        return (
-            replace(
-                made[-1], factors={n: (a * math.nan, b) for n, (a, b) in made[-1].factors.items()}
-            )
-            if len(made) > 3
-            else made[-1]
-        )
-
-    monkeypatch.setattr(engine, "gradients", broken)
-    with pytest.raises(DivergedError, match="step 3"):
-        node.train("yes")
+    with pytest.raises(DivergedError, match=r"yes: step \d has a gradient of norm"):
+        node.train("yes", replace(kit.TINY, weight_decay=1e30))
     assert node.status().shelf == {}
     assert node.status().domains[0].generation is None
 
@@ -202,7 +188,7 @@ def test_two_homes_with_equal_corrections_train_equal_adapters(taught):
 
 def test_another_node_object_writing_to_the_home_is_named(taught, make):
     node = taught()
-    with node._context.store.writing("hold it"):
+    with node.context.store.writing("hold it"):
         other = make()
         with pytest.raises(WriterBusyError, match="hold it"):
             other.train("yes")

@@ -1,0 +1,29 @@
+"""`hivelearn doctor`: what the machine lacks, and what to do; the checks are in `checks.py`."""
+
+from dataclasses import dataclass, field
+
+from hivelearn.cli.command import DONE, NodeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorCommand:
+    """What `doctor` was given."""
+
+    node: NodeOptions = field(default_factory=NodeOptions)
+
+
+def doctor(wanted: DoctorCommand) -> int:
+    """Check what a node needs, and say what to do.
+
+    Exit code 4: there is a problem.
+    """
+    from hivelearn.cli import checks
+    from hivelearn.errors import DeviceError
+
+    found = []
+    for check in checks.run(wanted.node.model, wanted.node.home):
+        print(check, flush=True)  # one at a time: the last ones take seconds
+        found.append(check)
+    problems = sum(check.state == "problem" for check in found)
+    print(f"{problems or 'no'} problem{'' if problems == 1 else 's'}")
+    return DeviceError.exit_code if problems else DONE
