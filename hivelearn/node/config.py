@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ _LIMITS: Final = a(DeviceLimits, "a hivelearn.device.permit.DeviceLimits")
 RULES: Final[Mapping[str, Rule]] = {
     "home": NONE | a(Path, "the path of a directory"),
     "engine": TEXT,
+    "engine_options": NONE | Rule("a record of the engine's own", is_dataclass),
     "recipe": a(Recipe, "an hl.Recipe"),
     "safety": _LIMITS,
     "comfort": _LIMITS,
@@ -71,9 +72,9 @@ class NodeConfig:
         own = {field.name for field in fields(self)}
         config = replace(self, **{name: settings[name] for name in settings.keys() & own})
         if stated := {name: settings[name] for name in settings.keys() - own}:
-            options = engine_kind(config.engine).options
-            names = [field.name for field in fields(options)]
-            check_names(sorted({*own, *names}), stated, what="a node")
-            options = replace(config.engine_options or options(), **stated)
+            kind = engine_kind(config.engine).options
+            names = {field.name for field in fields(kind)}
+            check_names(sorted(own | names), stated, what="a node")
+            options = replace(config.engine_options or kind(), **stated)
             config = replace(config, engine_options=options)
         return config

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field, replace
 
 from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Unmeasured
-from hivelearn.node import measure
 from hivelearn.node.ask import experts
-from hivelearn.node.context import NodeContext
+from hivelearn.node.merge.adopt import as_served
 from hivelearn.node.merge.round import Round
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
-from hivelearn.store.generations import Generation, Served
+from hivelearn.store.generations import Generation
 from hivelearn.store.shelf import State
 
 
@@ -59,7 +58,7 @@ def _try_all(this: Round, patches: Sequence[Patch]) -> _Trial:
     before = experts.of(context, this.now).serve(context.engine)
     trial = _Trial(this.incumbent, before, before)
     for patch in patches:
-        added = (*trial.generation.experts, _served(context, patch))
+        added = (*trial.generation.experts, as_served(context, patch))
         larger = replace(trial.generation, experts=added)
         with_it = experts.of(context, experts.replaced(this.now, larger)).serve(context.engine)
         found = probes.gather(this.probes, trial.held, with_it, seed=context.config.seed)
@@ -98,15 +97,3 @@ def _conclude(
         undoes=None,
     )
     return this.conclude("admitted", told.own, told, new=new, adopt=adopt)
-
-
-def _served(context: NodeContext, patch: Patch) -> Served:
-    card = patch.body.card
-    claimed = card.ceiling if card else None
-    return Served(
-        patch=patch.id,
-        payload=patch.body.payload_root.hex(),
-        author=patch.body.author,
-        median=card.median if card else None,
-        ceiling=measure.granted(context, patch.adapter, claimed, patch.domain),
-    )

@@ -145,22 +145,13 @@ def serve_specialist(context: NodeContext, patch: Patch, why: str) -> int:
     the node's own from now on: the foreign experts leave, and the next merge judges
     them by the own evidence.
     """
-    claimed = patch.body.card
-    ceiling = claimed.ceiling if claimed else None
-    served = Served(
-        patch=patch.id,
-        payload=patch.body.payload_root.hex(),
-        author=patch.body.author,
-        median=claimed.median if claimed else None,
-        ceiling=measure.granted(context, patch.adapter, ceiling, patch.domain),
-    )
     old = context.generations.current(context.base, patch.domain)
     foreign = old.experts if old else ()
     ours = len(measure.holdout(context, patch.domain)) >= N_MIN
     new = Generation(
         base=context.base,
         domain=patch.domain,
-        specialist=served,
+        specialist=as_served(context, patch),
         experts=() if ours else foreign,
         why=why,
         created_s=context.clock(),
@@ -174,3 +165,16 @@ def serve_specialist(context: NodeContext, patch: Patch, why: str) -> int:
         number = context.generations.commit(new)
     context.events.publish(Adopted(replace(new, number=number)))
     return number
+
+
+def as_served(context: NodeContext, patch: Patch) -> Served:
+    """Return how a patch is served here: with the ceiling that this node grants it."""
+    body, card = patch.body, patch.body.card
+    claimed = card.ceiling if card else None
+    return Served(
+        patch=patch.id,
+        payload=body.payload_root.hex(),
+        author=body.author,
+        median=card.median if card else None,
+        ceiling=measure.granted(context, patch.adapter, claimed, patch.domain),
+    )

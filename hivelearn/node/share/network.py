@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from hivelearn.bounds import NONE, TEXT, Rule, a, check_record
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.share.library import Library
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 DEFAULT_FABRIC: Final = "lan"
 T = TypeVar("T")
+
+RULES: Final[Mapping[str, Rule]] = {
+    "fabric": NONE | TEXT,
+    "secret": NONE | TEXT,
+    "options": a(Mapping, "the options of the fabric, by name"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,7 @@ class JoinOptions:
 
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind."""
-        for name in ("fabric", "secret"):
-            if not isinstance(getattr(self, name), str | None):
-                raise UsageError(
-                    f"{name} = {getattr(self, name)!r} cannot be", remedy="Give it as text."
-                )
+        check_record(RULES, self)
         if self.fabric is not None:
             fabric_options(self.fabric, self.options)
 
