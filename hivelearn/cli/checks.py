@@ -64,6 +64,7 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
         opened = context
         yield _guarded("home", lambda: writable(opened))
         yield _guarded("identity", lambda: identity(opened))
+        yield _guarded("inbox", lambda: inbox(opened))
         yield from adapters(opened)
     reading = _read()
     yield from sensors(reading)
@@ -157,6 +158,15 @@ def identity(context: "NodeContext") -> Check:
     author = context.identity.author
     context.identity.certificate.check(context.clock())
     return ok(f"{short_name(author)}  {full_name(author)}")
+
+
+def inbox(context: "NodeContext") -> Check:
+    """Whether every correction that was left for the journal can be read."""
+    aside = context.store.inbox.garbage()
+    if not aside:
+        return ok("nothing set aside")
+    todo = f"Look at what lies in {aside[0].parent}, and delete it."
+    return Check("", "problem", f"files that are no corrections: {len(aside)}", todo)
 
 
 def adapters(context: "NodeContext") -> Iterator[Check]:

@@ -5,12 +5,11 @@ engine loads torch when a model is opened, not when a home is read. The record s
 what may be chosen and refuses what cannot be; nobody else knows its fields.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from hivelearn.bounds import check_names
 from hivelearn.errors import UsageError
 from hivelearn.inference.engine import Engine
 
@@ -52,18 +51,6 @@ def engine_kind(name: str) -> EngineKind:
             remedy=f"Use one of: {', '.join(sorted(ENGINES))}.",
         )
     return ENGINES[name]()
-
-
-def engine_options(name: str, stated: Mapping[str, Any]) -> Any:
-    """Return an engine's options: those that are stated, the others by default.
-
-    Raises:
-        UsageError: no such engine here, an option that it does not have, or a value that
-            cannot be.
-    """
-    options = engine_kind(name).options
-    check_names([field.name for field in fields(options)], stated, what=f"the engine {name!r}")
-    return options(**stated)
 
 
 def open_engine(name: str, folder: Path, fingerprint: Fingerprint, options: Any = None) -> Engine:

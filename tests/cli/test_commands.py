@@ -174,6 +174,14 @@ def test_the_doctor_reports_a_sick_model_and_a_sick_home(call, tmp_path, base):
     assert "1 problem\n" in homeless.stdout
 
 
+def test_the_doctor_names_what_was_left_for_the_journal_and_is_no_correction(call, base, home):
+    assert call("vouch", SOMEBODY, "--model", base).exit_code == 0
+    (home / "inbox" / "000.json").write_bytes(b"no correction")
+    assert call("unvouch", SOMEBODY, "--model", base).exit_code == 0  # whoever writes sets it aside
+    sick = call("doctor", "--model", base)
+    assert (sick.exit_code, "files that are no corrections: 1" in sick.stdout) == (4, True)
+
+
 def test_the_demo_refuses_what_it_cannot_write_before_it_starts(call, tmp_path):
     nowhere = str(tmp_path / "no" / "such" / "folder.json")
     done = call("demo", "--json", nowhere, home=None)

@@ -244,4 +244,4 @@ def test_every_kind_of_event_is_in_the_union():
         for value in vars(events).values()
         if isinstance(value, type) and value.__module__ == events.__name__
     } - {events.Subscription, EventStream}
-    assert set(events.Event.__args__) == records
+    assert set(events.Event.__args__) == records | {PeerUp, PeerDown}

@@ -34,7 +34,6 @@ WARMUP, WEIGHT_DECAY = 50, 0.05
 MATRIX_RATE, OTHER_RATE = 0.02, 3e-3  # of Muon and of AdamW
 PROMPT_WEIGHT = 0.2  # of a question's tokens; an answer's weigh 1
 TEXT_EVERY, TEXT_ROWS, TEXT_WINDOW = 8, 8, 160  # one step in so many reads prose
-IGNORED = -100
 
 Batch = tuple[Tensor, Tensor]  # tokens (rows, length) int64, weights (rows, length) float32
 
