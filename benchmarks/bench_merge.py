@@ -22,8 +22,8 @@ from timing import Row, arguments, interleaved, report
 from torch import Tensor
 
 from hivelearn.merging import operate
-from hivelearn.merging.factors import Size
 from hivelearn.merging.gram import gram
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.parts import Part
 from hivelearn.merging.table import operator
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hivelearn.merging import operate
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.naming import named
 from hivelearn.merging.outcome import Merged
 from hivelearn.merging.plan import Plan, planned

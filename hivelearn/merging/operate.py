@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.core import in_core
-from hivelearn.merging.krylov import named
-from hivelearn.merging.lowrank import Factors, Size, truncate, truncate_rows
+from hivelearn.merging.lowrank.factors import Factors, Size
+from hivelearn.merging.lowrank.sketch import content_key
+from hivelearn.merging.lowrank.truncate import truncate, truncate_rows
 from hivelearn.merging.parts import LoraDeltas, Part, Rows
 from hivelearn.merging.schema import Operator
 
@@ -34,7 +35,7 @@ def factors(op: Operator, parts: Sequence[Part], settings: dict[str, Any], size:
         return truncate(a, b, size, scales=scales)
     if op.kind == "stream":
         shape = parts[0].b.shape[0], parts[0].a.shape[1]
-        key = named(*(part.a for part in parts))
+        key = content_key(*(part.a for part in parts))
         return truncate_rows(_entries(op, parts, settings), shape, size, key)
     if op.kind == "core":
         return in_core(parts, op.load(), settings, size)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hivelearn.merging import sparse
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.factors import Factors, Size
-from hivelearn.merging.lowrank import truncate
+from hivelearn.merging.lowrank.factors import Factors, Size
+from hivelearn.merging.lowrank.truncate import truncate
 from hivelearn.merging.parts import Deltas, DenseDeltas, Part, Rows
 
 Settings: TypeAlias = Mapping[str, float | bool | str | Tensor]

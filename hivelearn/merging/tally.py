@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.gram import norms
-from hivelearn.merging.lowrank import Factors, relative_error
+from hivelearn.merging.lowrank.factors import Factors, relative_error
 from hivelearn.merging.plan import Plan
 from hivelearn.merging.survey import Survey
 from hivelearn.report.merge_report import MergeReport

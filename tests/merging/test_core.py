@@ -11,7 +11,7 @@ from hivelearn.merging import sparse
 from hivelearn.merging.core import in_core, joint_basis
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.isotropic import iso_c, tsv
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.parts import DenseDeltas, LoraDeltas, Part
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)

@@ -7,7 +7,7 @@ import torch
 
 from hivelearn.merging import sparse
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.parts import DenseDeltas, Part
 from hivelearn.merging.shared_a import (
     common_a,
