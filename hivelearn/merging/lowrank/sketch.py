@@ -1,10 +1,8 @@
-"""What is large in a high stack, found with a few dozen directions.
+"""What is large in a high stack, found in float32 with a few dozen directions, as columns.
 
-A randomised SVD in float32: directions that a random start has been drawn to, made
-orthonormal between products, and beside them what one more round trip through ``ΔᵀΔ`` adds
-(two blocks of a Krylov space). Random directions that play no part in the search measure
-what it missed. Vectors are columns. Source: Halko, Martinsson and Tropp 2011,
-arXiv:0909.4061; the second block Musco and Musco 2015, algorithm 2, arXiv:1504.05477.
+A seeded start is drawn to it and made orthonormal between products; a round trip more adds a
+second block. Directions that play no part in the search measure what it missed. Sources:
+Halko, Martinsson, Tropp, arXiv:0909.4061; Musco and Musco, algorithm 2, arXiv:1504.05477.
 """
 
 import hashlib
@@ -50,7 +48,8 @@ def signs(rows: int, columns: int, key: str) -> Tensor:
 
 def by_sketch(a: Tensor, b: Tensor, scales: Tensor, size: Size, key: str) -> Factors | None:
     """Return nearly the best factors of ``b @ diag(scales) @ a``; None if float32 may not do."""
-    by_a, by_b = _within_reach(a.T), _within_reach(b)
+    largest = (vectors.abs().amax(0).double() for vectors in (a.T, b))
+    by_a, by_b = ((1 / each).clamp(1 / _REACH, _REACH) for each in largest)
     weights = scales.double() / by_a / by_b
     unit = float(weights.abs().max()) or 1.0
     a = (a * (by_a * weights / unit).float()[:, None]).float()
@@ -65,23 +64,20 @@ def by_sketch(a: Tensor, b: Tensor, scales: Tensor, size: Size, key: str) -> Fac
     inner = a @ drawn
     flipped = inner[:, block:] * signs(len(a), _PROBES, f"{key}|flips")
     image = b @ torch.cat([inner, flipped], 1)
-    start, probed, loose = image[:, :block], image[:, block:-_PROBES], image[:, -_PROBES:]
-    start = a.T @ (b.T @ _orthonormal(start))
+    probed, loose = image[:, block:-_PROBES], image[:, -_PROBES:]
+    start = a.T @ (b.T @ _orthonormal(image[:, :block]))
     found, image = dominant(start, trip, lambda tail: b @ (a @ tail))
     missed = probed - image @ (found.T @ drawn[:, block:])
     made = cut(found, image, size, rest=float(missed.norm()) ** 2 / _PROBES)
     off = _UNIT**2 * (made.total + float(loose.norm()) ** 2 / _PROBES)
     if not off <= _HARMLESS * (made.total - made.kept):
         return None
-    root, square = unit**0.5, unit**2
-    return checked(root * made.a, root * made.b, made.kept * square, made.total * square)
+    half, square = unit**0.5, unit**2
+    return checked(made.a * half, made.b * half, made.kept * square, made.total * square)
 
 
 def dominant(start: Tensor, trip: Trip, forward: Forward) -> tuple[Tensor, Tensor]:
-    """Return (d_in, 2k) directions that hold what is large in Δ, and their images (d_out, 2k).
-
-    The start is (d_in, k), rows of Δ mixed at random; a trip goes there and back.
-    """
+    """Return (d_in, 2k) directions that hold what is large in Δ, and their images (d_out, 2k)."""
     head = _orthonormal(start)
     image, tail = trip(head)
     for _ in range(2):  # of a direction that has converged, once leaves more error than rest
@@ -97,11 +93,6 @@ def cut(found: Tensor, image: Tensor, size: Size, *, rest: float = 0, total: flo
     roots, turn = halved(squares[:rank]), turn[:, :rank]
     a, b = (turn * roots).T.float() @ found.T, image @ (turn / roots).float()
     return Factors(a, b, float(squares[:rank].sum()), total)
-
-
-def _within_reach(vectors: Tensor) -> Tensor:
-    """Return by what, (R,) float64, to multiply (d, R) columns so that float32 holds them."""
-    return (1 / vectors.abs().amax(0).double()).clamp(1 / _REACH, _REACH)
 
 
 def _orthonormal(columns: Tensor) -> Tensor:

@@ -1,10 +1,7 @@
-"""The best factors of a matrix that is never formed.
+"""The best factors of a matrix that is never formed: of a stack, or of blocks of rows.
 
-Two shapes of matrix occur: a stack of factors (B · A with many columns) and a matrix that
-only exists as blocks of rows, made anew whenever asked for. A low stack is solved between
-two Gram matrices, a high one and rows by a sketch; where a check says no, the reference
-does it. The bytes of a result differ between machines and thread counts (1e-6), which is
-why inputs and recipe are signed and merged weights never are.
+A low stack is solved between two Gram matrices, a high one by a sketch; where their checks say
+no, by the reference. Results differ between machines by 1e-6, so only inputs are ever signed.
 """
 
 from typing import Final
@@ -27,16 +24,15 @@ def truncate(
     """Return the best factors of ``b @ diag(scales) @ a``, without forming it.
 
     Args:
-        a: (R, d_in) of any float type, stacked.
-        b: (d_out, R), stacked.
+        a, b: (R, d_in) and (d_out, R) of any float type, stacked.
         size: of the result. A stack within its rank is returned as it is, exactly.
-        key: names the sketch; by default the content does, so that who knows everything but
-            his own factors cannot choose these to lie where the sketch looks least.
+        key: names the sketch; by default the content does: who knows all but his own factors
+            cannot choose these to lie where it looks least.
         scales: (R,) weights times scales, so that ``b`` keeps its type; default 1.
 
     Returns:
         Factors whose error is at most 1.01 x the optimum (Eckart and Young), or 1e-6 above it.
-        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 1 or 2 %.
+        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 2 %.
 
     Raises:
         MergeError: the product overflows float32.
@@ -57,16 +53,12 @@ def truncate(
 def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "") -> Factors:
     """Return the best factors of a (d_out, d_in) matrix that comes as blocks of rows, in order.
 
-    The blocks are asked for three times. One of them and matrices of some ``4 · rank`` rows or
-    columns are in memory at once; where these would be no smaller than the matrix, it is kept
-    whole and solved exactly. ``key`` names the sketch; the squared norm is always exact.
+    They are asked for three times, and none is kept unless the matrix has hardly more than
+    ``4 · rank`` rows or columns. The norm that is reported is exact.
     """
     if 2 * width(size.rank) > min(shape):
         return by_svd(torch.cat([block for _, block in rows()]), size)
     total = 0.0
-
-    def forward(directions: Tensor) -> Tensor:
-        return torch.cat([block @ directions for _, block in rows()])
 
     def trip(directions: Tensor) -> tuple[Tensor, Tensor]:
         nonlocal total
@@ -77,6 +69,7 @@ def truncate_rows(rows: Rows, shape: tuple[int, int], size: Size, key: str = "")
             back.addmm_(block.T, images[-1])
         return torch.cat(images), back
 
-    _, start = trip(signs(shape[1], width(size.rank), key))
-    made = cut(*dominant(start, trip, forward), size, total=total)
+    start = trip(signs(shape[1], width(size.rank), key))[1]
+    found = dominant(start, trip, lambda tail: torch.cat([block @ tail for _, block in rows()]))
+    made = cut(*found, size, total=total)
     return checked(made.a, made.b, made.kept, made.total)
