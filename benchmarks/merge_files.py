@@ -22,7 +22,7 @@ from hivelearn.patch.peft_config import WEIGHTS_FILE
 
 RANK = 16
 MIB = 1 << 20
-READS_MAX = 8.0  # times the read-only pass
+READS_MAX = 16.0  # times the read-only pass
 ADDED_MAX_MIB = 64.0
 # (hidden, intermediate, key and value width, layers, adapters): as Llama-3's 8B and 1B.
 EIGHT_B = (4096, 14336, 1024, 32, 16)

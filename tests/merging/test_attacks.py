@@ -8,9 +8,9 @@ import torch
 from hivelearn import codec
 from hivelearn.codec import CodecError
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.factors import Size
-from hivelearn.merging.krylov import signs, width
-from hivelearn.merging.lowrank import truncate
+from hivelearn.merging.lowrank.factors import Size
+from hivelearn.merging.lowrank.sketch import signs, width
+from hivelearn.merging.lowrank.truncate import truncate
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
@@ -65,8 +65,8 @@ def test_the_norm_of_a_high_stack_is_measured(count, rank):
 
 def test_factors_chosen_to_hide_from_a_known_sketch_are_found():
     rank, count, d = 16, 20, 1024
-    blind = signs(width(rank) + 16, d, "", torch.float32).double()
-    basis = torch.linalg.qr(blind.T)[0]
+    blind = signs(d, width(rank) + 16, "").double()
+    basis = torch.linalg.qr(blind)[0]
     hidden = drawn(1, rank, d).double()
     hidden = (hidden - hidden @ basis @ basis.T).float()
     a = torch.cat([3.0 * hidden, drawn(2, rank * (count - 1), d)])
@@ -76,8 +76,8 @@ def test_factors_chosen_to_hide_from_a_known_sketch_are_found():
     whole = b.double() @ a.double()
     values = torch.linalg.svdvals(whole)
     best = float(values[rank:].norm())
-    known = truncate(a, b, Size(rank), "", dtype=torch.float32)
-    made = truncate(a, b, Size(rank), dtype=torch.float32)
+    known = truncate(a, b, Size(rank), "")
+    made = truncate(a, b, Size(rank))
     gaps = [float((x.b.double() @ x.a.double() - whole).norm()) for x in (known, made)]
     assert gaps[0] > 1.01 * best  # who knows the key can hide
     assert gaps[1] <= 1.01 * best

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hivelearn.merging.deltas import LoraDelta, narrowed
-from hivelearn.merging.factors import Size
-from hivelearn.merging.lowrank import truncate
+from hivelearn.merging.lowrank.factors import Size
+from hivelearn.merging.lowrank.truncate import truncate
 from hivelearn.merging.merge import merge
 from hivelearn.merging.methods.core_space import joint_basis
 from hivelearn.merging.methods.kth_largest import kth_largest
@@ -94,7 +94,7 @@ def test_factors_below_the_normal_range_still_count(dtype, ranks):
     a, b = (1e-40 * drawn(1, ranks, 300).double()).to(dtype), (1e4 * drawn(2, 280, ranks)).to(dtype)
     whole = b.double() @ a.double()
     values = torch.linalg.svdvals(whole)
-    made = truncate(a, b, Size(16), dtype=dtype)
+    made = truncate(a, b, Size(16))
     gap = float((made.b.double() @ made.a.double() - whole).norm())
     assert gap <= 1.01 * float(values[16:].norm())
 
@@ -135,10 +135,11 @@ def test_factors_are_narrowed_only_where_the_matrix_has_fewer_ranks():
     assert torch.allclose(b @ a, wide_b.float() @ wide_a.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_an_energy_of_more_ranks_than_the_matrix_has_is_found_in_the_matrix(monkeypatch):
-    monkeypatch.setattr("hivelearn.merging.lowrank.exact", None)  # R x R, R = 200
+def test_an_energy_of_more_ranks_than_the_matrix_has_is_found_in_the_matrix(largest):
     a, b = drawn(1, 200, 40), drawn(2, 60, 200)
-    made = truncate(a, b, Size(200, 0.9), scales=torch.full((200,), 0.5))
+    with largest as seen:
+        made = truncate(a, b, Size(200, 0.9), scales=torch.full((200,), 0.5))
+    assert seen.numel < 200**2  # no Gram matrix of 200 ranks
     values = torch.linalg.svdvals(0.5 * b.double() @ a.double()).square()
     rank = 1 + int((values.cumsum(0) < 0.9 * values.sum()).sum())
     assert made.a.shape[0] == rank

@@ -28,8 +28,10 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.deltas import LoraDelta, LoraDeltas, Settings, StreamMethod
-from hivelearn.merging.factors import Factors, Size, decompose, nothing
-from hivelearn.merging.krylov import signs, spectrum
+from hivelearn.merging.lowrank.factors import Factors, Size, nothing
+from hivelearn.merging.lowrank.gram import spectrum
+from hivelearn.merging.lowrank.qr import by_svd
+from hivelearn.merging.lowrank.sketch import signs
 
 _NULL: Final = 1e-12  # squared singular values below this share of the first: no direction
 
@@ -65,7 +67,7 @@ class Basis:
         Raises:
             MergeError: ``core``, (p, q) of any float type, is not finite.
         """
-        made = decompose(core, size)
+        made = by_svd(core, size)
         b = self.b.float() @ (self.mix_left @ made.b.double()).float()
         a = (made.a.double() @ self.mix_right.T).float() @ self.a.float()
         return replace(made, a=a, b=b)
@@ -152,5 +154,5 @@ def _principal(
 
 def _upright(mixture: Tensor, rows: Tensor) -> Tensor:
     """Return (R, p) mixtures of (R, d) rows, each with the sign that a fixed direction likes."""
-    seen = (rows.double() @ signs(1, rows.shape[1], "upright", torch.float64)[0]) @ mixture
+    seen = (rows.double() @ signs(1, rows.shape[1], "upright")[0].double()) @ mixture
     return torch.where(seen < 0, -mixture, mixture)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hivelearn.merging.deltas import Deltas, LoraDeltas, Rows, Settings
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.factors import TOO_LARGE
+from hivelearn.merging.lowrank.factors import TOO_LARGE
 
 _NULL: Final = 1e-6  # singular values below this share of the first are rounding
 

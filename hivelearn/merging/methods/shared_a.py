@@ -18,8 +18,8 @@ from torch import Tensor
 
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, Settings, StreamMethod
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.factors import Factors, Size
-from hivelearn.merging.lowrank import truncate
+from hivelearn.merging.lowrank.factors import Factors, Size
+from hivelearn.merging.lowrank.truncate import truncate
 from hivelearn.merging.methods import sparse
 
 _CLOSE: Final = 1e-6  # relative to the norm of A: what saving and loading may change

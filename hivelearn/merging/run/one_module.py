@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from hivelearn.merging.deltas import LoraDelta, LoraDeltas, Rows
-from hivelearn.merging.krylov import named
-from hivelearn.merging.lowrank import Factors, Size, truncate, truncate_rows
+from hivelearn.merging.lowrank.factors import Factors, Size
+from hivelearn.merging.lowrank.sketch import content_key
+from hivelearn.merging.lowrank.truncate import truncate, truncate_rows
 from hivelearn.merging.methods.core_space import in_core
 from hivelearn.merging.recipe.operator import Operator
 
@@ -36,7 +37,7 @@ def merge_factors(
         return truncate(a, b, size, scales=scales)
     if op.kind == "stream":
         shape = loras[0].b.shape[0], loras[0].a.shape[1]
-        key = named(*(lora.a for lora in loras))
+        key = content_key(*(lora.a for lora in loras))
         return truncate_rows(_entries(op, loras, settings), shape, size, key)
     if op.kind == "core":
         return in_core(loras, op.load(), settings, size)

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import torch
 from torch import Tensor
 
-from hivelearn.merging.lowrank import Factors, relative_error
+from hivelearn.merging.lowrank.factors import Factors, relative_error
 from hivelearn.merging.methods.gram import norms
 from hivelearn.merging.run.plan import MergePlan
 from hivelearn.merging.run.survey import Survey

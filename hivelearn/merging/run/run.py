@@ -19,7 +19,7 @@ from hivelearn.merging.files.sink import (
     refuse_place,
 )
 from hivelearn.merging.files.sources import Mergeable, open_all
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
 from hivelearn.merging.run.coefficients import adapter_wide, module_input, whole_coefficients

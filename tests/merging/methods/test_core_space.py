@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.methods import sparse
 from hivelearn.merging.methods.core_space import in_core, joint_basis
 from hivelearn.merging.methods.isotropic import iso_c, tsv

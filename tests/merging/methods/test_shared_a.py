@@ -7,7 +7,7 @@ import torch
 
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.lowrank import Size
+from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.methods import sparse
 from hivelearn.merging.methods.shared_a import (
     common_a,

@@ -8,7 +8,8 @@ import peft
 import pytest
 import torch
 
-from hivelearn.merging.lowrank import Size, truncate
+from hivelearn.merging.lowrank.factors import Size
+from hivelearn.merging.lowrank.truncate import truncate
 
 RANKS = {"one": 4, "two": 6, "three": 2}
 WEIGHTS = (0.5, 0.9, 0.2)

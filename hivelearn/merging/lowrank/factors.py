@@ -10,29 +10,23 @@ from torch import Tensor
 from hivelearn.merging.errors import MergeError
 
 TOO_LARGE: Final = "the merged delta overflows float32; some factors are far too large"
-NORM_MAX: Final = 3.4e38  # a delta beyond it is infinite in float32
 FLOOR: Final = 1e-13  # squared singular values below this share of the first are rounding
+_NORM_MAX: Final = 3.4e38  # a delta beyond it is infinite in float32
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many ranks a result may have.
+    """The fewest ranks that keep ``energy``, a share of the squared norm; at most ``rank``."""
 
-    Attributes:
-        rank: at most so many.
-        energy: share of the squared Frobenius norm that is enough, in (0, 1]. The
-            smallest rank that keeps it is taken.
-    """
-
-    rank: int
-    energy: float = 1.0
+    rank: int  # at least 1
+    energy: float = 1.0  # in (0, 1]
 
     def of(self, squares: Tensor, total: float) -> int:
         """Return the rank for squared singular values, largest first, out of ``total``."""
         enough = int((squares > squares[:1] * FLOOR).sum())
         if self.energy < 1.0:
             enough = min(enough, 1 + int((squares.cumsum(0) < self.energy * total).sum()))
-        return min(self.rank, enough)
+        return max(1, min(self.rank, enough))  # an adapter has no rank 0: zero is of rank 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,38 +46,23 @@ class Factors:
 
 def relative_error(kept: float, total: float) -> float:
     """Return the share of a norm that a projection loses, from the squared norms."""
-    # The projection is orthogonal, so the squares subtract; below 1e-3 float32 blurs it.
     return 0.0 if total <= 0.0 else math.sqrt(max(0.0, 1.0 - kept / total))
 
 
-def decompose(matrix: Tensor, size: Size) -> Factors:
-    """Return the optimal factors of a (d_out, d_in) matrix that exists, by its SVD in float64.
-
-    Raises:
-        MergeError: it holds NaN or infinity, or overflows float32 as a whole.
-    """
-    matrix = matrix.double()
-    if not bool(matrix.isfinite().all()):
-        raise MergeError(TOO_LARGE)
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    squares = values.square()
-    total = float(squares.sum())
-    rank = size.of(squares, total)
-    if rank == 0:
-        return nothing(*matrix.shape)
-    roots = values[:rank].sqrt()
-    b, a = left[:, :rank] * roots, roots[:, None] * right[:rank]
-    return checked(Factors(a.float(), b.float(), float(squares[:rank].sum()), total))
-
-
 def nothing(d_out: int, d_in: int) -> Factors:
-    """Return a (d_out, d_in) matrix of zeros; an adapter has no rank 0."""
+    """Return a (d_out, d_in) matrix of zeros."""
     return Factors(torch.zeros(1, d_in), torch.zeros(d_out, 1), 0.0, 0.0)
 
 
-def checked(factors: Factors) -> Factors:
-    """Refuse a matrix that is infinite once multiplied, though its factors are finite."""
-    finite = math.isfinite(float(factors.a.sum()) + float(factors.b.sum()))
-    if not (finite and factors.total <= NORM_MAX**2):  # NaN fails this too
+def halved(squares: Tensor) -> Tensor:
+    """Return the roots of singular values, for a share in either factor; 1 for those of zero."""
+    return torch.where(squares > 0, squares.pow(0.25), 1.0)
+
+
+def checked(a: Tensor, b: Tensor, kept: float, total: float) -> Factors:
+    """Return factors in float32; refuse a matrix that is infinite once they are multiplied."""
+    a, b = a.float().contiguous(), b.float().contiguous()
+    finite = math.isfinite(float(a.sum()) + float(b.sum()))
+    if not (finite and total <= _NORM_MAX**2):  # NaN fails this too
         raise MergeError(TOO_LARGE)
-    return factors
+    return Factors(a, b, kept, total)
