@@ -24,7 +24,7 @@ from torch import Tensor
 from hivelearn.merging.deltas import LoraDelta
 from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.methods.gram import gram
-from hivelearn.merging.recipe.table import operator
+from hivelearn.merging.recipe.method_table import operator
 from hivelearn.merging.run import one_module
 
 RANK = 16

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.errors import UsageError as UsageError
     from hivelearn.inference.answer import Answer as Answer
     from hivelearn.inference.answer import Route as Route
-    from hivelearn.integrations.trainer import SwarmCallback as SwarmCallback
+    from hivelearn.integrations.transformers_trainer import SwarmCallback as SwarmCallback
     from hivelearn.merging.into_model import merge_into as merge_into
     from hivelearn.merging.merge import merge as merge
     from hivelearn.merging.recipe.recipe import MergeRecipe as MergeRecipe
@@ -53,7 +53,7 @@ _HOME = {
     "Reading": "hivelearn.device.reading",
     "Recipe": "hivelearn.training.recipe",
     "Route": "hivelearn.inference.answer",
-    "SwarmCallback": "hivelearn.integrations.trainer",
+    "SwarmCallback": "hivelearn.integrations.transformers_trainer",
     "UsageError": "hivelearn.errors",
     "MergeOptions": "hivelearn.merging.run.options",
     "merge": "hivelearn.merging.merge",

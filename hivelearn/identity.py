@@ -25,7 +25,7 @@ from nacl.signing import SigningKey, VerifyKey
 from hivelearn import codec
 from hivelearn.errors import DeviceError, PeerError, UsageError
 from hivelearn.files import DiskError, disk, rename_whole, write_whole
-from hivelearn.words import ADJECTIVES, ANIMALS
+from hivelearn.name_words import ADJECTIVES, ANIMALS
 
 KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64

@@ -1,4 +1,4 @@
-"""`hivelearn doctor`: what the machine lacks, and what to do; the checks are in `checks.py`."""
+"""`hivelearn doctor`: what the machine lacks, and what to do (`doctor_checks.py`)."""
 
 from dataclasses import dataclass, field
 
@@ -17,11 +17,11 @@ def doctor(wanted: DoctorCommand) -> int:
 
     Exit code 4: there is a problem.
     """
-    from hivelearn.cli import checks
+    from hivelearn.cli import doctor_checks
     from hivelearn.errors import DeviceError
 
     found = []
-    for check in checks.run(wanted.node.model, wanted.node.home):
+    for check in doctor_checks.run(wanted.node.model, wanted.node.home):
         print(check, flush=True)  # one at a time: the last ones take seconds
         found.append(check)
     problems = sum(check.state == "problem" for check in found)

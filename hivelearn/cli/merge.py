@@ -171,7 +171,7 @@ def _number(option: str, text: str, kind: type[int]) -> int:
 
 def methods() -> str:
     """Return a table of all merge methods with their settings."""
-    from hivelearn.merging.recipe.table import TABLE
+    from hivelearn.merging.recipe.method_table import TABLE
     from hivelearn.report.table import Cell, Table
 
     rows: list[dict[str, Cell]] = [

@@ -19,7 +19,7 @@ class UnvouchCommand:
 def unvouch(wanted: UnvouchCommand) -> int:
     """Withdraw a vouch; experts that nobody speaks for now stop serving."""
     from hivelearn.identity import parse_name, short_name
-    from hivelearn.node.merge import unvouch
+    from hivelearn.node import unvouch
 
     author = parse_name(wanted.key)
     changed = unvouch.unvouch(wanted.node.open(), author)

@@ -14,7 +14,8 @@ temperature may be a fanless laptop under a blanket (a quarter, on mains only).
 
 from datetime import time
 
-from hivelearn.device.permit import FULL, QUARTER, REST, Component, DeviceLimits, Permit
+from hivelearn.device.limits import DeviceLimits
+from hivelearn.device.permit import FULL, QUARTER, REST, Component, Permit
 from hivelearn.device.reading import Reading, Sensed
 
 _NAMES: dict[Component, str] = {"cpu": "The CPU", "gpu": "The GPU", "battery": "The battery"}

@@ -19,7 +19,8 @@ from typing import Final, TypeVar
 from hivelearn.bounds import Rule, a, check, real
 from hivelearn.device import sensors
 from hivelearn.device.decide import decide
-from hivelearn.device.permit import NOT_MEASURED, SAFETY, DeviceLimits, Permit
+from hivelearn.device.limits import SAFETY, DeviceLimits
+from hivelearn.device.permit import NOT_MEASURED, Permit
 from hivelearn.device.reading import Reading
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from hivelearn.gate.norms import delta_norms, nonfinite, whole_norm
-from hivelearn.patch.header import PAYLOAD_MAX_BYTES
 from hivelearn.patch.limits import PATCH_RANK_MAX
+from hivelearn.patch.safetensors_header import PAYLOAD_MAX_BYTES
 from hivelearn.patch.verdict import Verdict
 
 if TYPE_CHECKING:

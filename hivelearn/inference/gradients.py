@@ -14,7 +14,7 @@ from torch import Tensor
 from hivelearn.bounds import check, real
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import ANSWER, CONTENT, Example
-from hivelearn.inference.clipping import ClippedSum
+from hivelearn.inference.clipped_gradients import ClippedSum
 from hivelearn.inference.engine import ClippedGradients, Gradients
 
 Leaves: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]  # factors that gradients are asked for

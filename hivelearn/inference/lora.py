@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from hivelearn.inference.engine import AdapterMismatchError
-from hivelearn.patch import header
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]

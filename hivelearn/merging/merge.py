@@ -62,7 +62,7 @@ def merge(
     Args:
         sources: adapters, patches, open PEFT models or PEFT folders. Ranks and alphas
             may differ; a module that one of them lacks counts as unchanged by it.
-        method: a name of :mod:`hivelearn.merging.recipe.table`, such as ``"linear"`` (the
+        method: a name of :mod:`hivelearn.merging.recipe.method_table`, such as ``"linear"`` (the
             normalised mean of deltas, exact), ``"ties"``, ``"core_ties"``, ``"karcher"``,
             ``"robust"``; or ``"auto"``, which tries a few and keeps what scores best; or
             a whole recipe, which then also says weights, rank and settings.

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_names, check_record, real, whole
-from hivelearn.device.permit import COMFORT, SAFETY, DeviceLimits
+from hivelearn.device.limits import COMFORT, SAFETY, DeviceLimits
 from hivelearn.inference.engine import SAMPLING
 from hivelearn.inference.engine_table import check_engine_options, engine_kind
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
 
-_LIMITS: Final = a(DeviceLimits, "a hivelearn.device.permit.DeviceLimits")
+_LIMITS: Final = a(DeviceLimits, "a hivelearn.device.limits.DeviceLimits")
 RULES: Final[Mapping[str, Rule]] = {
     "home": NONE | a(Path, "the path of a directory"),
     "engine": TEXT,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from hivelearn import identity
 from hivelearn.device import sensors
-from hivelearn.device.permit import DeviceLimits, Permit
+from hivelearn.device.limits import DeviceLimits
+from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
 from hivelearn.inference.engine_table import open_engine
 from hivelearn.inference.model_folder import resolve_model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hivelearn.identity import parse_name, short_name
 from hivelearn.inference.answer import Answer
 from hivelearn.inference.engine import Sampling
-from hivelearn.node import reputation, validation
+from hivelearn.node import reputation, unvouch, validation
 from hivelearn.node.ask import ask
 from hivelearn.node.ask.ask import AskOptions
 from hivelearn.node.ask.corrections import Corrections
@@ -20,7 +20,7 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import Environment, open_context
 from hivelearn.node.events import EventStream
 from hivelearn.node.learn import seal, train
-from hivelearn.node.merge import adopt, merge, rollback, unvouch
+from hivelearn.node.merge import adopt, merge, rollback
 from hivelearn.node.reports import RoundReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm

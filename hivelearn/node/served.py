@@ -93,7 +93,7 @@ class ServedAdapters:
 
     def _read(self, served: Served) -> "Adapter":
         from hivelearn.patch.adapter import Adapter
-        from hivelearn.patch.header import read
+        from hivelearn.patch.safetensors_header import read
 
         payload = payloads.payload(self._store, served.payload)
         if served.patch is None:  # a merge of our own: its scale is 1 (merging.merge)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from hivelearn.codec import fixed, real
 from hivelearn.files import Replacement, replace_all
-from hivelearn.patch import chunks, header, peft_config, peft_folder
+from hivelearn.patch import chunks, peft_config, peft_folder
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.folder import written
 from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
@@ -144,7 +145,8 @@ class Adapter:
         """Return the adapter of a canonical payload (strictly read).
 
         Raises:
-            HeaderError: the payload is not canonical; see :mod:`hivelearn.patch.header`.
+            HeaderError: the payload is not canonical
+                (:mod:`hivelearn.patch.safetensors_header`).
         """
         head = header.read(payload)
         dtype = _TORCH[head.dtype]

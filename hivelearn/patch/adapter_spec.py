@@ -6,7 +6,7 @@ from typing import Final, Protocol, Self
 from hivelearn import codec
 from hivelearn.codec import fixed, real
 from hivelearn.errors import PeerError
-from hivelearn.patch import header
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.limits import ALPHA_MAX, PATCH_RANK_MAX
 
 ADAPTER_TARGETS_MAX: Final = 64

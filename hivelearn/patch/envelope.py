@@ -15,7 +15,8 @@ from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.files import Replacement, replace_all
 from hivelearn.identity import Identity
-from hivelearn.patch import chunks, header, notice
+from hivelearn.patch import chunks, notice
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.folder import written
@@ -154,7 +155,7 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
         # Said before signing: a signed record that nobody can read costs its author trust.
         raise UsageError(
             f"nobody could read this patch: {error.what}",
-            remedy="Keep to the limits of hivelearn.patch.header and hivelearn.patch.manifest.",
+            remedy="Keep to the limits of hivelearn.patch.limits and hivelearn.patch.manifest.",
         ) from error
     signature = identity.sign(notice.SIGNATURE_TAG + raw)
     envelope = codec.encode({1: raw, 2: signature})

@@ -17,7 +17,7 @@ from hivelearn import codec
 from hivelearn.codec import fixed, real
 from hivelearn.errors import PeerError
 from hivelearn.identity import Certificate
-from hivelearn.patch import header
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
 

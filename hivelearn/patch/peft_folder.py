@@ -20,10 +20,10 @@ from torch import Tensor
 
 from hivelearn.patch.alphas import Alphas
 from hivelearn.patch.errors import AdapterError
-from hivelearn.patch.header import DIM_MAX, allowed, key
 from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
 from hivelearn.patch.origin import Origin
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
+from hivelearn.patch.safetensors_header import DIM_MAX, allowed, key
 from hivelearn.printable import shown
 
 FactorsByModule = dict[str, tuple[Tensor, Tensor]]

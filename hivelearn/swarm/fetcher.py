@@ -6,7 +6,7 @@ from typing import Final, assert_never
 
 from hivelearn.errors import HivelearnError, PeerError
 from hivelearn.patch.notice import Notice
-from hivelearn.swarm import messages, partial
+from hivelearn.swarm import messages, partial_file
 from hivelearn.swarm import transfer as machine
 from hivelearn.swarm import transfer_events as on
 from hivelearn.swarm.context import SwarmContext
@@ -162,17 +162,17 @@ class Fetcher:
             await self.step(on.Settled(notice.id))
 
     def _rehash(self, notice: Notice, leaves: tuple[bytes, ...]) -> frozenset[int]:
-        return partial.rehash(self.context.store.partial(notice), leaves)
+        return partial_file.rehash(self.context.store.partial(notice), leaves)
 
     def _write(self, notice: Notice, index: int, data: bytes) -> None:
-        partial.write(self.context.store.partial(notice), index, data)
+        partial_file.write(self.context.store.partial(notice), index, data)
 
     async def _deliver(self, notice: Notice) -> None:
         store, stats = self.context.store, self.context.stats
 
         def accept() -> None:
             path = store.partial(notice)
-            partial.finish(path, notice.body.payload_bytes)
+            partial_file.finish(path, notice.body.payload_bytes)
             store.accept(notice, path)
 
         try:

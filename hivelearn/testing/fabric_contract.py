@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hivelearn.swarm.fabric import Fabric
+from hivelearn.swarm.fabrics.fabric_table import fabric_options, open_fabric
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
-from hivelearn.swarm.fabrics.table import fabric_options, open_fabric
 
 LISTEN = "127.0.0.1:0"
 WAIT_S = 10.0

@@ -10,8 +10,8 @@ from hivelearn.patch.notice import Notice
 from hivelearn.swarm.context import MemberConfig
 from hivelearn.swarm.events import Observer, SwarmEvent
 from hivelearn.swarm.fabric import Fabric
+from hivelearn.swarm.fabrics.fabric_table import open_fabric
 from hivelearn.swarm.fabrics.memory import MemoryOptions
-from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.member import Member
 from hivelearn.testing.clock import ManualClock, run_virtual
 from hivelearn.testing.fabric_contract import seed_of

@@ -8,16 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.device.decide import decide
-from hivelearn.device.permit import (
-    COMFORT,
-    FULL,
-    NOT_MEASURED,
-    QUARTER,
-    REST,
-    SAFETY,
-    DeviceLimits,
-    Permit,
-)
+from hivelearn.device.limits import COMFORT, SAFETY, DeviceLimits
+from hivelearn.device.permit import FULL, NOT_MEASURED, QUARTER, REST, Permit
 from hivelearn.device.reading import Reading, known, unknown
 from hivelearn.errors import UsageError
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.device.governor import Governor
-from hivelearn.device.permit import FULL, QUARTER, REST, SAFETY
+from hivelearn.device.limits import SAFETY
+from hivelearn.device.permit import FULL, QUARTER, REST
 from hivelearn.device.reading import Reading, known
 from hivelearn.errors import UsageError
 

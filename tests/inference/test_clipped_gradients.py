@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import Example
-from hivelearn.inference.clipping import ClippedSum
+from hivelearn.inference.clipped_gradients import ClippedSum
 
 PAIRS = [("Write 14.", "XIV"), ("a", "b"), ("Say when the fox jumps over the dog.", "never")]
 PROMPT_WEIGHT = 0.1

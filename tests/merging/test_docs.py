@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hivelearn.merging.recipe.table import TABLE
+from hivelearn.merging.recipe.method_table import TABLE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "merging.md").read_text(encoding="utf-8")
 

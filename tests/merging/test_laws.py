@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.merge import merge
-from hivelearn.merging.recipe.table import TABLE
+from hivelearn.merging.recipe.method_table import TABLE
 from hivelearn.patch.adapter import Adapter
 
 SOME = settings(max_examples=10, deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import torch
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
-from hivelearn.merging.recipe.table import TABLE
+from hivelearn.merging.recipe.method_table import TABLE
 from hivelearn.patch.adapter import Adapter
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"

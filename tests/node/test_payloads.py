@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import hivelearn as hl
-from hivelearn.cli import checks
+from hivelearn.cli import doctor_checks
 from hivelearn.errors import DeviceError
 from hivelearn.store.errors import DamagedBlobError, LostAdapterError
 from hivelearn.store.generations import NEXT
@@ -75,7 +75,7 @@ def test_one_lost_adapter_is_left_out_named_and_silences_nobody(
     assert told in str(status)
     assert json.loads(status.to_json())["problems"] == [told]
     assert [d.serves for d in status.domains] == ["own specialist", "base model; 1 lost"]
-    (row,) = checks.adapters(node.context)
+    (row,) = doctor_checks.adapters(node.context)
     assert (row.state, f"{row.what}\n→ {row.todo}") == ("problem", told)
     node.rollback("yes")
     assert node.status().problems == ()
@@ -92,7 +92,7 @@ def test_training_again_heals_what_the_disk_has_lost(taught, make, kit, damage):
     assert lost.read_bytes() == whole
     assert node.ask("What?", domain="yes").route.mode == "stated"
     assert node.status().problems == ()
-    (row,) = checks.adapters(node.context)
+    (row,) = doctor_checks.adapters(node.context)
     assert (row.name, row.state) == ("adapters", "ok")
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.errors import UsageError
-from hivelearn.patch import chunks, header
+from hivelearn.patch import chunks
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.peft_config import WEIGHTS_FILE

@@ -13,7 +13,8 @@ from nacl.signing import SigningKey
 from hivelearn import codec
 from hivelearn.errors import PeerError
 from hivelearn.identity import make
-from hivelearn.patch import header, notice
+from hivelearn.patch import notice
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import ADAPTER_LAYERS_MAX, ADAPTER_TARGETS_MAX
 from hivelearn.patch.envelope import Label, seal, unseal

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.swarm.fabrics import table
+from hivelearn.swarm.fabrics import fabric_table
 from hivelearn.swarm.fabrics.lan_options import LanOptions
 from hivelearn.swarm.fabrics.memory import MemoryNetwork, MemoryOptions, open_memory
 from hivelearn.testing.fabric_contract import until
@@ -29,15 +29,17 @@ def pigeons(monkeypatch):
         network = lofts.setdefault(options.loft, MemoryNetwork())
         return open_memory(device_seed, MemoryOptions(network))
 
-    kind = table.FabricKind(open_pigeons, PigeonOptions)
-    monkeypatch.setitem(table.FABRICS, "pigeons", lambda: kind)
+    kind = fabric_table.FabricKind(open_pigeons, PigeonOptions)
+    monkeypatch.setitem(fabric_table.FABRICS, "pigeons", lambda: kind)
     return lofts
 
 
 def test_a_fabric_of_a_third_party_opens_with_an_option_of_its_own(pigeons):
     async def main():
         fabrics = [
-            table.open_fabric("pigeons", seed * 32, table.fabric_options("pigeons", {"loft": loft}))
+            fabric_table.open_fabric(
+                "pigeons", seed * 32, fabric_table.fabric_options("pigeons", {"loft": loft})
+            )
             for seed, loft in ((b"a", "barn"), (b"b", "barn"), (b"c", "tower"))
         ]
         for fabric in fabrics:
@@ -53,8 +55,8 @@ def test_a_fabric_of_a_third_party_opens_with_an_option_of_its_own(pigeons):
 
 
 def test_what_is_not_stated_is_by_default(pigeons):
-    assert table.fabric_options("pigeons", {"pigeons": 5}) == PigeonOptions("roof", 5)
-    assert table.open_fabric("pigeons", bytes(32)).key
+    assert fabric_table.fabric_options("pigeons", {"pigeons": 5}) == PigeonOptions("roof", 5)
+    assert fabric_table.open_fabric("pigeons", bytes(32)).key
     assert list(pigeons) == ["roof"]
 
 
@@ -65,19 +67,19 @@ def test_an_option_that_a_fabric_does_not_have_is_refused_with_those_that_it_has
         ("lan", "listen, peers"),
     ):
         with pytest.raises(UsageError, match="'feathers'") as caught:
-            table.fabric_options(name, {"feathers": 1})
+            fabric_table.fabric_options(name, {"feathers": 1})
         assert has in caught.value.remedy
 
 
 def test_the_options_of_another_fabric_are_refused():
     with pytest.raises(UsageError, match="LanOptions, not MemoryOptions"):
-        table.open_fabric("lan", bytes(32), MemoryOptions())
+        fabric_table.open_fabric("lan", bytes(32), MemoryOptions())
 
 
 @pytest.mark.parametrize("name", ["hyperswarm", "libp2p", "pigeon"])
 def test_a_fabric_that_is_not_here_says_which_are(name):
     with pytest.raises(UsageError, match=name) as caught:
-        table.open_fabric(name, bytes(32))
+        fabric_table.open_fabric(name, bytes(32))
     assert "lan, memory" in caught.value.remedy
     assert ("later release" in caught.value.what) == (name != "pigeon")
 
@@ -86,9 +88,9 @@ def test_a_fabric_whose_library_is_missing_names_it(monkeypatch):
     def missing():
         raise ModuleNotFoundError(name="pigeonpost")
 
-    monkeypatch.setitem(table.FABRICS, "pigeons", missing)
+    monkeypatch.setitem(fabric_table.FABRICS, "pigeons", missing)
     with pytest.raises(UsageError, match="pigeonpost") as caught:
-        table.open_fabric("pigeons", bytes(32))
+        fabric_table.open_fabric("pigeons", bytes(32))
     assert "pip install pigeonpost" in caught.value.remedy
 
 
@@ -104,7 +106,7 @@ CANNOT = {
 @pytest.mark.parametrize(("told", "stated"), CANNOT.items(), ids=CANNOT.keys())
 def test_a_value_that_cannot_be_is_refused_before_anything_opens(told, stated):
     with pytest.raises(UsageError, match=told):
-        table.fabric_options("lan", stated)
+        fabric_table.fabric_options("lan", stated)
 
 
 def test_a_single_peer_may_be_given_as_text():

@@ -6,9 +6,9 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.swarm.fabric import StreamReset, UnreachableError
+from hivelearn.swarm.fabrics.fabric_table import open_fabric
 from hivelearn.swarm.fabrics.lan_address import parse
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
-from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.messages import BLOB_PROTOCOL, SYNC_PROTOCOL
 from hivelearn.swarm.runner import SwarmRunner
 from hivelearn.testing.fabric_contract import WAIT_S, loopback_options, seed_of

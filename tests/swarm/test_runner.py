@@ -12,9 +12,9 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.swarm.events import PayloadStored, PeerDown, PeerUp
+from hivelearn.swarm.fabrics.fabric_table import open_fabric
 from hivelearn.swarm.fabrics.lan_options import LanOptions
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
-from hivelearn.swarm.fabrics.table import open_fabric
 from hivelearn.swarm.runner import SwarmRunner
 from hivelearn.testing.clock import ManualClock
 from hivelearn.testing.fabric_contract import loopback_options, seed_of

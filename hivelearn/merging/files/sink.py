@@ -17,7 +17,8 @@ from torch import Tensor
 from hivelearn.files import Replacement, replace_all
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import AdapterSource, octets
-from hivelearn.patch import header, peft_config
+from hivelearn.patch import peft_config
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.limits import ADAPTER_RANK_MAX
 from hivelearn.patch.origin import Origin

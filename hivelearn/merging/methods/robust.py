@@ -19,7 +19,7 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.methods.gram import distances, norms
 from hivelearn.merging.methods.median import geometric_median, squared_distances, weighted_median
 from hivelearn.merging.methods.zero_weight import without_zero_weights
-from hivelearn.merging.recipe.table import HOSTILE_SHARE
+from hivelearn.merging.recipe.method_table import HOSTILE_SHARE
 
 _SETTLED: Final = 1e-12  # change of a coefficient that ends an iteration
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from hivelearn.merging.recipe.mergekit_values import dtype, flag, number, unfit, word
+from hivelearn.merging.recipe.method_table import TABLE, operator
 from hivelearn.merging.recipe.operator import Operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import Schedule, numbers
-from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.merging.recipe.yaml import document
 from hivelearn.printable import shown
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from hivelearn import codec
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.recipe.method_table import operator
 from hivelearn.merging.recipe.operator import Param
 from hivelearn.merging.recipe.schedule import (
     ByName,
@@ -24,7 +25,6 @@ from hivelearn.merging.recipe.schedule import (
     schedule,
     to_value,
 )
-from hivelearn.merging.recipe.table import operator
 from hivelearn.patch.limits import ADAPTER_RANK_MAX
 from hivelearn.printable import shown
 
@@ -41,7 +41,7 @@ class MergeRecipe:
     """How to merge n adapters; refuses at birth what cannot work.
 
     Attributes:
-        method: a name of :mod:`hivelearn.merging.recipe.table`.
+        method: a name of :mod:`hivelearn.merging.recipe.method_table`.
         weights: one per source, within ±1000; empty means all alike. A weight of 0
             leaves the source out.
         params: the method's settings, such as ``{"density": .3}``; kept sorted.

@@ -19,10 +19,10 @@ from torch import Tensor
 from hivelearn.merging.deltas import LoraDelta, narrowed
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import AdapterSource, octets
+from hivelearn.merging.recipe.method_table import operator
 from hivelearn.merging.recipe.operator import Operator
 from hivelearn.merging.recipe.recipe import MergeRecipe, Rank
 from hivelearn.merging.recipe.schedule import Schedule, depths_of, resolve
-from hivelearn.merging.recipe.table import operator
 from hivelearn.patch.origin import Origin
 
 _CANCEL: Final = 0.05  # weights whose sum is below this share of their sizes cancel

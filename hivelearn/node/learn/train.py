@@ -11,7 +11,8 @@ or by kill -9, goes on from its last checkpoint at the next call, bit for bit
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hivelearn.device.permit import DeviceLimits, Permit
+from hivelearn.device.limits import DeviceLimits
+from hivelearn.device.permit import Permit
 from hivelearn.gate.gain import Gain, Measure, too_few
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import TrainingEnded, TrainingStarted, TrainingStep

@@ -12,8 +12,8 @@ from hivelearn.gate.gain import Gain, Measure
 from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe.method_table import TABLE, operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.merging.recipe.table import TABLE, operator
 from hivelearn.node import measure, reputation
 from hivelearn.node.ask import experts
 from hivelearn.node.merge.round import Round

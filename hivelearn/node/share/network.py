@@ -17,7 +17,7 @@ from hivelearn.node.share.library import Library
 from hivelearn.store.correction import check_domain
 from hivelearn.swarm.events import PeerDown, PeerUp, SwarmEvent
 from hivelearn.swarm.fabric import OPEN_S
-from hivelearn.swarm.fabrics.table import PEERS, fabric_options, open_fabric
+from hivelearn.swarm.fabrics.fabric_table import PEERS, fabric_options, open_fabric
 
 if TYPE_CHECKING:
     from hivelearn.patch.envelope import Patch

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from hivelearn.merging import methods
-from hivelearn.merging.recipe.table import TABLE
+from hivelearn.merging.recipe.method_table import TABLE
 
 
 def pages():

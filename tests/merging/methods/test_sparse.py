@@ -8,7 +8,7 @@ import torch
 from hivelearn.merging import blocks
 from hivelearn.merging.deltas import DenseDeltas, LoraDelta, LoraDeltas
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.recipe.table import operator
+from hivelearn.merging.recipe.method_table import operator
 
 SHAPE = (61, 23)  # odd, so that no block ends where a vector register does
 DRAWN = ["dare_linear", "dare_ties", "della", "della_linear"]

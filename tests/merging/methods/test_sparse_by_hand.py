@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hivelearn.merging.deltas import DenseDeltas
-from hivelearn.merging.recipe.table import operator
+from hivelearn.merging.recipe.method_table import operator
 
 SOME = settings(max_examples=25, deadline=None, derandomize=True)
 KEYS = [bytes([n]) * 32 for n in range(5)]

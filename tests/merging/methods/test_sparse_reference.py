@@ -8,7 +8,7 @@ import torch
 
 from hivelearn.merging.deltas import DenseDeltas
 from hivelearn.merging.methods.philox import bernoulli
-from hivelearn.merging.recipe.table import operator
+from hivelearn.merging.recipe.method_table import operator
 
 merge_methods = pytest.importorskip("mergekit.merge_methods")
 peft_merge = pytest.importorskip("peft.utils.merge_utils")

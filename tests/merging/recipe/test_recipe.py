@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hivelearn import codec
 from hivelearn.errors import UsageError
 from hivelearn.merging.errors import MergeError
+from hivelearn.merging.recipe.method_table import TABLE, operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import ByName, Gradient
-from hivelearn.merging.recipe.table import TABLE, operator
 
 SOME = settings(max_examples=50, deadline=None, derandomize=True)
 RICH = MergeRecipe(

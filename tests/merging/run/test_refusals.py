@@ -8,8 +8,8 @@ import torch
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe.method_table import TABLE
 from hivelearn.merging.recipe.recipe import SOURCES_MAX, MergeRecipe
-from hivelearn.merging.recipe.table import TABLE
 from hivelearn.patch.adapter import Adapter
 
 Q = "model.layers.0.self_attn.q_proj"

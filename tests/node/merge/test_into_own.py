@@ -7,8 +7,8 @@ import torch
 
 from hivelearn.errors import UsageError
 from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe.method_table import TABLE
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.merging.recipe.table import TABLE
 from hivelearn.node.merge import into_own
 from hivelearn.patch.adapter import Adapter
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hivelearn.device.permit import SAFETY
+from hivelearn.device.limits import SAFETY
 from hivelearn.errors import UsageError
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context

@@ -9,8 +9,8 @@ from hivelearn.errors import UsageError
 from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.share.network import JoinOptions, NodeNetwork
 from hivelearn.store.errors import WriterBusyError
+from hivelearn.swarm.fabrics.fabric_table import FABRICS, FabricKind
 from hivelearn.swarm.fabrics.memory import MemoryNetwork, MemoryOptions, open_memory
-from hivelearn.swarm.fabrics.table import FABRICS, FabricKind
 from hivelearn.testing.hostile import shelf_state
 
 

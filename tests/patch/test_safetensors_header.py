@@ -15,9 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.patch import header
-from hivelearn.patch.header import DIM_MAX, HEADER_MAX_BYTES, TENSORS_MAX, HeaderError
+from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.limits import PATCH_RANK_MAX
+from hivelearn.patch.safetensors_header import DIM_MAX, HEADER_MAX_BYTES, TENSORS_MAX, HeaderError
 
 META = {"__metadata__": {"format": "pt"}}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from hivelearn.device.governor import Governor
-from hivelearn.device.permit import COMFORT, SAFETY
+from hivelearn.device.limits import COMFORT, SAFETY
 from hivelearn.device.reading import Reading
 from hivelearn.errors import HivelearnError
 from hivelearn.identity import full_name, short_name
