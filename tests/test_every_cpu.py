@@ -32,7 +32,7 @@ FEW = {
 QUICK = [
     "tests/merging/test_degenerate.py",
     "tests/merging/lowrank",
-    "tests/training/test_start.py",
+    "tests/training/test_init_lora.py",
 ]
 ROOMS = ["tests/merging", "tests/training", "tests/inference"]
 # Whole files that promise bits: a training that goes on, and one that others interrupt.
