@@ -34,7 +34,7 @@ def content_key(*tensors: Tensor) -> str:
     """Return a key that follows from all the bytes of these tensors."""
     digest = hashlib.sha256()
     for tensor in tensors:
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.contiguous().view(torch.int16).numpy().data)
     return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ from hivelearn.merging.lowrank.qr import by_qr, by_svd
 from hivelearn.merging.lowrank.sketch import by_sketch, content_key, cut, dominant, signs, width
 from hivelearn.merging.parts import Rows
 
-LOW: Final = 256  # sum of ranks up to which two Gram matrices are worth what they cost
+LOW: Final = 128  # sum of ranks up to which two Gram matrices are worth what they cost
 
 
 def truncate(

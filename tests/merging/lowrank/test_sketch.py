@@ -9,7 +9,9 @@ from hivelearn.merging.lowrank.sketch import by_sketch, content_key, signs
 from hivelearn.merging.lowrank.truncate import LOW, truncate
 
 
-@pytest.mark.parametrize(("count", "rank"), [(LOW + 32, 16), (384, 16), (384, 1)])
+@pytest.mark.parametrize(
+    ("count", "rank"), [(LOW + 32, 16), (LOW + 128, 16), (LOW + 256, 16), (LOW + 256, 1)]
+)
 def test_a_high_stack_is_cut_as_well_as_by_the_reference(hard, judged, count, rank):
     stack = hard(count)
     truth = by_qr(*stack, Size(rank))
