@@ -32,7 +32,7 @@ def truncate(
 
     Returns:
         Factors whose error is at most 1.01 x the optimum (Eckart and Young), or 1e-6 above it.
-        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 2 %.
+        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 3 %.
 
     Raises:
         MergeError: the product overflows float32.
