@@ -15,7 +15,7 @@ from hivelearn.merging.lowrank.gram import by_gram, squared_norm
 from hivelearn.merging.lowrank.qr import by_qr, by_svd
 from hivelearn.merging.lowrank.sketch import by_sketch, content_key, cut, dominant, signs, width
 
-LOW: Final = 256  # sum of ranks up to which two Gram matrices are worth what they cost
+LOW: Final = 128  # sum of ranks up to which two Gram matrices are worth what they cost
 
 
 def truncate(
@@ -32,7 +32,7 @@ def truncate(
 
     Returns:
         Factors whose error is at most 1.01 x the optimum (Eckart and Young), or 1e-6 above it.
-        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 2 %.
+        What is said of it is exact up to :data:`LOW` ranks, else an estimate good to 3 %.
 
     Raises:
         MergeError: the product overflows float32.

@@ -15,7 +15,7 @@ def drawn(seed, *shape):
 
 @pytest.mark.parametrize("rank", [1, 16])
 def test_a_low_stack_is_cut_as_well_as_by_the_reference(hard, judged, rank):
-    stack = hard(160)
+    stack = hard(128)
     truth = by_qr(*stack, Size(rank))
     found = by_gram(*stack, Size(rank)), truncate(*stack[:2], Size(rank), scales=stack[2])
     for made in (each for each in found if each is not None):
@@ -35,12 +35,12 @@ def test_the_reference_is_the_dense_svd(hard, judged):
 
 
 def test_only_what_cancels_is_left_to_the_reference(hard, request):
-    made = by_gram(*hard(160), Size(16))
+    made = by_gram(*hard(128), Size(16))
     assert (made is None) == ("millionth" in request.node.name)
 
 
 def test_the_norm_of_a_stack_is_right_to_a_hundredth(hard):
-    stack = hard(160)
+    stack = hard(128)
     assert squared_norm(*stack) == pytest.approx(by_qr(*stack, Size(1)).total, rel=1e-2)
 
 
@@ -91,7 +91,7 @@ def test_long_sums_of_equal_numbers_are_right():
 
 
 def test_a_term_that_float32_takes_for_zero_counts(hard):
-    a, b, scales = hard(160)
+    a, b, scales = hard(128)
     a, b = a.double(), b.double()
     plain = truncate(a, b, Size(16), scales=scales)
     a[5], b[:, 5] = a[5] * 1e-22, b[:, 5] * 1e22
