@@ -53,7 +53,7 @@ docs: $(STAMP)  ## the pages and the reference as a site, build/site/index.html;
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
 proof: $(STAMP)  ## long proofs that do not fit into the tests
-	$(BIN)/python -m pytest -m proof
+	$(BIN)/python -m pytest -m proof -o faulthandler_timeout=0
 
 bench: $(STAMP)  ## the figures that the README names, into build/
 	mkdir -p build

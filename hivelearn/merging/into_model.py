@@ -35,6 +35,7 @@ from hivelearn.merging.run.plan import MergePlan, make_plan
 from hivelearn.merging.run.survey import take_survey
 from hivelearn.merging.run.torch_defaults import torch_defaults
 from hivelearn.patch import fingerprint
+from hivelearn.printable import shown
 from hivelearn.report.progress import Progress
 
 InputOf = Callable[[str], ModuleInput]  # a module's name to what the method gets of it
@@ -73,6 +74,10 @@ def merge_into(
             another; the sources belong to another model, or hold NaN; the model is
             quantised, damaged or not loaded; the folder cannot be written.
     """
+    if not isinstance(recipe, MergeRecipe):
+        raise MergeError(
+            f"{shown(recipe)} is no recipe", remedy="Give hl.MergeRecipe('ties'), say."
+        )
     options = options or MergeOptions()
     with torch_defaults():
         return _merge_into(base, make_plan(open_all(sources), recipe, options.trust), options)

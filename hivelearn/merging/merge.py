@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 
+from hivelearn.bounds import FLAG, check
 from hivelearn.merging.auto import Validate, choose
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import Mergeable
@@ -85,6 +86,7 @@ def merge(
         MergeError: settings or sources that cannot be merged, with the reason.
         AdapterError: a folder or model that is no plain LoRA.
     """
+    check({"report": FLAG}, {"report": report})
     options = MergeOptions(out=out, study=report)
     chosen = {f.name: settings.pop(f.name) for f in fields(MergeOptions) if f.name in settings}
     options = replace(options, **chosen)

@@ -8,11 +8,13 @@
             print(event.permit.why)
 
 A subscriber is called in the thread in which the thing happened, after it has
-happened and in that order; so it returns soon, and leaves long work to a queue of
-its own size. What it raises is logged and costs nobody anything: a full queue drops
-what does not fit. Whoever wants to know never has to look again and again.
+happened and in that order: while it works, that thread waits. So it returns soon, and
+leaves long work to a queue of its own size. What it raises is logged and costs nobody
+anything: a full queue drops what does not fit. Whoever wants to know never has to look
+again and again.
 """
 
+import inspect
 import logging
 import threading
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
 from hivelearn.device.permit import Permit
+from hivelearn.errors import UsageError
 from hivelearn.node.reports import Judged, RoundReport, TrainReport
 from hivelearn.store.correction import Correction
 from hivelearn.store.generations import Generation
@@ -125,6 +128,14 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustChanged:
+    """The owner vouched for an author, or withdrew a vouch; what this adopts is told next."""
+
+    author: bytes
+    vouched: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunFailed:
     """A round of a background run ended early; the next one comes."""
 
@@ -147,6 +158,7 @@ Event: TypeAlias = (
     | Adopted
     | PeerUp
     | PeerDown
+    | TrustChanged
     | RunFailed
 )
 Listener: TypeAlias = Callable[[Event], object]
@@ -189,7 +201,16 @@ class EventStream:
         self._subscriptions: tuple[Subscription, ...] = ()  # replaced whole, never changed
 
     def subscribe(self, listener: Listener) -> Subscription:
-        """Call ``listener`` with every event from now on, until what is returned is closed."""
+        """Call ``listener`` with every event from now on, until what is returned is closed.
+
+        Raises:
+            UsageError: it is no function, or one that would have to be awaited.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise UsageError(
+                f"a {type(listener).__name__} cannot listen to events",
+                remedy="Give a plain function of one event, such as queue.put_nowait.",
+            )
         subscription = Subscription(self, listener)
         with self._lock:
             self._subscriptions += (subscription,)

@@ -10,6 +10,7 @@ from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Gain, Measure
 from hivelearn.identity import short_name
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import TrustChanged
 from hivelearn.store.reputation import StandingRecord
 from hivelearn.trust.beta import Beta
 from hivelearn.trust.standing import Judgement, Standing, Vouch, judge
@@ -45,6 +46,7 @@ def vouch(context: NodeContext, author: bytes, note: str) -> None:
     Vouch(context.identity.author, author, note)  # its limits hold here too
     with context.store.writing("vouch"):
         context.store.reputation.vouch(author, note, context.environment.clock())
+    context.events.publish(TrustChanged(author, vouched=True))
 
 
 def withdraw(context: NodeContext, author: bytes) -> frozenset[bytes]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from hivelearn.identity import short_name
 from hivelearn.node import reputation
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import Adopted, TrustChanged
 from hivelearn.store.candidates import Candidate
 from hivelearn.store.generations import NEXT, Generation
 
@@ -32,12 +33,16 @@ def unvouch(context: NodeContext, author: bytes) -> tuple[Generation, ...]:
         for candidate in store.candidates.list():
             if _authors(context, candidate) & lost:
                 store.candidates.drop(candidate.number)
-        return tuple(
+        changed = tuple(
             _serve_without(context, generation, lost, f"no vouch for {short_name(author)} any more")
             for base in store.generations.bases()
             for generation in store.generations.serving(base)
             if any(expert.author in lost for expert in generation.experts)
         )
+    context.events.publish(TrustChanged(author, vouched=False))
+    for generation in changed:
+        context.events.publish(Adopted(generation))
+    return changed
 
 
 def _authors(context: NodeContext, candidate: Candidate) -> set[bytes]:

@@ -179,13 +179,14 @@ class Database:
 
     def _take_step(self, writer: sqlite3.Connection, number: int) -> None:
         for act in self._migrations[number]:
-            if isinstance(act, str):
-                writer.execute(act)
-                continue
             try:
-                act(writer)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                what = f"a row of version {number} cannot be read: {error!r:.200}"
+                writer.execute(act) if isinstance(act, str) else act(writer)
+            except (ValueError, TypeError, KeyError, AttributeError, sqlite3.Error) as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes say more above
+                if code in _REFUSALS:
+                    raise  # the disk's, and told as such
+                part = "a table" if isinstance(error, sqlite3.Error) else "a row"
+                what = f"{part} of version {number} cannot be read: {error!r:.200}"
                 raise HomeDamagedError(self.path, what) from error
         writer.execute(f"PRAGMA user_version = {number + 1}")
 

@@ -104,7 +104,7 @@ class NothingToRollBackError(UsageError):
 class StaleGenerationError(UsageError):
     """Somebody committed in between; the judgement is about an older state."""
 
-    remedy = "Judge again on the current generation, then commit."
+    remedy = "Run it again: it judges on what serves now."
 
 
 class ForgetWhatError(UsageError):

@@ -87,6 +87,11 @@ class Member:
             UsageError: it is one of the swarm's own, or its name cannot be.
         """
         _check_protocol(protocol)
+        if not callable(handler):
+            raise UsageError(
+                f"a {type(handler).__name__} cannot handle streams",
+                remedy="Give an `async def handler(peer, stream)`.",
+            )
         self.fabric.handle(protocol, handler)
 
     async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
@@ -249,6 +254,8 @@ class Member:
 
 def _check_protocol(protocol: str) -> None:
     """Refuse the swarm's own protocols, and names that a fabric cannot carry."""
+    if not isinstance(protocol, str):
+        raise UsageError(f"protocol = {protocol!r:.80}", remedy="Give its name as text.")
     if protocol in RESERVED:
         raise UsageError(
             f"the protocol {protocol!r} is the swarm's own",

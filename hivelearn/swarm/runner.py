@@ -189,7 +189,17 @@ class SwarmRunner:
         return await self._running().open_stream(peer, protocol, timeout_s=timeout_s)
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
-        """Run a coroutine in the swarm's loop, where streams live, and return its result."""
+        """Run a coroutine in the swarm's loop, where streams live, and return its result.
+
+        Raises:
+            UsageError: it is no coroutine, or the swarm is closed.
+            TimeoutError: it took longer than ``timeout_s``, and was cancelled.
+        """
+        if not asyncio.iscoroutine(work):
+            raise UsageError(
+                f"a {type(work).__name__} cannot run in the swarm's loop",
+                remedy="Call an `async def` function and give what it returns.",
+            )
         return self._call(work, timeout_s)
 
     # -- the thread -------------------------------------------------------

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from hivelearn.device.permit import NOT_MEASURED
-from hivelearn.errors import PeerError
+from hivelearn.errors import PeerError, UsageError
 from hivelearn.node import events
 from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.events import (
@@ -25,6 +25,7 @@ from hivelearn.node.events import (
     TrainingEnded,
     TrainingStarted,
     TrainingStep,
+    TrustChanged,
     VerdictReached,
 )
 from hivelearn.node.share.network import NodeNetwork
@@ -150,6 +151,33 @@ def test_a_background_run_tells_what_it_does_and_what_failed(make, kit):
     assert isinstance(failed, RunFailed)
     assert "no_such_module" in failed.what
     assert run.errors[0] == failed.what
+
+
+def test_a_vouch_and_its_withdrawal_are_told_with_what_serves_then(make, heard, kit, author):
+    owner, patch = author
+    node = make()
+    node.vouch(owner.key)
+    kit.send(patch, node)
+    node.merge("yes")
+    told = heard(node)
+    (serves,) = node.unvouch(owner.key)
+    node.vouch(owner.key)
+    key = patch.body.author
+    assert told == [
+        TrustChanged(key, vouched=False),
+        Adopted(serves),
+        TrustChanged(key, vouched=True),
+    ]
+
+
+async def _awaited(event):
+    pass
+
+
+@pytest.mark.parametrize("listener", [None, 5, _awaited], ids=str)
+def test_what_cannot_be_called_with_an_event_cannot_listen(make, listener):
+    with pytest.raises(UsageError, match="cannot listen"):
+        make().events.subscribe(listener)
 
 
 def test_peers_come_and_go(make, heard):

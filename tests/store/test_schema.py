@@ -131,6 +131,23 @@ def test_a_forgetting_that_the_old_version_did_not_finish_is_finished(old):
         assert store.database.rows(unfinished) == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        """UPDATE settings SET value = replace(value, '"good": ', '"good": NaN, "was": ')""",
+        "DROP TABLE settings",
+        "CREATE TABLE standings (author BLOB)",
+    ],
+)
+def test_what_version_1_cannot_have_written_is_told_as_damage_of_the_home(old, damage):
+    with closing(sqlite3.connect(old / "hive.db", isolation_level=None)) as file:
+        file.execute(damage)
+    with pytest.raises(HomeDamagedError), Store(Home.open(old)).writing("open"):
+        pass
+    with closing(sqlite3.connect(old / "hive.db")) as file:
+        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+
+
 def stop(_writer):
     raise KeyboardInterrupt
 

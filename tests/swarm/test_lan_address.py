@@ -23,7 +23,7 @@ def test_addresses_read_back_as_they_are_written():
 @pytest.mark.parametrize(
     "text",
     ["", "host", "host:", ":5", "host:0", "host:65536", "host:-1", "host:5x", "ho st:5", "*:5",
-     "host:٣", "hl1short@host:5", "host:99999999999999999999"],
+     "host:٣", "hl1short@host:5", "host:99999999999999999999", "h" * 64 + ":5", "h." * 127 + ":5"],
 )  # fmt: skip
 def test_what_is_no_address_is_the_callers_to_fix(text):
     with pytest.raises(UsageError):

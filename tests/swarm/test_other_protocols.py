@@ -121,3 +121,17 @@ def test_a_swarm_that_is_closed_runs_nothing(lan):
         a.run(ask(a, bytes(32), ECHO, b"hello"))
     with pytest.raises(UsageError, match="not running"):
         a.handle(ECHO, echo)
+
+
+@pytest.mark.parametrize("wrong", [5, None, "text", echo], ids=str)
+def test_what_is_no_coroutine_cannot_run_in_the_loop(lan, wrong):
+    with pytest.raises(UsageError, match="cannot run"):
+        lan("a").run(wrong)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "handler"), [(5, echo), (None, echo), (ECHO, 5), (ECHO, None)]
+)
+def test_a_protocol_needs_a_name_and_a_handler(lan, protocol, handler):
+    with pytest.raises(UsageError):
+        lan("a").handle(protocol, handler)

@@ -12,6 +12,8 @@ from hivelearn.errors import UsageError
 from hivelearn.identity import full_name, parse_name
 
 PORT_MAX: Final = 65_535
+HOST_MAX: Final = 253  # characters of a name, and of one of its labels (RFC 1035)
+LABEL_MAX: Final = 63
 _REMEDY: Final = "Write it as 192.168.1.5:4747 or, better, hl1…@192.168.1.5:4747."
 
 
@@ -47,6 +49,8 @@ def parse(text: str, *, listening: bool = False) -> Address:
     if (
         not colon
         or not host
+        or len(host) > HOST_MAX
+        or any(len(label) > LABEL_MAX for label in host.split("."))
         or any(one.isspace() or one in "/@*" for one in host)
         or not (port.isascii() and port.isdigit() and len(port) <= len(str(PORT_MAX)))
         or not least <= int(port) <= PORT_MAX
