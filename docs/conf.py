@@ -18,8 +18,8 @@ release = metadata.version("hivelearn")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb"]
-exclude_patterns = [".*", "build", "dist", "hivelearn", "tests", "examples", "benchmarks"]
+include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb", "hivelearn/merging/lowrank/README.md"]
+exclude_patterns = [".*", "build", "dist", "tests", "examples", "benchmarks"]
 suppress_warnings = [
     "myst.header",  # the README's stories are bold words; they need no level of their own
 ]
