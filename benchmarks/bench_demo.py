@@ -19,7 +19,7 @@ from timing import Row, arguments, interleaved, report
 
 import hivelearn as hl
 from hivelearn.demo import tasks
-from hivelearn.inference import chat as conversations
+from hivelearn.inference.chat import Example
 from hivelearn.inference.model_folder import NANO
 from hivelearn.training.session import TrainingSession
 
@@ -83,14 +83,16 @@ def bench_ask(node: hl.Node, rounds: int) -> Row:
     )  # fmt: skip
 
 
-def lesson_rows(node: hl.Node, seed: int) -> list[conversations.Row]:
-    """Return 64 corrections of the demo's first subject as rows."""
+def lesson_examples(node: hl.Node, seed: int) -> list[Example]:
+    """Return 64 corrections of the demo's first subject as the engine sees them."""
     lessons = tasks.corrections(next(iter(tasks.DOMAINS.values())), seed, 64)
     return [node.engine.encoder.pair(lesson.prompt, lesson.answer) for lesson in lessons]
 
 
 def _session(node: hl.Node, seed: int) -> TrainingSession:
-    return TrainingSession(node.engine, lesson_rows(node, seed), hl.Recipe(steps=10_000), "bench")
+    return TrainingSession(
+        node.engine, lesson_examples(node, seed), hl.Recipe(steps=10_000), "bench"
+    )
 
 
 def bench_step(node: hl.Node, seed: int, rounds: int) -> Row:
@@ -108,7 +110,7 @@ def bench_step(node: hl.Node, seed: int, rounds: int) -> Row:
     peft = get_peft_model(model, LoraConfig(r=r.rank, lora_alpha=r.alpha, target_modules=names))
     trained = [p for p in peft.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=r.rate or 1e-3, weight_decay=0.0)
-    rows = lesson_rows(node, seed)[: r.batch]
+    rows = lesson_examples(node, seed)[: r.batch]
     width = max(len(row.tokens) for row in rows)
     ids = torch.zeros((len(rows), width), dtype=torch.long)
     mask = torch.zeros_like(ids)

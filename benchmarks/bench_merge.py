@@ -22,7 +22,7 @@ from timing import Row, arguments, interleaved, report
 from torch import Tensor
 
 from hivelearn.merging.deltas import LoraDelta
-from hivelearn.merging.lowrank.factors import Size
+from hivelearn.merging.lowrank.factors import Factors, Size
 from hivelearn.merging.methods.gram import gram
 from hivelearn.merging.recipe.method_table import operator
 from hivelearn.merging.run import one_module
@@ -112,7 +112,7 @@ def row(
     )  # fmt: skip
 
 
-def linear(pairs: list[Pair]) -> "one_module.Factors":
+def linear(pairs: list[Pair]) -> Factors:
     """Return the exact mean at rank 16."""
     return one_module.merge_factors(operator("linear"), parts_of(pairs), {}, Size(RANK))
 
@@ -153,7 +153,7 @@ def coefficients(method: str, pairs: list[Pair]) -> Tensor:
     return found
 
 
-def merged(method: str, pairs: list[Pair]) -> "one_module.Factors":
+def merged(method: str, pairs: list[Pair]) -> Factors:
     """Return the whole merge by coefficients, as factors that lose nothing."""
     found = coefficients(method, pairs).tolist()
     parts = [LoraDelta(a, b, 1.0, c) for (a, b), c in zip(pairs, found, strict=True)]
