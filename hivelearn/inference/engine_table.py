@@ -66,10 +66,10 @@ def open_engine(name: str, folder: Path, fingerprint: Fingerprint, options: Any 
         UsageError: no such engine here, or the options are another engine's.
         NoModelError: the folder holds no model that it can open.
     """
-    if options is None:
-        options = engine_kind(name).options()
+    kind = engine_kind(name)
+    options = kind.options() if options is None else options
     check_engine_options(name, options)
-    return engine_kind(name).open(folder, fingerprint, options)
+    return kind.open(folder, fingerprint, options)
 
 
 def check_engine_options(name: str, options: Any) -> None:

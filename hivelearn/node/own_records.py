@@ -26,13 +26,13 @@ def sign(
     """
     me = context.identity
     feed = (me.device, me.certificate.epoch)
-    seq = context.store.shelf.next_seq(*feed)
+    seq = context.shelf.next_seq(*feed)
     label = Label(
         domain=domain,
         base=context.base,
         seq=seq,
-        prev=context.store.shelf.id_at(*feed, seq - 1),
-        now_s=context.environment.clock(),
+        prev=context.shelf.id_at(*feed, seq - 1),
+        now_s=context.clock(),
         card=card,
         receipt=receipt,
         shared_a=shared_a,
@@ -45,8 +45,8 @@ def sign(
 
 def shelve(context: NodeContext, patch: Patch) -> None:
     """Put an own patch and its payload on the shelf; one that is there stays as it is."""
-    payload = context.store.blobs.put(patch.adapter.to_bytes(), patch.body.payload_root.hex())
-    context.store.shelf.add(entry_of(patch, "own", payload, context.environment.clock()))
+    payload = context.blobs.put(patch.adapter.to_bytes(), patch.body.payload_root.hex())
+    context.shelf.add(entry_of(patch, "own", payload, context.clock()))
 
 
 def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: float) -> Entry:
@@ -71,6 +71,6 @@ def renew(context: NodeContext) -> None:
     """Start a new feed epoch: this home was restored from an older copy of itself."""
     from hivelearn import identity
 
-    fresh = context.identity.with_next_epoch(context.environment.clock())
+    fresh = context.identity.with_next_epoch(context.clock())
     identity.save(fresh, context.home.path / "identity")
     context.identity = replace(fresh)

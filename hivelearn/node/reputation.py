@@ -45,7 +45,7 @@ def vouch(context: NodeContext, author: bytes, note: str) -> None:
         )
     Vouch(context.identity.author, author, note)  # its limits hold here too
     with context.store.writing("vouch"):
-        context.store.reputation.vouch(author, note, context.environment.clock())
+        context.store.reputation.vouch(author, note, context.clock())
     context.events.publish(TrustChanged(author, vouched=True))
 
 
@@ -56,7 +56,7 @@ def withdraw(context: NodeContext, author: bytes) -> frozenset[bytes]:
         UsageError: no vouch for this author stands.
     """
     before = trusted(context)
-    if not context.store.reputation.withdraw(author, context.environment.clock()):
+    if not context.store.reputation.withdraw(author, context.clock()):
         raise UsageError(
             f"no vouch for {short_name(author)} stands",
             remedy="`hivelearn trust` lists for whom one does.",

@@ -48,7 +48,7 @@ def unvouch(context: NodeContext, author: bytes) -> tuple[Generation, ...]:
 def _authors(context: NodeContext, candidate: Candidate) -> set[bytes]:
     """Return whose patches a candidate would take in."""
     moves = json.loads(candidate.detail)["moves"]
-    entries = (context.store.shelf.get(bytes.fromhex(patch)) for patch in moves)
+    entries = (context.shelf.get(bytes.fromhex(patch)) for patch in moves)
     return {entry.author for entry in entries if entry is not None}
 
 
@@ -60,13 +60,13 @@ def _serve_without(
         experts=tuple(expert for expert in old.experts if expert.author not in lost),
         number=NEXT,
         why=why,
-        created_s=context.environment.clock(),
+        created_s=context.clock(),
         report="{}",
         undoes=None,
     )
-    number = context.store.generations.commit(new)
+    number = context.generations.commit(new)
     for expert in old.experts:
-        entry = expert.patch and context.store.shelf.get(expert.patch)
+        entry = expert.patch and context.shelf.get(expert.patch)
         if entry and entry.author in lost and entry.state == "admitted":
-            context.store.shelf.move(entry.id, "quarantined", reason=why)
+            context.shelf.move(entry.id, "quarantined", reason=why)
     return replace(new, number=number)

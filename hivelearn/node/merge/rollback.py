@@ -32,8 +32,8 @@ def rollback(context: NodeContext, domain: str) -> Generation:
 def _take_back(context: NodeContext, restored: Generation) -> None:
     """Send to the sandbox what the undone generation took in and nothing serves any more."""
     assert restored.undoes is not None
-    shelf = context.store.shelf
-    history = context.store.generations.history(context.base, restored.domain)
+    shelf = context.shelf
+    history = context.generations.history(context.base, restored.domain)
     undone = json.loads(history[restored.undoes - 1].report)
     serving = {expert.patch for expert in restored.experts}
     gone = []

@@ -148,7 +148,7 @@ class Round:
     def _refuse_untrusted(self, accepted: Iterable[bytes]) -> None:
         """Raise StaleGenerationError if a patch was judged under a vouch withdrawn since."""
         gone = self.trusted - reputation.trusted(self.context)
-        entries = (self.context.store.shelf.get(patch) for patch in accepted)
+        entries = (self.context.shelf.get(patch) for patch in accepted)
         if any(entry is not None and entry.author in gone for entry in entries):
             raise StaleGenerationError(
                 f"{self.domain}: an author lost this node's trust while the merge was judged"

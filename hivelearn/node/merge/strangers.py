@@ -28,7 +28,7 @@ _NONE: Final = Turn("", 0)
 
 def state(context: NodeContext, serving: Iterable[Generation]) -> str:
     """Return one name for all that a verdict depends on besides the patch."""
-    held = sorted(correction.id for correction in context.store.journal.list(holdout=True))
+    held = sorted(correction.id for correction in context.journal.list(holdout=True))
     serves = [[each.domain, each.number] for each in serving]
     return hashlib.sha256(json.dumps([context.base.hex(), held, serves]).encode()).hexdigest()
 

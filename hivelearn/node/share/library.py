@@ -190,7 +190,7 @@ class Library:
 
     def _fault(self, notice: Notice, judgement: Judgement) -> None:
         reputation.count_fault(self._context, notice.body.author, notice.body.domain, judgement)
-        self._context.store.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
+        self._context.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
 
     def _tell(self, notice: Notice, what: str) -> None:
         self.refused.append(f"{notice.id.hex()[:8]}: {what}")
