@@ -7,6 +7,7 @@ Heavy libraries load inside commands, so that `--help` and `status` are instant.
 
 import io
 import logging
+import os
 import sys
 from typing import Annotated, Final
 
@@ -73,8 +74,19 @@ def hivelearn(
     """Expert corrections become LoRA patches; each node believes what it has measured."""
 
 
+def _speak_utf8() -> None:
+    """Begin again in UTF-8 where the locale knows ASCII alone (`LC_ALL=C`, a bare container).
+
+    There Python reads the letters of arguments and names of files as broken bytes, and
+    nothing later can tell what they were.
+    """
+    if sys.getfilesystemencoding() == "ascii" and sys.orig_argv:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
 def main() -> None:
     """Run the command line; the installed `hivelearn` calls this."""
+    _speak_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows "?" for "→"

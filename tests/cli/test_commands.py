@@ -65,7 +65,8 @@ def test_an_answer_goes_to_stdout_and_its_route_to_stderr(call, base):
     assert "base model" in done.stderr
     assert "base model" not in done.stdout
     said = json.loads(call("ask", "Hello", "--json", "--model", base).stdout)
-    assert said.keys() == {"text", "experts", "mode", "confidence"}
+    tokens = {"finish_reason", "prompt_tokens", "answer_tokens"}
+    assert said.keys() == {"text", "experts", "mode", "confidence", *tokens}
 
 
 def test_a_correction_is_kept_with_what_was_wrong(call, home, base):

@@ -10,8 +10,9 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, LlamaModel
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import loading
+from hivelearn.inference.errors import NoModelError
 from hivelearn.inference.loading import load_model, pick_device
-from hivelearn.inference.model_folder import NANO, NoModelError, resolve_model
+from hivelearn.inference.model_folder import NANO, resolve_model
 
 
 @pytest.mark.parametrize(
