@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import time
 
+import psutil
 import pytest
 import torch
 
@@ -115,3 +117,19 @@ def test_two_command_lines_exchange_a_patch(started, call, base, home, tmp_path)
     adopted = call("adopt", "roman", *on, **there)
     assert adopted.exit_code == 0, adopted.output
     assert "admitted as expert" in adopted.stdout
+
+
+@pytest.mark.parametrize(
+    "press", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name
+)
+def test_a_stopped_demonstration_ends_at_once_and_leaves_no_child(started, until, tmp_path, press):
+    with started("demo", TMPDIR=str(tmp_path)) as parent:
+        while "expert teaches clock12" not in parent.stdout.readline():
+            pass
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 3
+        parent.send_signal(press)  # in the middle of the first exam
+        parent.communicate(timeout=60)
+        assert parent.returncode == (130 if press == signal.SIGINT else -press)
+        until(lambda: not any(child.is_running() for child in children), seconds=60)
+    assert list(tmp_path.glob("hivelearn-demo-*")) == []
