@@ -1,4 +1,4 @@
-"""Folders whose tokenizers and generation settings say odd things answer, or are refused at opening."""
+"""Folders that say odd things of tokens and generation answer, or are refused at opening."""
 
 import json
 import shutil
@@ -69,16 +69,21 @@ EXPERIMENTS = {
 
 
 @pytest.mark.parametrize("settings", EXPERIMENTS.values(), ids=EXPERIMENTS.keys())
-def test_generation_settings_of_a_folder_change_no_answer_and_are_told(
-    copied, engine_of, settings
-):
+def test_generation_settings_of_a_folder_change_no_answer_and_are_told(copied, engine_of, settings):
     folder = copied("llama")
     change(folder, "generation_config.json", **settings)
     change(folder, "config.json", **settings)  # older models keep them there
     engine = opened(folder)
     for sampling in (Sampling(5), Sampling(5, 0.9, 0.9, seed=3)):
         assert answers(engine, sampling) == answers(engine_of("llama")[1], sampling)
-    assert all(name in engine.remarks[0] for name in settings)
+    assert all(name in engine.remarks[0] for name in settings if settings[name] is not None)
+
+
+def test_settings_that_change_nothing_are_not_told(copied):
+    folder = copied("llama")
+    usual = {"use_cache": True, "output_attentions": False, "temperature": None}
+    change(folder, "generation_config.json", **usual)
+    assert opened(folder).remarks == ()
 
 
 @pytest.mark.parametrize("told", [[1, 2], 1, [1, 1], [1, -1, None, "x"], [1, 10_000]], ids=str)
@@ -277,8 +282,7 @@ TEMPLATES = {
         "<user>Hello",
     ),
     "lists parts": (
-        "{% for m in messages %}{% for p in m['content'] %}{% if p['type'] == 'text' %}"
-        "[{{ p['text'] }}]{% endif %}{% endfor %}{% endfor %}",
+        "{% for p in messages[0]['content'] %}[{{ p['text'] }}]{% endfor %}",
         "[Hello]",
     ),
     "wants a system message in parts": (

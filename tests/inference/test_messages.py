@@ -9,7 +9,12 @@ HELLO = {"role": "user", "content": "Hello"}
 
 TAKEN = {
     "parts of text": (
-        [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}],
+        [
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}],
+            }
+        ],
         [{"role": "user", "content": "one\ntwo"}],
     ),
     "parts of the later interface": (
