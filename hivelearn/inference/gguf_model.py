@@ -5,10 +5,6 @@ anew, which costs a minute each time and gives nothing that can be fingerprinted
 So it is done once: the folder is named by the hash of the file, made under a lock
 that other processes wait for, written beside its place and renamed into it whole.
 What a killed conversion left is removed by the next one.
-
-The type of the weights follows from the file alone, for two nodes that open the same
-file must have the same base: 16 bits where it holds 16 bits, float32 where it is
-quantised (exact), and bfloat16 where float32 would be more than 4 GB.
 """
 
 import hashlib
@@ -33,24 +29,16 @@ from hivelearn.files import (
     sync_file,
     write_whole,
 )
-from hivelearn.inference.errors import NoModelError
+from hivelearn.inference import gguf_conversion
+from hivelearn.inference.gguf_conversion import GgufError
 
-SUFFIX: Final = ".gguf"
 VARIABLE: Final = "HIVELEARN_CACHE"
 _MAGIC: Final = b"GGUF"
 _DIGITS: Final = 16  # of the hash, in the folder's name
 _TABLE: Final = "hashes.json"  # file to its size, time and hash: gigabytes are hashed once
 _WHOLE: Final = "converted.json"  # written last: the sizes of all files
 _BLOCK: Final = 1 << 20
-_F32_FROM_PARAMETERS: Final = 1_000_000_000
-_TOKENIZER_BYTES: Final = 64 << 20  # more than any tokenizer takes
 _REMEDY: Final = f"Free disk space, or set {VARIABLE} to a folder on a larger disk."
-
-
-class GgufError(NoModelError):
-    """The GGUF file cannot be opened."""
-
-    remedy = "Give a GGUF of an architecture that transformers reads, such as Llama or Qwen."
 
 
 def converted(
@@ -93,19 +81,18 @@ def converted(
 
 def _convert(file: Path, folder: Path, tell: Callable[[str], None]) -> None:
     """Write the model of ``file`` beside ``folder``, then give it that name."""
-    dtype, size_bytes = _plan(file)
+    dtype, size_bytes = gguf_conversion.plan(file)
     with _disk(folder.parent):
         free = shutil.disk_usage(folder.parent).free
-    if free < size_bytes:
-        raise DiskFullError(
-            folder.parent, f"{size_bytes >> 20} MiB are needed and {free >> 20} MiB are free"
-        )
+        if free < size_bytes:
+            told = f"{size_bytes >> 20} MiB are needed and {free >> 20} MiB are free"
+            raise DiskFullError(folder.parent, told)
     tell(f"converting {file.name} once, {size_bytes >> 20} MiB; this takes a minute or more")
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{TMP_SUFFIX}")
     try:
         with _disk(folder.parent):
             part.mkdir()
-            _write(file, part, dtype, tell)
+            gguf_conversion.write(file, part, dtype, tell)
             sizes = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
             write_whole(part / _WHOLE, json.dumps(sizes).encode())
             for path in part.iterdir():
@@ -116,75 +103,6 @@ def _convert(file: Path, folder: Path, tell: Callable[[str], None]) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
     tell(f"converted into {folder}")
-
-
-def _plan(file: Path) -> tuple[str, int]:
-    """Return the type that the weights get, and how many bytes that will take."""
-    GGUFReader = _library().GGUFReader
-    try:
-        tensors = GGUFReader(file).tensors
-        count = sum(int(tensor.n_elements) for tensor in tensors)
-        kinds = {tensor.tensor_type.name for tensor in tensors if len(tensor.shape) > 1}
-    except Exception as error:  # noqa: BLE001 - a library without errors of its own
-        raise GgufError(f"{file} is damaged: {_reason(error)}") from None
-    if not kinds:
-        raise GgufError(f"{file} holds no weights")
-    if kinds == {"F16"}:
-        dtype = "float16"
-    elif kinds <= {"F16", "BF16"}:
-        dtype = "bfloat16"
-    else:
-        dtype = "float32" if count < _F32_FROM_PARAMETERS else "bfloat16"
-    return dtype, count * (4 if dtype == "float32" else 2) + _TOKENIZER_BYTES
-
-
-def _write(file: Path, part: Path, dtype: str, tell: Callable[[str], None]) -> None:
-    """Let transformers open ``file`` and save it, as a folder of the usual kind."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    # A folder of its own: what lies beside the file (a config, code) is nobody's business.
-    inside = part / f"model{SUFFIX}"
-    with suppress(OSError):
-        inside.symlink_to(file.absolute())
-    if not inside.exists():
-        shutil.copyfile(file, inside)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    opening = {"gguf_file": inside.name, "trust_remote_code": False, "local_files_only": True}
-    try:
-        tell("reading the weights")
-        model = AutoModelForCausalLM.from_pretrained(part, dtype=getattr(torch, dtype), **opening)
-        tell("building the tokenizer")
-        tokenizer = AutoTokenizer.from_pretrained(part, **opening)
-        # transformers counts it as quantised still, and would not save it.
-        model.hf_quantizer, model.is_quantized = None, False
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        tell("writing it")
-        model.save_pretrained(part)
-        tokenizer.save_pretrained(part)
-    except OSError as error:
-        if error.errno is not None:
-            raise  # the disk, which the caller knows about
-        raise GgufError(f"transformers cannot open {file}: {_reason(error)}") from None
-    except Exception as error:  # noqa: BLE001 - transformers raises a dozen kinds
-        raise GgufError(f"transformers cannot open {file}: {_reason(error)}") from None
-    finally:
-        inside.unlink(missing_ok=True)
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _library() -> Any:
-    try:
-        import gguf
-    except ImportError:
-        raise GgufError(
-            "GGUF files need the package gguf", remedy='pip install "hivelearn[gguf]"'
-        ) from None
-    return gguf
 
 
 def _is_whole(folder: Path) -> bool:
@@ -265,7 +183,3 @@ def _disk(path: Path) -> Iterator[None]:
 
 def _platform_cache() -> Path:
     return platformdirs.user_cache_path("hivelearn", appauthor=False)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0][:300]

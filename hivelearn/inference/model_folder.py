@@ -10,6 +10,7 @@ from typing import Final
 
 from hivelearn.inference import gguf_model, smollm2
 from hivelearn.inference.errors import NoModelError
+from hivelearn.inference.gguf_conversion import SUFFIX
 
 NANO: Final = Path(__file__).parent / "nano" / "model"
 NANO_NAME: Final = "nano"
@@ -37,7 +38,7 @@ def resolve_model(source: "str | Path | None", tell: Callable[[str], None] = _un
     path, text = Path(source).expanduser(), str(source)
     if path.is_dir():
         return _checked(path)
-    if path.suffix.lower() == gguf_model.SUFFIX and path.is_file():
+    if path.suffix.lower() == SUFFIX and path.is_file():
         return gguf_model.converted(path, tell)
     if text == NANO_NAME:
         return NANO
@@ -49,7 +50,7 @@ def resolve_model(source: "str | Path | None", tell: Callable[[str], None] = _un
 
 
 def _checked(folder: Path) -> Path:
-    found = sorted(folder.glob(f"*{gguf_model.SUFFIX}"))
+    found = sorted(folder.glob(f"*{SUFFIX}"))
     if found and not (folder / "config.json").exists():
         raise NoModelError(f"{folder} holds a GGUF", remedy=f"Name the file itself: {found[0]}")
     return folder

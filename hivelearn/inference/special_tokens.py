@@ -14,6 +14,7 @@ from typing import Any, Final
 _TAKEN: Final = frozenset(
     "eos_token_id bos_token_id pad_token_id transformers_version _from_model_config".split()
 )
+_USUAL: Final = {"use_cache": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def special_tokens(
         rows: of its embedding.
     """
     remarks = []
-    if aside := sorted(settings.keys() - _TAKEN):
+    if aside := sorted(name for name, value in settings.items() if _matters(name, value)):
         remarks.append(f"generation settings of the folder are set aside: {', '.join(aside)}")
     stated: list[int] = []
     for told in (
@@ -61,6 +62,11 @@ def special_tokens(
     if pad is None:
         pad = ends[0] if ends else 0
     return SpecialTokens(ends, pad, tuple(remarks))
+
+
+def _matters(name: str, value: object) -> bool:
+    """Return whether a setting would change anything; save_pretrained writes some that do not."""
+    return name not in _TAKEN and value not in (None, _USUAL.get(name, False))
 
 
 def _ids(told: object) -> list[int]:

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 
 def cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """Return ``text`` before the first of ``stops`` in it, and whether there was one."""
-    found = [at for stop in stops if (at := text.find(stop)) >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+    """Return ``text`` before the stop that was whole first, and whether there was one.
+
+    A stop that began earlier and was not whole yet does not count: one who reads along
+    would have stopped by then.
+    """
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(found)[1]], True) if found else (text, False)
 
 
 def sayable(text: str, stops: Sequence[str]) -> str:

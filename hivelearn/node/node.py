@@ -204,18 +204,19 @@ class Node:
         """Journal a correction without asking first; see :meth:`Answer.correct`."""
         return ask.correct(self.context, prompt, right, domain=domain, subject=subject, wrong=wrong)
 
-    def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
+    def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch":
         """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
         Obeys heat and battery; checkpoints; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
 
         Returns:
-            The sealed patch, or None if it was told to stop before its end.
+            The sealed patch.
         """
         validation.check(recipe=recipe)
         how = recipe or self.config.recipe
         patch, self._last = train.train(self.context, domain, how, self.config.safety)
+        assert patch is not None, "only who gives a sleep that ends can stop it before its end"
         return patch
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
