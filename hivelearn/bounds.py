@@ -61,12 +61,14 @@ def a(kind: type, words: str) -> Rule:
     return Rule(words, lambda given: isinstance(given, kind))
 
 
-def many(each: Rule, words: str, least: int = 0) -> Rule:
-    """Take lists and tuples of ``least`` items or more, each as ``each`` takes it."""
+def many(each: Rule, words: str, least: int = 0, most: int = WHOLE_MAX) -> Rule:
+    """Take lists and tuples of ``least`` to ``most`` items, each as ``each`` takes it."""
 
     def holds(given: object) -> bool:
         return (
-            isinstance(given, list | tuple) and len(given) >= least and all(map(each.holds, given))
+            isinstance(given, list | tuple)
+            and least <= len(given) <= most
+            and all(map(each.holds, given))
         )
 
     return Rule(words, holds)

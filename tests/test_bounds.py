@@ -7,7 +7,7 @@ import pytest
 from hivelearn import bounds
 from hivelearn.bounds import FLAG, NONE, TEXT, a, many, real, whole
 from hivelearn.errors import UsageError
-from hivelearn.inference.engine import SAMPLING, Sampling
+from hivelearn.inference.sampling import SAMPLING, Sampling
 from hivelearn.node.config import RULES, NodeConfig
 from hivelearn.node.share.network import RULES as JOINING
 from hivelearn.node.share.network import JoinOptions

@@ -22,6 +22,7 @@ from hivelearn.errors import DeviceError, HivelearnError
 from hivelearn.printable import printable
 
 if TYPE_CHECKING:
+    from hivelearn.node.config import NodeConfig
     from hivelearn.node.context import NodeContext
 
 T = TypeVar("T")
@@ -37,22 +38,40 @@ NOTHING_CHANGED: Final = "Nothing was changed."
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """Which node: the two options that every command has."""
+    """Which node: the options that every command has."""
 
     model: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a causal LM. [default: the nano model]")
+        str | None,
+        typer.Option(
+            help="Folder, GGUF file or hub id of a causal LM; smollm2; nano. "
+            "[default: the one that the home remembers, else nano]"
+        ),
     ] = None
     home: Annotated[
         Path | None,
         typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
     ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run code out of the model's folder, with your rights."
+        ),
+    ] = False
+
+    def config(self) -> "NodeConfig":
+        """Return the configuration of this node."""
+        from hivelearn.node.config import NodeConfig
+
+        config = NodeConfig(home=self.home)
+        return (
+            config.with_settings({"trust_remote_code": True}) if self.trust_remote_code else config
+        )
 
     def open(self) -> "NodeContext":
         """Return the node's parts; its model is loaded when it is needed."""
-        from hivelearn.node.config import NodeConfig
         from hivelearn.node.context import open_context
 
-        return open_context(self.model, NodeConfig(home=self.home))
+        return open_context(self.model, self.config())
 
 
 DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]

@@ -38,10 +38,10 @@ class Child:
 
         torch.set_num_threads(1)  # three nodes share the machine; more threads only wait
         self.seed = int(plan["seed"])
-        recipe = Recipe() if plan["steps"] is None else Recipe(steps=plan["steps"])
+        recipe = Recipe(steps=plan["steps"], batch=plan["batch"], rate=plan["rate"])
         self.node = Node(home=home, progress=False, recipe=recipe)
         self.domain = list(tasks.DOMAINS.values())[plan["number"]]
-        self.pairs = exam.questions(self.seed, plan["questions"])
+        self.questions = exam.Exam(exam.questions(self.seed, plan["questions"]))
         self.swarm: Any = None
         self.patch: Any = None
 
@@ -49,11 +49,19 @@ class Child:
         """Tell who this is."""
         return {"key": self.node.key, "name": self.node.name, "domain": self.domain.name}
 
-    def exam(self, _: Message) -> Message:
-        """Answer every subject's held-out questions."""
+    def exam(self, request: Message) -> Message:
+        """Answer held-out questions, of some subjects or of all; return what the base said, too."""
         from hivelearn.demo import exam
 
-        return {"scores": {name: exam.sit(self.node, pairs) for name, pairs in self.pairs.items()}}
+        subjects = request.get("subjects", exam.SUBJECTS)
+        scores = {name: self.questions.sit(self.node, name) for name in subjects}
+        return {"scores": scores, "base": [self.questions.told(name) for name in subjects]}
+
+    def hear(self, request: Message) -> Message:
+        """Take over what other nodes' base model, which is this one's, said before the training."""
+        for told in request["base"]:
+            self.questions.hear(told)
+        return {}
 
     def ask(self, request: Message) -> Message:
         """Answer one question."""

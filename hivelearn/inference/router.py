@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from hivelearn.inference.answer import Route
+from hivelearn.inference.route import Route
 from hivelearn.patch.manifest import RouterCard
 
 CARD_PROMPTS_MIN: Final = 5  # below, a maximum over the holdout means nothing

@@ -8,8 +8,8 @@ from typing import Any, Final, Self
 
 from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_names, check_record, real, whole
 from hivelearn.device.limits import COMFORT, SAFETY, DeviceLimits
-from hivelearn.inference.engine import SAMPLING
 from hivelearn.inference.engine_table import check_engine_options, engine_kind
+from hivelearn.inference.sampling import SAMPLING
 from hivelearn.training.recipe import Recipe
 from hivelearn.trust.weights import Caps
 

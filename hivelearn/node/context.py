@@ -5,11 +5,13 @@ need. The model is opened on first need, so that a node's status can be read, an
 correction left, by a process that never loads torch.
 """
 
+import logging
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +21,16 @@ from hivelearn.device import sensors
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
+from hivelearn.files import DiskError
 from hivelearn.inference.engine_table import open_engine
-from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
-from hivelearn.node import event_log
+from hivelearn.node import event_log, home_model
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.events import EventStream, PermitChanged
+from hivelearn.node.home_model import ModelChoice
 from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
+from hivelearn.report.progress import line_on_stderr
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.generations import Generation, Generations
@@ -39,6 +43,8 @@ from hivelearn.store.store import Store
 if TYPE_CHECKING:
     from hivelearn.device.governor import Governor
     from hivelearn.inference.engine import Engine
+
+_log = logging.getLogger("hivelearn.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +61,17 @@ class Environment:
 class NodeContext:
     """One node's parts."""
 
-    folder: Path  # of the base model
+    choice: ModelChoice
     config: NodeConfig
     environment: Environment
-    home: Home = field(init=False)
+    home: Home
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
     prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
 
     def __post_init__(self) -> None:
-        """Open the home; keys and model wait."""
+        """Open what is kept; keys and model wait."""
         self._opening = threading.RLock()
-        self.home = Home.open(self.config.home, clock=self.clock)
         self.store = Store(self.home)
         self.events.subscribe(event_log.write)
 
@@ -76,6 +81,11 @@ class NodeContext:
     def identity(self) -> identity.Identity:
         """The node's keys, made at first use."""
         return identity.open_in(self.home.path / "identity", self.clock())
+
+    @property
+    def folder(self) -> Path:
+        """Where the base model lies."""
+        return self.choice.folder
 
     @cached_property
     def base(self) -> bytes:
@@ -89,7 +99,22 @@ class NodeContext:
         with self._opening, warnings.catch_warnings():
             # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
             warnings.filterwarnings("ignore", message="IProgress not found")
-            return open_engine(name, self.folder, lambda: self.base, options)
+            engine = open_engine(name, self.folder, lambda: self.base, options)
+        self.remember_model()
+        return engine
+
+    def remember_model(self) -> None:
+        """Let the home keep the model that was named, once it is known to be one."""
+        with suppress(DiskError):  # a home that can only be read still answers
+            kept = home_model.remember(self.home.path, self.choice)
+            if kept != self.choice.remembered:
+                self.choice = replace(self.choice, remembered=kept)
+                if any(c.base != self.base for c in self.journal.list()):
+                    _log.warning(
+                        "this home was used with another model, and remembers %s from now on; "
+                        "`--model nano` opens the nano model",
+                        self.choice.name,
+                    )
 
     @property
     def is_open(self) -> bool:
@@ -182,5 +207,11 @@ class NodeContext:
 def open_context(
     model: str | Path | None, config: NodeConfig, environment: Environment | None = None
 ) -> NodeContext:
-    """Return the context of a node on ``model`` (a path, a hub id, or None)."""
-    return NodeContext(resolve_model(model), config, environment or Environment())
+    """Return the context of a node on ``model`` (a path, a hub id, a name, or None).
+
+    None is the model that the home remembers, else the nano model.
+    """
+    world = environment or Environment()
+    home = Home.open(config.home, clock=world.clock)
+    choice = home_model.choose(model, home.path, line_on_stderr(config.progress))
+    return NodeContext(choice, config, world, home)

@@ -9,7 +9,6 @@ from typing import Final
 
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
-from hivelearn.inference.model_folder import NANO
 from hivelearn.node import measure, payloads
 from hivelearn.node.context import NodeContext
 from hivelearn.node.served import served_id
@@ -60,6 +59,7 @@ class Status:
     writer: str | None  # which process writes to the home and what, or None
     problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
     experts: tuple[ExpertStatus, ...] = ()  # what serves, then the sandbox
+    remembers: str | None = None  # the home's model, which calls take that name none
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -79,7 +79,7 @@ class Status:
         lines = [
             f"{self.name}  {self.key}",
             f"home   {self.home}",
-            f"model  {self.model} ({self.base[:16]})",
+            f"model  {self.model} ({self.base[:16]}){self._of_home()}",
             f"shelf  {shelf or 'empty'}; {self.vouched} vouched for",
         ]
         if self.writer:
@@ -96,6 +96,12 @@ class Status:
             if more := len(self.experts) - len(shown):
                 lines.append(f"and {more} more; `hivelearn status --json` has all")
         return "\n".join(lines)
+
+    def _of_home(self) -> str:
+        if self.remembers is None:
+            return ""
+        ours = self.remembers.rsplit("/", 1)[-1] == self.model
+        return ", this home's" if ours else f"; this home remembers {self.remembers}"
 
     __repr__ = __str__  # what a notebook or a shell shows is for people
 
@@ -141,7 +147,8 @@ def read_status(context: NodeContext) -> Status:
         name=name,
         key=key,
         home=context.home.path,
-        model="embedded nano model" if context.folder == NANO else context.folder.name,
+        model=context.choice.name,
+        remembers=context.choice.remembered,
         base=context.base.hex(),
         domains=tuple(domains),
         shelf={str(state): count for state, count in store.shelf.counts().items()},

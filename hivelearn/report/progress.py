@@ -30,6 +30,18 @@ def in_notebook() -> bool:
     return running is not None and "IPKernelApp" in running.config
 
 
+def line_on_stderr(setting: bool | None) -> Callable[[str], None]:  # noqa: FBT001 - a setting
+    """Return what says a line on stderr if :func:`wanted`, for work of a few long steps."""
+    if not wanted(setting):
+        return lambda _: None
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    return say
+
+
 class _Line(Protocol):
     """Where the line is drawn."""
 

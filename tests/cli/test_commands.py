@@ -65,7 +65,8 @@ def test_an_answer_goes_to_stdout_and_its_route_to_stderr(call, base):
     assert "base model" in done.stderr
     assert "base model" not in done.stdout
     said = json.loads(call("ask", "Hello", "--json", "--model", base).stdout)
-    assert said.keys() == {"text", "experts", "mode", "confidence"}
+    tokens = {"finish_reason", "prompt_tokens", "answer_tokens"}
+    assert said.keys() == {"text", "experts", "mode", "confidence", *tokens}
 
 
 def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
@@ -129,6 +130,44 @@ def test_a_vouch_is_seen_and_taken_back(call, base):
     assert "`hivelearn trust` lists" in again.stderr
 
 
+def test_vouches_lists_them_with_their_notes_also_withdrawn_ones(call, base):
+    on = ("--model", base)
+    assert "no vouches" in call("vouches", *on).stdout
+    call("vouch", SOMEBODY, "--note", "met", *on)
+    call("unvouch", SOMEBODY, *on)
+    (row,) = json.loads(call("vouches", "--json", *on).stdout)["vouches"]
+    assert (row["key"], row["note"]) == (SOMEBODY, "met")
+    assert row["withdrawn"]
+    assert SOMEBODY in call("vouches", *on).stdout
+
+
+def test_peers_tells_who_is_there_and_where_a_connection_fails(call, base, tmp_path, until):
+    alone = ("--listen", "127.0.0.1:0", "--no-discover", "--model", base)
+    assert "nobody is there" in call("peers", "roman", "--wait", "0.1", *alone).stdout
+    other = open_context(base, NodeConfig(home=tmp_path / "other"))
+    there = JoinOptions.of({"listen": "127.0.0.1:0", "discover": False})
+    with NodeNetwork(other).join(["roman"], there) as swarm:
+        address = swarm.address
+        nowhere = ("--peer", "127.0.0.1:9", "--peer", address)
+        done = call("peers", "roman", "--wait", "3", "--json", *nowhere, *alone)
+    states = {row["state"]: row for row in json.loads(done.stdout)["peers"]}
+    assert states["verified"]["device"] == address.split("@")[0]
+    assert states["seen"]["failing"]
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish", "powershell"])
+def test_completion_prints_a_script_and_writes_to_no_settings(call, shell_name):
+    done = call("completion", shell_name, home=False)
+    assert done.exit_code == 0
+    assert "_HIVELEARN_COMPLETE" in done.stdout
+
+
+def test_the_script_of_completion_is_answered(shell):
+    words = {"COMP_WORDS": "hivelearn vo", "COMP_CWORD": "1"}
+    done = shell(_HIVELEARN_COMPLETE="complete_bash", **words)
+    assert done.stdout.split() == ["vouch", "vouches"]
+
+
 def test_a_join_that_meets_nobody_says_so(call, base):
     alone = ("--listen", "127.0.0.1:0", "--no-discover", "--wait", "0.2", "--publish")
     done = call("join", "roman", *alone, "--model", base)
@@ -150,6 +189,14 @@ def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
     done = call("join", "roman", "--fabric", "memory", "--wait", "3", "--model", base)
     guest.join()
     assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_the_doctor_tells_programs_what_he_tells_people(call, base):
+    done = call("doctor", "--json", "--model", base)
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["problems"]) == (0, 0)
+    assert {"name", "state", "what", "todo"} == told["checks"][0].keys()
+    assert "model" in {check["name"] for check in told["checks"]}
 
 
 def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):

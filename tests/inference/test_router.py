@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.inference.answer import Route
+from hivelearn.inference.route import Route
 from hivelearn.inference.router import ExpertProfile, by_domain, card, lowered, route
 
 LOSSES = st.floats(0, 20)

@@ -8,8 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import hivelearn as hl
 from hivelearn.errors import UsageError
+from hivelearn.inference.completion import Completion
+from hivelearn.inference.errors import NoModelError
 from hivelearn.inference.loading import quiet
-from hivelearn.inference.model_folder import NoModelError
 from hivelearn.inference.resident_options import ResidentOptions
 from hivelearn.node.config import NodeConfig
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
@@ -30,7 +31,7 @@ def test_an_answer_is_corrected_and_the_correction_is_kept(make):
 def test_what_the_model_babbles_never_stops_a_correction(make, monkeypatch):
     node = make()
     engine = node.context.engine
-    monkeypatch.setattr(engine, "generate", lambda *_: ["\x1b[31m\x00 red \udc80"])
+    monkeypatch.setattr(engine, "generate", lambda *_: [Completion("\x1b[31m\x00 red \udc80")])
     kept = node.ask("?").correct("red", domain="colours")
     assert kept.wrong == "\ufffd[31m\ufffd red \ufffd"
 

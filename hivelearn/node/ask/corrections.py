@@ -65,6 +65,7 @@ class Corrections:
             DiskError: the disk under the home refuses; nothing was stored.
         """
         journal = self._context.journal
+        self._context.remember_model()
         try:
             with self._context.store.writing("import corrections"):
                 now_s = journal.now(self._context.clock(), domain)
