@@ -14,7 +14,9 @@ from hivelearn.inference.gguf_conversion import SUFFIX
 
 NANO: Final = Path(__file__).parent / "nano" / "model"
 NANO_NAME: Final = "nano"
-_HUB_FILES: Final = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md"]
+_HUB_FILES: Final = (
+    "*.safetensors *.json *.jinja *.txt *.model *.md *.py".split()
+)  # code is not run
 
 
 def _unheard(_told: str) -> None:

@@ -42,12 +42,14 @@ class Node:
     """A local model with its corrections, its specialists and its place in the swarm.
 
     Args:
-        model: folder or hub id of a causal language model, an open transformers
-            model (then ``tokenizer`` too), or nothing: the embedded nano model.
+        model: folder, GGUF file or hub id of a causal language model, "smollm2", "nano", an
+            open transformers model (then ``tokenizer`` too), or nothing: the model that the
+            home remembers, else the embedded nano model.
         tokenizer: of an open model.
         config: settings; single ones may be given by name instead.
         environment: clock, sleep and sensors; tests give their own.
-        settings: any field of :class:`NodeConfig`, such as ``home=...``.
+        settings: any field of :class:`NodeConfig`, such as ``home=...``, or option of the
+            engine, such as ``device="cpu"`` and ``trust_remote_code=True``.
 
     Attributes:
         config: its settings.

@@ -10,14 +10,14 @@ PEFT can express beyond that is refused with a remedy rather than dropped.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import torch
 from torch import Tensor
 
 from hivelearn.codec import fixed, real
 from hivelearn.files import Replacement, replace_all
-from hivelearn.patch import chunks, peft_config, peft_folder
+from hivelearn.patch import chunks, gguf_file, peft_config, peft_folder
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.folder import written
@@ -165,16 +165,40 @@ class Adapter:
         """Return PEFT's ``adapter_config.json``, always made anew, never a peer's."""
         return peft_config.config(list(self.factors), self.rank, self.alpha, self.origin)
 
-    def save(self, folder: str | Path) -> Path:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        format: Literal["peft", "gguf"] = "peft",  # noqa: A002 - what everybody calls it
+        model: Any = None,
+    ) -> Path:
         """Write a folder that ``peft.PeftModel.from_pretrained`` loads; return it.
 
         An adapter that is there already stays until the new one is whole.
 
+        Args:
+            folder: made if missing.
+            format: "peft", or "gguf": one file, ``adapter_model.gguf``, for llama.cpp.
+            model: the base of a GGUF, open or its folder; by default the folder that the
+                adapter's origin names.
+
         Raises:
+            AdapterError: there is no such format, or a GGUF of that base cannot be written.
             FolderError, DiskError: it cannot be written.
         """
+        if format not in ("peft", "gguf"):
+            raise AdapterError(f"there is no format {format!r}", remedy="Use 'peft' or 'gguf'.")
         with written(Path(folder)):
-            return self._saved(folder)
+            return self._saved(folder) if format == "peft" else self._saved_gguf(folder, model)
+
+    def _saved_gguf(self, folder: str | Path, model: Any) -> Path:
+        config = gguf_file.config_of(self.origin.model if model is None else model)
+        data, path = gguf_file.to_bytes(self.factors, self.alpha, config), Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        with Replacement(path / gguf_file.GGUF_FILE) as new:
+            new.file.write(data)
+            replace_all((new,))
+        return path
 
     def _saved(self, folder: str | Path) -> Path:
         path = Path(folder)
