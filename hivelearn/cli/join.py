@@ -85,7 +85,7 @@ def _publish(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]
         if not own:
             yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
             continue
-        newest = max(own, key=lambda entry: (not entry.seq, entry.arrived_s))  # as it was sealed
+        newest = max(own, key=lambda entry: (not entry.epoch, entry.arrived_s))  # as sealed
         told = swarm.publish(context.adapters.patch(newest.id))
         yield domain, f"published {told.id.hex()[:8]}"
 

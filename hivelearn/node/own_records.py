@@ -53,6 +53,12 @@ def shelve(context: NodeContext, patch: Patch) -> None:
     context.shelf.add(entry_of(patch, "own", payload, context.clock()))
 
 
+def take_back(context: NodeContext, patch: Patch) -> None:
+    """Put an own patch that comes from a folder on the shelf. The caller holds the writer lock."""
+    meet(context, patch.notice)
+    shelve(context, patch)
+
+
 def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: float) -> Entry:
     """Return the shelf's entry for a record; ``payload`` names its blob, if that is here."""
     body = record.body
@@ -77,6 +83,7 @@ def for_swarm(context: NodeContext, patch: Patch, swarm: bytes) -> Patch:
 
     The caller holds the writer lock.
     """
+    meet(context, patch.notice)
     for entry in context.on_shelf("own", patch.domain):
         if _stands(context, entry, swarm) and says_the_same(_record(entry).body, patch.body):
             return context.adapters.patch(entry.id)
@@ -111,7 +118,7 @@ def _stands(context: NodeContext, entry: Entry, swarm: bytes) -> bool:
 
 
 def meet(context: NodeContext, notice: Notice) -> None:
-    """Take notice of an own record that came back from others.
+    """Take notice of an own record that came from elsewhere: from others, from a folder.
 
     One of the epoch that is signed in, and unknown here, was signed by a newer copy of
     this home: the feed begins a new epoch. What both have signed is a fork, and what

@@ -9,6 +9,7 @@ from hivelearn.cli import doctor_checks
 from hivelearn.node import reputation
 from hivelearn.node.events import FeedForked, FeedRestarted
 from hivelearn.node.share.library import Library
+from hivelearn.patch.envelope import Patch, placed
 from hivelearn.swarm import topics
 from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.testing.hostile import changed, shelf_state
@@ -119,6 +120,20 @@ def test_a_home_put_back_whole_that_signed_nothing_makes_no_fork(make, patches, 
     assert published(restored, patches(restored, 3)).body.seq == 1
 
 
+def test_a_saved_patch_tells_a_home_that_it_is_older_too(make, patches, tmp_path):
+    owner = make("owner")
+    first = published(owner, patches(owner, 1))
+    copied(owner, tmp_path / "yesterday")
+    saved = published(owner, patches(owner, 2))
+    saved.save(tmp_path / "saved")
+    restored = make("yesterday")
+    with hearing(restored) as told:
+        restored.adopt(Patch.load(tmp_path / "saved", now_s=owner.context.clock()))
+        after = published(restored, patches(restored, 3))
+    assert told == [FeedRestarted("met itself")]
+    assert after.body.epoch not in (first.body.epoch, 0)
+
+
 def test_a_database_put_back_alone_is_seen_before_anything_is_signed(make, patches, tmp_path):
     owner = make("owner")
     first = published(owner, patches(owner, 1))
@@ -192,6 +207,4 @@ def test_another_predecessor_than_was_told_shows_a_fork_too(make, kit, patches):
 
 
 def _signed_at(owner, patch, place):
-    from hivelearn.patch.envelope import placed
-
     return placed(patch, place, owner.context.identity, owner.context.clock())
