@@ -48,6 +48,7 @@ def run(node: NodeOptions) -> Iterator[Check]:
         opened = context
         yield guarded("home", lambda: writable(opened))
         yield guarded("identity", lambda: identity(opened))
+        yield from feeds(opened)
         yield guarded("inbox", lambda: inbox(opened))
         yield from adapters(opened)
     reading = _read()
@@ -117,6 +118,21 @@ def identity(context: "NodeContext") -> Check:
     author = context.identity.author
     context.identity.certificate.check(context.clock())
     return ok(f"{short_name(author)}  {full_name(author)}")
+
+
+def feeds(context: "NodeContext") -> Iterator[Check]:
+    """Whether this home is an older copy of itself; what happened to its feeds and to others'."""
+    from hivelearn.node import feed_notes
+
+    try:
+        stale, history = feed_notes.stale(context), feed_notes.history(context)
+    except Exception as error:  # noqa: BLE001 - as for every check
+        yield failed("feeds", error)
+        return
+    yield from (Check("feeds", "problem", note, feed_notes.STALE_TODO) for note in stale)
+    yield from (replace(ok(note), name="feeds") for note in history)
+    if not stale and not history:
+        yield replace(ok("each is one history"), name="feeds")
 
 
 def inbox(context: "NodeContext") -> Check:

@@ -72,9 +72,9 @@ def _publish(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]
         if not own:
             yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
             continue
-        newest = max(own, key=lambda entry: (entry.epoch, entry.seq))
-        swarm.publish(context.adapters.patch(newest.id))
-        yield domain, f"published {newest.id.hex()[:8]}"
+        newest = max(own, key=lambda entry: (not entry.epoch, entry.arrived_s))  # as sealed
+        told = swarm.publish(context.adapters.patch(newest.id))
+        yield domain, f"published {told.id.hex()[:8]}"
 
 
 def _stay(

@@ -3,7 +3,16 @@
 import logging
 from typing import Final
 
-from hivelearn.node.events import Event, PatchRefused, PermitChanged, RunFailed
+from hivelearn.identity import short_name
+from hivelearn.node.events import (
+    Event,
+    FeedForked,
+    FeedRestarted,
+    PatchRefused,
+    PermitChanged,
+    RunFailed,
+)
+from hivelearn.store.feeds import REASONS
 
 _TRAIN: Final = logging.getLogger("hivelearn.train")
 _LIVE: Final = logging.getLogger("hivelearn.live")
@@ -19,6 +28,11 @@ def write(event: Event) -> None:
             log.log(logging.WARNING if waits else logging.INFO, "%s", permit.why)
         case PatchRefused(patch, why=why):
             _SWARM.warning("refused %s: %s", patch.hex()[:8], why)
+        case FeedForked(author, agreed=agreed):
+            said = "%s signed number %d twice; from there on its feed is not taken"
+            _SWARM.warning(said, short_name(author), agreed + 1)
+        case FeedRestarted(why):
+            _SWARM.warning("a feed of this home began a new epoch: %s", REASONS[why])
         case RunFailed(what, None):
             _LIVE.warning("%s", what)
         case RunFailed(_, bug):

@@ -25,6 +25,7 @@ from hivelearn.device.permit import Permit
 from hivelearn.errors import UsageError
 from hivelearn.node.reports import Judged, RoundReport, TrainReport
 from hivelearn.store.correction import Correction
+from hivelearn.store.feeds import Why
 from hivelearn.store.generations import Generation
 from hivelearn.swarm.events import PeerDown, PeerUp
 
@@ -106,6 +107,27 @@ class PatchRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedForked:
+    """An author's device signed two histories of one feed; told once for each.
+
+    Nothing of it behind ``agreed`` is taken any more, until the author begins anew. It is
+    no fault: whoever puts a backup back does it. Of this node's own feed it says that
+    another copy of this home signs, too.
+    """
+
+    author: bytes
+    device: bytes
+    agreed: int  # the last number that both histories have
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRestarted:
+    """This home was found to be an older copy of itself; its feed goes on in a new epoch."""
+
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictReached:
     """A merge has decided about one patch, and written it down."""
 
@@ -153,6 +175,8 @@ Event: TypeAlias = (
     | PermitChanged
     | PatchArrived
     | PatchRefused
+    | FeedForked
+    | FeedRestarted
     | VerdictReached
     | MergeEnded
     | Adopted

@@ -9,7 +9,7 @@ from typing import Final
 
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
-from hivelearn.node import measure, payloads
+from hivelearn.node import feed_notes, measure, payloads
 from hivelearn.node.context import NodeContext
 from hivelearn.node.served import served_id
 from hivelearn.report.table import Table
@@ -154,7 +154,7 @@ def read_status(context: NodeContext) -> Status:
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.reputation.vouches()),
         writer=_writer(context),
-        problems=tuple(map(str, (*troubles, *lost))),
+        problems=(*feed_notes.stale(context), *map(str, (*troubles, *lost))),
         experts=_experts(context, serving.values()),
     )
 

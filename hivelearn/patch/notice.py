@@ -47,6 +47,12 @@ def record_id(body: bytes) -> bytes:
     return hashlib.sha256(ID_TAG + body).digest()
 
 
+def id_in(envelope: bytes) -> bytes:
+    """Return the id of the record in an envelope that was verified before."""
+    value = cast("Mapping[int, bytes]", codec.decode(envelope))
+    return record_id(value[1])
+
+
 def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
     """Verify an envelope and return its notice, or None for a kind of a later version.
 

@@ -97,7 +97,24 @@ _TWO: Final = (
     "DROP TABLE evidence",  # nothing ever wrote it
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO)
+# A feed for each swarm in place of the device's one.
+_FEEDS: Final = (
+    "ALTER TABLE patches ADD COLUMN prev BLOB",
+    # The own feeds: an epoch each, the newest of a swarm is the one that is signed in.
+    """CREATE TABLE own_epochs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, swarm BLOB NOT NULL, epoch INTEGER NOT NULL,
+        last INTEGER NOT NULL, why TEXT NOT NULL, begun_s REAL NOT NULL)""",
+    # Epochs that are not one history: nothing behind `agreed` is taken any more.
+    """CREATE TABLE forks (
+        device BLOB NOT NULL, epoch INTEGER NOT NULL, author BLOB NOT NULL,
+        agreed INTEGER NOT NULL, found_s REAL NOT NULL,
+        PRIMARY KEY (device, epoch)) WITHOUT ROWID""",
+    # In the old feed each record named the one before, of whatever swarm: none is told again.
+    "DELETE FROM offers WHERE patch IN (SELECT id FROM patches WHERE state = 'own')",
+    "DROP TABLE feeds",
+)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, _FEEDS)
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

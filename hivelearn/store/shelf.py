@@ -1,8 +1,8 @@
 """Patches and where each stands: the envelope's bytes, a state, the last verdict.
 
-The shelf judges nothing. It holds the table of moves that make sense, remembers
-refusals so that nothing is fetched twice, and keeps both envelopes when one
-device signed two different records with one number.
+The shelf judges nothing. It holds the table of moves that make sense and remembers
+refusals so that nothing is fetched twice. Of feeds it knows what lies around a
+number; what follows from that, ``feeds`` and ``patch.feed`` say.
 """
 
 import sqlite3
@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from hivelearn.errors import PeerError
+from hivelearn.patch.feed import Neighbours
 from hivelearn.store.correction import DOMAIN
 from hivelearn.store.database import Database
 from hivelearn.store.errors import UnknownPatchError, WrongStateError
 from hivelearn.store.schema import NEEDED_BLOBS
 
 State = Literal["parked", "quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
-Arrival = Literal["new", "known", "equivocation"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 # To its own state a patch may always go: a new verdict in the old place.
@@ -66,6 +66,7 @@ class Entry:
     arrived_s: float
     verdict: str | None = None  # JSON: layer, code, measured, limit, fault
     reason: str = ""
+    prev: bytes | None = None  # id of number seq - 1, as its author says
 
     def __post_init__(self) -> None:
         keys = (self.id, self.author, self.device, self.base)
@@ -92,27 +93,13 @@ class Shelf:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, entry: Entry) -> Arrival:
-        """Put a verified record on the shelf.
-
-        Returns:
-            "known" if the id is here (nothing changes); "equivocation" if the
-            device has signed another record with this number: the newcomer is
-            kept as refused, for evidence; else "new".
-        """
+    def add(self, entry: Entry) -> bool:
+        """Put a verified record on the shelf; return False if its id is here already."""
         with self._db.transaction() as writer:
             if self.get(entry.id) is not None:
-                return "known"
-            feed = (entry.device, entry.epoch, entry.seq)
-            twin = self._db.row(
-                "SELECT id FROM patches WHERE device = ? AND epoch = ? AND seq = ?", feed
-            )
+                return False
             _insert(writer, entry)
-            if twin is None:
-                return "new"
-            reason = f"equivocation: {twin[0].hex()} has the same number"
-            _update(writer, entry.id, "refused", entry.payload, None, reason)
-            return "equivocation"
+            return True
 
     def get(self, patch: bytes) -> Entry | None:
         """Return the entry of this id, or None."""
@@ -156,8 +143,14 @@ class Shelf:
         return {patch for (patch,) in self._db.rows("SELECT id FROM patches")}
 
     def counts(self) -> dict[State, int]:
-        """Return how many patches are in each state, absent states left out."""
-        return dict(self._db.rows("SELECT state, COUNT(*) FROM patches GROUP BY state"))
+        """Return how many patches are in each state, absent states left out.
+
+        Of the own ones, what was signed again for a swarm is the same patch.
+        """
+        same = "CASE state WHEN 'own' THEN domain || payload ELSE id END"
+        return dict(
+            self._db.rows(f"SELECT state, COUNT(DISTINCT {same}) FROM patches GROUP BY state")  # noqa: S608
+        )
 
     def move(
         self,
@@ -223,33 +216,18 @@ class Shelf:
         found = f"SELECT 1 FROM ({NEEDED_BLOBS}) WHERE payload = ? LIMIT 1"  # noqa: S608
         return self._db.row(found, (name,)) is not None
 
-    def next_seq(self, device: bytes, epoch: int) -> int:
-        """Return the next number of this device's feed, never returned before.
+    def around(self, device: bytes, epoch: int, seq: int) -> Neighbours:
+        """Return what lies here around a number of a device's epoch (the oldest, of twins)."""
 
-        Durable on return, so sign after it: a crash between leaves a gap, and a
-        gap is nobody's fault, while one number signed twice is. Starts at 1.
-        """
-        with self._db.transaction() as writer:
-            shelved = self._db.row(
-                "SELECT ifnull(max(seq), 0) FROM patches WHERE device = ? AND epoch = ?",
-                (device, epoch),
+        def first(what: str, number: int) -> bytes | None:
+            found = self._db.row(
+                f"SELECT {what} FROM patches WHERE device = ? AND epoch = ? AND seq = ?"  # noqa: S608
+                " ORDER BY rowid",
+                (device, epoch, number),
             )
-            assert shelved is not None
-            return int(
-                writer.execute(
-                    "INSERT INTO feeds VALUES (:device, :epoch, :shelved + 1) ON CONFLICT DO"
-                    " UPDATE SET last = max(last, :shelved) + 1 RETURNING last",
-                    {"device": device, "epoch": epoch, "shelved": shelved[0]},
-                ).fetchone()[0]
-            )
+            return None if found is None else found[0]
 
-    def id_at(self, device: bytes, epoch: int, seq: int) -> bytes | None:
-        """Return the id of the record with this number (the smallest of twins), or None."""
-        row = self._db.row(
-            "SELECT min(id) FROM patches WHERE device = ? AND epoch = ? AND seq = ?",
-            (device, epoch, seq),
-        )
-        return None if row is None else row[0]
+        return Neighbours(first("id", seq - 1), first("id", seq), first("prev", seq + 1))
 
 
 def _insert(writer: sqlite3.Connection, entry: Entry) -> None:

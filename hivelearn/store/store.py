@@ -11,6 +11,7 @@ from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
+from hivelearn.store.feeds import Feeds
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
@@ -38,6 +39,7 @@ class Store:
         self.database = Database(home.database, reached=reached)
         self.blobs = Blobs(home.blobs, home.partial, reached)
         self.shelf = Shelf(self.database)
+        self.feeds = Feeds(self.database, home.path / "feeds.json", reached)
         self.offers = Offers(self.database)
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)

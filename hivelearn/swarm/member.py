@@ -38,7 +38,7 @@ class Member:
         self.stats = self._context.stats
         self._fetcher = Fetcher(self._context)
         self._gossip = gossip.Gossip(self._context.read, fabric.floods, config.limits)
-        self._payloads = PayloadServer(store.payload, config.offload)
+        self._payloads = PayloadServer(store, self._context.told, config.offload)
         self._topics: dict[bytes, tuple[Subscription, asyncio.Task[None]]] = {}
         self._judged = self._fetcher.judged  # ids not wanted, or refused
         self._syncs: dict[bytes, tuple[asyncio.Event, asyncio.Task[None]]] = {}
@@ -64,6 +64,7 @@ class Member:
         if topic in self._topics:
             return
         await self.fabric.join(topic)
+        self._context.topics.add(topic)
         subscription = self.fabric.subscribe(topic)
         listening = self._context.spawn(self._listen(topic, subscription))
         self._topics[topic] = (subscription, listening)
@@ -73,6 +74,8 @@ class Member:
         """Stop hearing of ``topic``."""
         if topic in self._topics:
             subscription, listening = self._topics.pop(topic)
+            self._context.topics.discard(topic)
+            self._context.told.leave(topic)
             await self.fabric.leave(topic)
             listening.cancel()
             subscription.close()
@@ -141,6 +144,7 @@ class Member:
             self._context.emit(PeerDown(peer))
             self._syncs.pop(peer)[1].cancel()
             self._pulled.pop(peer, None)
+            self._context.told.forget(peer)
             self.stats.pulled(peer)
             gossip.step(self._gossip, gossip.PeerLeft(peer), self._context.now())
 
@@ -202,7 +206,8 @@ class Member:
             topics=frozenset(self._topics),
             heads=self.store.heads,
             envelope=self.store.envelope,
-            holds=lambda patch: self.store.payload(patch) is not None,
+            holds=lambda patch, where: self.store.payload(patch, where) is not None,
+            told=self._context.told,
         )
         await sessions.offer(stream, session, self.config.offload)
         # It shares a topic in which our last pull did not see it: it joined later.
@@ -238,7 +243,7 @@ class Member:
 
     async def _consider(self, topic: bytes, notice: Notice) -> None:
         with self.stats.at_the_store():
-            wanted = await self._context.ask(self._judge, notice)
+            wanted = await self._context.ask(self.store.wants, topic, notice)
         if wanted:
             self.stats.progress_s = self._context.now()
             await self._fetcher.want(topic, notice)
@@ -247,9 +252,6 @@ class Member:
         self._judged[notice.id] = None
         if len(self._judged) > JUDGED_MAX:
             del self._judged[next(iter(self._judged))]
-
-    def _judge(self, notice: Notice) -> bool:
-        return self.store.payload(notice.id) is None and self.store.wants(notice)
 
 
 def _check_protocol(protocol: str) -> None:

@@ -16,7 +16,7 @@ joiners and healed partitions converge; gossip is only faster.
                                    (again until nothing is missing)
 
 Tags keep topics from strangers (``topics``). Envelopes are given only for
-patches that were told in the same session.
+patches that this peer was told (``told``).
 """
 
 from collections.abc import Callable, Iterable
@@ -38,6 +38,7 @@ from hivelearn.swarm.messages import (
     Want,
     WireMessage,
 )
+from hivelearn.swarm.told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,10 @@ class Offer:
     nonce: bytes
     topics: frozenset[bytes]
     heads: Callable[[bytes], Iterable[bytes]]
-    envelope: Callable[[bytes], bytes | None]
-    holds: Callable[[bytes], bool]  # is the payload here?
+    envelope: Callable[[bytes, frozenset[bytes]], bytes | None]  # of a patch held for the topics
+    holds: Callable[[bytes, frozenset[bytes]], bool]  # is its payload here?
+    told: Told
     salt: bytes = b""
-    told: set[bytes] = field(default_factory=set)
     shared: set[bytes] = field(default_factory=set)
 
 
@@ -173,7 +174,7 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
     answers: list[WireMessage] = []
     for topic in (known[tag] for tag in tags if tag in known):
         patches = tuple(offer.heads(topic))[:HEADS_MAX]
-        offer.told.update(patches)
+        offer.told.tell(offer.peer, topic, patches)
         offer.shared.add(topic)
         answers.append(Heads(topics.tag(topic, offer.me, offer.salt), patches))
     return [*answers, Done()]
@@ -182,7 +183,8 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
 def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[WireMessage]:
     answers: list[WireMessage] = []
     for patch in patches:
-        envelope = offer.envelope(patch) if patch in offer.told else None
+        where = offer.told.where(offer.peer, patch)
+        envelope = offer.envelope(patch, where) if where else None
         if envelope is not None:
-            answers.append(Announce(envelope, held=offer.holds(patch)))
+            answers.append(Announce(envelope, held=offer.holds(patch, where)))
     return [*answers, Done()]

@@ -6,6 +6,7 @@ care. Real nodes have a real one (``node``).
 
 import hashlib
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from hivelearn import codec, identity
@@ -75,20 +76,24 @@ class FolderStore:
         with self._lock:
             return sorted(self.held)
 
-    def envelope(self, patch_id: bytes) -> bytes | None:
+    def envelope(self, patch_id: bytes, topics: Collection[bytes] = ()) -> bytes | None:
         """See ``PatchStore.envelope``."""
+        del topics
         with self._lock:
             notice = self.held.get(patch_id)
         return notice.envelope if notice is not None else None
 
-    def payload(self, patch_id: bytes) -> Path | None:
+    def payload(self, patch_id: bytes, topics: Collection[bytes] = ()) -> Path | None:
         """See ``PatchStore.payload``."""
+        del topics
         with self._lock:
             return self._file(patch_id) if patch_id in self.held else None
 
-    def wants(self, notice: Notice) -> bool:
+    def wants(self, topic: bytes, notice: Notice) -> bool:
         """See ``PatchStore.wants``."""
-        return notice.id not in self.refuse
+        del topic
+        with self._lock:
+            return notice.id not in self.held and notice.id not in self.refuse
 
     def partial(self, notice: Notice) -> Path:
         """See ``PatchStore.partial``."""

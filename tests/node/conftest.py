@@ -85,7 +85,7 @@ def send(patch, node: Node):
     library = Library(context)
     library.open(bytes(32), patch.domain)
     notice = notice_of(patch)
-    if not library.wants(notice):
+    if not library.wants(bytes(32), notice):
         return False
     with context.store.writing("receive"):
         library.partial(notice).write_bytes(patch.adapter.to_bytes())

@@ -20,7 +20,7 @@ from hivelearn.store.store import Store
 
 BASE, PATCH = b"b" * 32, b"p" * 32
 CHILD = Path(__file__).with_name("crash_child.py")
-POINTS = 35  # what a whole evening passes; a test below holds the number
+POINTS = 43  # what a whole evening passes; a test below holds the number
 
 
 def run(home, die_at):
@@ -69,9 +69,11 @@ def test_killed_at_any_point_the_home_is_whole(tmp_path, point):
     assert list(late.home.inbox.iterdir()) == []
     if "quicksilver" not in {c.right for c in late.journal.list()}:
         assert b"quicksilver" not in bytes_of(late.home.path)  # forgetting was finished
-    last = [int(s.split()[1]) for s in said if s.startswith("seq")]
+    given = [tuple(map(int, s.split()[1:])) for s in said if s.startswith("place")]
+    assert late.feeds.stale(b"s" * 32) is None  # no crash looks like a home put back
     with late.writing("sign"):
-        assert late.shelf.next_seq(b"d" * 32, 0) > max(last, default=0)
+        place = late.feeds.claim(b"s" * 32, b"d" * 32, 2.0)
+    assert all((place.epoch, place.seq) == (epoch, seq + 1) for epoch, seq in given)
 
 
 def test_the_evening_passes_as_many_points_as_are_tested(tmp_path):

@@ -100,9 +100,13 @@ def test_the_first_writer_brings_an_old_home_forward_and_nothing_is_lost(old):
     store = Store(Home.open(old))
     with store.writing("open"):
         assert_all_is_there(store)
-        (device, epoch, last) = SAID["next_seq"][0]
-        assert store.shelf.next_seq(bytes.fromhex(device), epoch) == last + 1
-    assert store.database.version() == len(MIGRATIONS) == 2
+        # Its one feed named records of all swarms: it ends, and nothing of it is told again.
+        device = bytes.fromhex(SAID["next_seq"][0][0])
+        assert store.feeds.claim(b"s" * 32, device, 1.7e9).seq == 1
+        own = {entry.id for entry in store.shelf.list(state="own")}
+        assert own
+        assert all(store.offers.topic_of(patch) is None for patch in own)
+    assert store.database.version() == len(MIGRATIONS) == 3
     assert_all_is_there(Store(Home.open(old)))
     assert {store.blobs.has(e.payload) for e in store.shelf.list()} == {True}
     assert identity.open_in(old / "identity", 1.7e9).author.hex() == SAID["me"]

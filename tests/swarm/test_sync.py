@@ -17,6 +17,7 @@ from hivelearn.swarm.messages import (
     Want,
 )
 from hivelearn.swarm.sync import Finish, Send
+from hivelearn.swarm.told import Told
 from hivelearn.testing.folder_store import NOW_S, author, notice_of
 
 A, B = b"a" * 32, b"b" * 32
@@ -35,11 +36,19 @@ def pull(known=()):
 
 
 def offer(held=NOTICES, joined=(SHARED, ONLY_B)):
-    def envelope(patch):
+    def envelope(patch, topics):
+        assert topics == {SHARED}
         return held[patch].envelope if patch in held else None
 
     return sync.Offer(
-        B, A, b"2" * 32, frozenset(joined), lambda _topic: list(held), envelope, lambda _: True
+        me=B,
+        peer=A,
+        nonce=b"2" * 32,
+        topics=frozenset(joined),
+        heads=lambda _topic: list(held),
+        envelope=envelope,
+        holds=lambda _patch, _topics: True,
+        told=Told(lambda _peer, _topic: True),
     )
 
 

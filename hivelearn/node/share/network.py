@@ -94,14 +94,15 @@ class NodeNetwork:
             )
         for domain in domains:
             check_domain(domain)
-        joined = {d: topics.topic(self._context.base, d, how.secret or "") for d in domains}
+        secret = how.secret or ""
+        joined = {d: topics.topic(self._context.base, d, secret) for d in domains}
         with self._lock, ExitStack() as undo:
             runner = self._started(how)
             swarm = Swarm(self, joined)
             self._shares.append(swarm)
             undo.callback(self.leave, swarm)  # unless it all comes to pass
             for domain, topic in joined.items():
-                self.library.open(topic, domain)
+                self.library.open(topic, domain, topics.swarm(secret))
                 runner.join(topic)
             undo.pop_all()
         return swarm
@@ -192,8 +193,13 @@ class Swarm:
             raise UsageError("this swarm is closed", remedy="Join again: node.join(...).")
         return self._hub.runner
 
-    def publish(self, patch: "Patch") -> None:
-        """Announce a patch; its payload follows to whoever asks, here and at every later join."""
+    def publish(self, patch: "Patch") -> "Patch":
+        """Announce a patch; its payload follows to members who ask, here and at every later join.
+
+        Returns:
+            The patch as this swarm sees it. An own one is signed again for each swarm, so
+            that nothing in one names anything in another: its id there is this one's.
+        """
         topic = self.topics.get(patch.domain)
         if topic is None:
             raise UsageError(
@@ -201,8 +207,9 @@ class Swarm:
                 remedy=f"node.join({patch.domain!r}, ...) and publish there.",
             )
         runner = self._runner()
-        self._hub.library.publish(topic, patch)
-        runner.publish(topic, patch.envelope)
+        told = self._hub.library.publish(topic, patch)
+        runner.publish(topic, told.envelope)
+        return told
 
     def sync(self, wait_s: float = 60.0) -> "SyncReport":
         """Exchange what is known until nothing new came for a while, at most ``wait_s``.

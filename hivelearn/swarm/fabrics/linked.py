@@ -157,6 +157,10 @@ class LinkedFabric:
         """See ``Fabric.meet``."""
         self._transport.meet(addresses)
 
+    def in_topic(self, peer: bytes, topic: bytes) -> bool:
+        """See ``Fabric.in_topic``."""
+        return any(_shows(link, topic) for link in tuple(self._links.get(peer, ())))
+
     def peers(self) -> frozenset[bytes]:
         """See ``Fabric.peers``."""
         return frozenset(self._links)

@@ -71,13 +71,13 @@ def test_a_signed_payload_that_is_no_lora_blames_its_author_once_and_is_not_fetc
     node = make()
     library = Library(node.context)
     library.open(bytes(32), "yes")
-    assert library.wants(notice)
+    assert library.wants(bytes(32), notice)
     for _ in range(2):  # a second copy that was on its way
         library.partial(notice).write_bytes(junk)
         with pytest.raises(PeerError) as caught:
             library.accept(notice, library.partial(notice))
         assert caught.value.fault == "author"
-    assert not library.wants(notice)
+    assert not library.wants(bytes(32), notice)
     assert node.status().shelf == {"refused": 1}
     standing = reputation.standings(node.context)[owner.context.identity.author]
     assert standing.evidence.bad == 4

@@ -19,12 +19,12 @@ def test_a_patch_travels_rests_in_quarantine_and_is_admitted(make, kit, author):
     node = make()
     node.vouch(owner.key)
     with owner.join("yes", fabric="memory") as theirs, node.join("yes", fabric="memory") as ours:
-        theirs.publish(patch)
+        told = theirs.publish(patch)
         for _ in range(10):
             ours.sync(2.0)
-            if node.context.shelf.get(patch.id):
+            if node.context.shelf.get(told.id):
                 break
-        assert shelf_state(node, patch) == "quarantined"
+        assert shelf_state(node, told) == "quarantined"
         assert any(peer.verified for peer in ours.peers)
         assert node.merge("yes").outcome == "admitted"  # the same process may write meanwhile
     assert node.ask(kit.prompts("yes", 1, held=True)[0], max_new_tokens=1).route.mode == "routed"
@@ -150,16 +150,21 @@ def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make, kit
     node = make()
     kit.teach(node, "yes", "yes yes")
     patch, memory = node.train("yes"), JoinOptions("memory")
+    other = node.seal(patch.adapter, domain="no")
     network = NodeNetwork(node.context)
     first = network.join(["yes", "no"], memory)
     second = network.join(["no"], JoinOptions(secret="hush"))
     third = network.join(["no"], JoinOptions())
     topics = [first.topics["yes"], second.topics["no"], third.topics["no"]]
-    for topic in topics:
-        network.library.publish(topic, patch)
+    told = [
+        network.library.publish(*pair) for pair in zip(topics, [patch, other, other], strict=True)
+    ]
 
     def offered():
-        return [network.library.heads(topic) == [patch.id] for topic in topics]
+        return [
+            network.library.heads(topic) == [one.id]
+            for topic, one in zip(topics, told, strict=True)
+        ]
 
     assert offered() == [True, True, True]
     first.close()
