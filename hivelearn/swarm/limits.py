@@ -12,13 +12,28 @@ class SwarmLimits:
     forged_cost: float = 20.0  # tokens that a message with a bad signature costs its relay
     seen_max: int = 65_536  # announcements remembered
     downloads_max: int = 1_024  # wanted payloads remembered
+    strangers_max: int = 512  # of those: of authors whom this node does not trust
+    stranger_max: int = 128  # of those: of one such author
     transfers_max: int = 4  # payloads fetched at the same time
-    providers_max: int = 8  # peers asked for one payload at the same time
+    reserved: int = 2  # of those places: for trusted authors alone
+    turn_s: float = 10.0  # after so long a payload gives its place to others, if there are any
+    providers_max: int = 8  # peers asked for one payload at the same time; its author's beside them
     in_flight: int = 8  # requests open at one provider: 2 MiB
+    late_s: float = 1.0  # a chunk that has not come by then is asked of others, too
     idle_s: float = 5.0  # a provider that sends nothing for so long is dropped
+    rate_min: int = 64 * 1024  # bytes per second; who sends less makes room when others wait
+    rate_grace_s: float = 4.0  # not counted: the first chunk has to travel
+    backoff_s: float = 5.0  # who kept us waiting once is not asked for so long
+    backoff_max_s: float = 600.0  # ... and never for longer, however often it did
+    forgiven_bytes: int = 1 << 20  # that make up for one time
     sync_every_s: float = 60.0  # anti-entropy with each peer
     tick_s: float = 1.0
     domains_max: int = 1_024  # names heard in the lobby
+
+    @property
+    def strangers_places(self) -> int:
+        """How many payloads of strangers are fetched at the same time."""
+        return max(1, self.transfers_max - self.reserved)
 
 
 @dataclass(slots=True)

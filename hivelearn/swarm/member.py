@@ -20,7 +20,7 @@ from hivelearn.swarm.fetcher import Fetcher
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.payload_server import PayloadServer
 from hivelearn.swarm.topics import NONCE_BYTES
-from hivelearn.swarm.transfer_events import ProviderFound
+from hivelearn.swarm.transfer_events import PeerLeft, ProviderFound
 
 RETRY_S: Final = 5.0  # after an anti-entropy session that broke
 JUDGED_MAX: Final = 65_536
@@ -143,6 +143,7 @@ class Member:
             self._pulled.pop(peer, None)
             self.stats.pulled(peer)
             gossip.step(self._gossip, gossip.PeerLeft(peer), self._context.now())
+            self._context.spawn(self._fetcher.step(PeerLeft(peer)))
 
     def _nudge(self, peer: bytes) -> None:
         self.stats.want_pull(peer)

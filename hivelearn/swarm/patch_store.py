@@ -24,6 +24,9 @@ class PatchStore(Protocol):
     def wants(self, notice: Notice) -> bool:
         """Return whether to fetch: base, size and author policy are judged here."""
 
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author (32-byte key) go before those of strangers."""
+
     def partial(self, notice: Notice) -> Path:
         """Return where the resumable partial file of a payload lies."""
 

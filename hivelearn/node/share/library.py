@@ -132,6 +132,10 @@ class Library:
             self._sandbox.expect(notice, trusted)
         return True
 
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author need not wait for those of strangers."""
+        return author in reputation.trusted(self._context)
+
     def _own(self, notice: Notice) -> None:
         """An own record that is not here: this home is an old copy; never reuse its numbers."""
         if self._context.shelf.get(notice.id) is not None:
