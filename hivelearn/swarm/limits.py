@@ -1,6 +1,9 @@
-"""Every bound of the swarm protocol by name, and the token bucket that paces peers."""
+"""Every bound of the swarm protocol by name, and the token buckets that pace peers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
+
+KEYS_MAX: Final = 4_096  # whose pace is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,6 +13,10 @@ class SwarmLimits:
     posts_per_s: float = 20.0  # gossip messages of one peer that we look at
     posts_burst: float = 200.0
     forged_cost: float = 20.0  # tokens that a message with a bad signature costs its relay
+    notices_per_s: float = 16.0  # envelopes of one peer that a sync may have us verify
+    notices_burst: float = 256.0
+    syncs_per_s: float = 1.0  # sessions of one peer that we answer
+    syncs_burst: float = 64.0  # ... at once: every topic that it joins asks anew
     seen_max: int = 65_536  # announcements remembered
     downloads_max: int = 1_024  # wanted payloads remembered
     strangers_max: int = 512  # of those: of authors whom this node does not trust
@@ -45,6 +52,11 @@ class TokenBucket:
     tokens: float
     at: float
 
+    def left(self, now: float) -> int:
+        """Return how many tokens are there, and never less than none."""
+        self._refill(now)
+        return max(0, int(self.tokens))
+
     def take(self, now: float, cost: float = 1.0) -> bool:
         """Return whether ``cost`` tokens were there; if so they are gone."""
         self._refill(now)
@@ -61,3 +73,25 @@ class TokenBucket:
     def _refill(self, now: float) -> None:
         self.tokens = min(self.burst, self.tokens + max(0.0, now - self.at) * self.rate)
         self.at = now
+
+
+@dataclass(slots=True)
+class KeyedBuckets:
+    """A bucket for each key, full at first; the key heard of longest ago is forgotten first.
+
+    A peer that leaves is not forgotten, or it would come back for a full one.
+    """
+
+    rate: float
+    burst: float
+    kept: dict[object, TokenBucket] = field(default_factory=dict)
+
+    def of(self, key: object, now: float) -> TokenBucket:
+        """Return the bucket of ``key``."""
+        bucket = self.kept.pop(key, None)
+        if bucket is None:
+            bucket = TokenBucket(self.rate, self.burst, self.burst, now)
+        self.kept[key] = bucket
+        if len(self.kept) > KEYS_MAX:
+            del self.kept[next(iter(self.kept))]
+        return bucket
