@@ -19,11 +19,11 @@ _TENSOR: Final = ".weight"  # what mergekit's filters see behind a module's name
 _DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
-def unfit(what: str) -> MergeError:
+def unfit(what: str, remedy: str | None = None) -> MergeError:
     """Return the error for a configuration that means nothing for adapters."""
     return MergeError(
         f"this mergekit configuration cannot merge adapters: {what}",
-        remedy="Take the line out, or merge whole models with mergekit itself.",
+        remedy=remedy or "Take the line out, or merge whole models with mergekit itself.",
     )
 
 
