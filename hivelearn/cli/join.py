@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hivelearn.cli.command import DONE, NodeOptions
-from hivelearn.errors import PeerError
+from hivelearn.errors import PeerError, UsageError
 
 if TYPE_CHECKING:
     from hivelearn.node.context import NodeContext
@@ -58,6 +58,7 @@ def join(wanted: JoinCommand) -> int:
     """
     from hivelearn.node.share.network import JoinOptions, NodeNetwork
 
+    _refuse_in_process(wanted.fabric)
     context = wanted.node.open()
     options = {"peers": wanted.peer, "listen": wanted.listen, "discover": wanted.discover}
     how = JoinOptions.of({"fabric": wanted.fabric, "secret": wanted.secret} | options)
@@ -76,6 +77,17 @@ def join(wanted: JoinCommand) -> int:
     if not met:
         raise NobodyMetError("; ".join(["nobody was met", *failing]))
     return DONE
+
+
+def _refuse_in_process(fabric: str) -> None:
+    """Refuse a fabric on which a process of its own meets nobody."""
+    from hivelearn.swarm.fabrics.fabric_table import FABRICS, IN_PROCESS
+
+    if fabric in IN_PROCESS:
+        raise UsageError(
+            f"the fabric {fabric!r} joins nodes of one Python process, and this is one",
+            remedy=f"Use one of: {', '.join(sorted(FABRICS.keys() - IN_PROCESS))}.",
+        )
 
 
 def _publish(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]]:

@@ -6,10 +6,13 @@ decided; fetching is the other half (``fetcher``).
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from typing import Final, assert_never
 
+from hivelearn.bounds import check, real
 from hivelearn.errors import HivelearnError, PeerError, UsageError
+from hivelearn.identity import KEY_BYTES
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm import gossip, messages, sessions, sync
 from hivelearn.swarm.context import MemberConfig, SwarmContext
@@ -99,9 +102,10 @@ class Member:
             UsageError: it is one of the swarm's own, or its name cannot be.
         """
         _check_protocol(protocol)
-        if not callable(handler):
+        called = getattr(handler, "__call__", None)  # noqa: B004 - of an object that is called
+        if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)):
             raise UsageError(
-                f"a {type(handler).__name__} cannot handle streams",
+                f"a {type(handler).__name__} that is not `async def` cannot handle streams",
                 remedy="Give an `async def handler(peer, stream)`.",
             )
         self.fabric.handle(protocol, handler)
@@ -109,6 +113,12 @@ class Member:
     async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
         """Open a stream of another protocol; see ``Fabric.open_stream``."""
         _check_protocol(protocol)
+        check({"timeout_s": real(0.0)}, {"timeout_s": timeout_s})
+        if type(peer) is not bytes or len(peer) != KEY_BYTES:
+            raise UsageError(
+                f"{peer!r:.80} is no peer",
+                remedy="Give the 32 bytes of its device key, as swarm.peers tells them.",
+            )
         return await self.fabric.open_stream(peer, protocol, timeout_s=timeout_s)
 
     # -- speaking ---------------------------------------------------------
