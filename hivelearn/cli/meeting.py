@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hivelearn.errors import UsageError
+
 if TYPE_CHECKING:
     from hivelearn.node.share.network import JoinOptions
 
@@ -28,8 +30,18 @@ class MeetingOptions:
     ] = None
 
     def how(self) -> "JoinOptions":
-        """Return them as `node.join` takes them."""
-        from hivelearn.node.share.network import JoinOptions
+        """Return them as `node.join` takes them.
 
+        Raises:
+            UsageError: a fabric on which a process of its own meets nobody.
+        """
+        from hivelearn.node.share.network import JoinOptions
+        from hivelearn.swarm.fabrics.fabric_table import FABRICS, IN_PROCESS
+
+        if self.fabric in IN_PROCESS:
+            raise UsageError(
+                f"the fabric {self.fabric!r} joins nodes of one Python process, and this is one",
+                remedy=f"Use one of: {', '.join(sorted(FABRICS.keys() - IN_PROCESS))}.",
+            )
         options = {"peers": self.peer, "listen": self.listen, "discover": self.discover}
         return JoinOptions.of({"fabric": self.fabric, "secret": self.secret} | options)

@@ -20,7 +20,7 @@ from torch import Tensor
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files import checkpoint
 from hivelearn.merging.files.checkpoint import FLOATS, Change
-from hivelearn.merging.files.sink import unwritable
+from hivelearn.merging.files.place import unwritable
 from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 
-from hivelearn.bounds import FLAG, check
+from hivelearn.bounds import FLAG, NONE, Rule, check
 from hivelearn.merging.auto import Validate, choose
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import Mergeable
@@ -16,6 +16,7 @@ from hivelearn.patch.adapter import Adapter
 from hivelearn.report.merge_report import MergeReport
 
 AUTO: Final = "auto"
+_SCORE: Final = NONE | Rule("a function from an adapter to its score", callable)
 _RECIPES: Final = ("energy", "allow_negative", "seed")  # settings that are the recipe's own
 
 
@@ -86,7 +87,7 @@ def merge(
         MergeError: settings or sources that cannot be merged, with the reason.
         AdapterError: a folder or model that is no plain LoRA.
     """
-    check({"report": FLAG}, {"report": report})
+    check({"report": FLAG, "validate": _SCORE}, {"report": report, "validate": validate})
     options = MergeOptions(out=out, study=report)
     chosen = {f.name: settings.pop(f.name) for f in fields(MergeOptions) if f.name in settings}
     options = replace(options, **chosen)

@@ -7,7 +7,6 @@ nor switched off is refused. Scales that differ by module (rsLoRA,
 B carries the scale, zeros fill up the rank.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hivelearn.patch import bounded_json
 from hivelearn.patch.alphas import Alphas
 from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.limits import ADAPTER_RANK_MAX, ALPHA_MAX, ALPHA_MIN
 from hivelearn.patch.origin import Origin
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
-from hivelearn.patch.safetensors_header import DIM_MAX, allowed, key
+from hivelearn.patch.safetensors_header import DIM_MAX, allowed, key, refuse_crowded
 from hivelearn.printable import shown
 
 FactorsByModule = dict[str, tuple[Tensor, Tensor]]
@@ -40,6 +40,9 @@ _HARMLESS: Final = frozenset(
 )
 _FLOATS: Final = ("F32", "BF16", "F16", "F64")
 CONFIG_MAX_BYTES: Final = 4 << 20  # one of 10,000 modules, each with rank and alpha, is 1 MB
+# Every module may have a rank, an alpha and a place among the targets; a list each is not seen.
+_OBJECTS_MAX: Final = 1_024
+_ITEMS_MAX: Final = 1 << 16
 _OFF: Final[tuple[object, ...]] = (None, False, "none", [], {}, set(), ())
 # Ways to begin that leave the base as it is. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA
 # subtract something from it, so their factors alone mean nothing.
@@ -100,6 +103,7 @@ def open_folder(folder: Path) -> Folder:
             remedy="Save it with safe_serialization=True; pickled weights can run code.",
         )
     try:
+        refuse_crowded(weights)
         file = safe_open(weights, framework="pt").__enter__()  # type: ignore[no-untyped-call]
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         found = {name: tuple(one.get_shape()) for name, one in slices.items()}
@@ -130,7 +134,7 @@ def _config(folder: Path) -> dict[str, Any]:
             raw = file.read(CONFIG_MAX_BYTES + 1)
         if len(raw) > CONFIG_MAX_BYTES:
             raise ValueError(f"longer than {CONFIG_MAX_BYTES} bytes")  # noqa: TRY301
-        config = json.loads(raw.decode("utf-8"))
+        config = bounded_json.parsed(raw, objects_max=_OBJECTS_MAX, items_max=_ITEMS_MAX)
     except OSError:
         raise AdapterError(
             f"{folder} holds no {CONFIG_FILE} that can be read",

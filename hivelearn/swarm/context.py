@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from hivelearn.errors import HivelearnError, PeerError
-from hivelearn.patch.notice import Notice, id_in, read_envelope
+from hivelearn.patch.notice import Notice, claimed_id, read_envelope
 from hivelearn.swarm import messages
 from hivelearn.swarm.events import Observer, SwarmEvent, ignore
 from hivelearn.swarm.fabric import POST_MAX_BYTES, Fabric
@@ -70,7 +70,7 @@ class SwarmContext:
             return
         match message:
             case messages.Announce(envelope):
-                self._tell_all(topic, id_in(envelope))
+                self._tell_all(topic, claimed_id(envelope))
             case messages.Have(patch):
                 self._tell_all(topic, patch)
             case _:

@@ -25,6 +25,9 @@ class PatchStore(Protocol):
     def wants(self, topic: bytes, notice: Notice) -> bool:
         """Return whether to fetch what was heard in ``topic``: new, and of a kind we take."""
 
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author (32-byte key) go before those of strangers."""
+
     def partial(self, notice: Notice) -> Path:
         """Return where the resumable partial file of a payload lies."""
 

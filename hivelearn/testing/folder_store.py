@@ -14,15 +14,16 @@ from hivelearn.patch import chunks
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.manifest import Body
 from hivelearn.patch.notice import SIGNATURE_TAG, Notice, read_envelope
+from hivelearn.testing.fabric_contract import seed_of
 
 NOW_S = 1_700_000_000.0
 _SPEC = AdapterSpec(1, 1.0, "F32", ("q_proj",), (0,), shared_a=False)
 
 
 def author(name: str) -> identity.Identity:
-    """Return the identity that belongs to ``name``, always the same."""
-    root, device = (hashlib.sha256(f"{part}:{name}".encode()).digest() for part in ("root", "dev"))
-    return identity.make(root, device, NOW_S)
+    """Return the identity that belongs to ``name``; its device is the peer of that name."""
+    root = hashlib.sha256(f"root:{name}".encode()).digest()
+    return identity.make(root, seed_of(name), NOW_S)
 
 
 def envelope_of(body: Body, who: identity.Identity) -> bytes:
@@ -62,6 +63,7 @@ class FolderStore:
         self.held: dict[bytes, Notice] = {}
         self.blamed: list[tuple[bytes, str]] = []
         self.refuse: set[bytes] = set()  # patch ids that `wants` refuses
+        self.trusted: set[bytes] = set()  # authors' keys
         self._lock = threading.Lock()
 
     def put(self, notice: Notice, payload: bytes) -> None:
@@ -94,6 +96,10 @@ class FolderStore:
         del topic
         with self._lock:
             return notice.id not in self.held and notice.id not in self.refuse
+
+    def trusts(self, author: bytes) -> bool:
+        """See ``PatchStore.trusts``."""
+        return author in self.trusted
 
     def partial(self, notice: Notice) -> Path:
         """See ``PatchStore.partial``."""

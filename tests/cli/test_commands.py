@@ -179,14 +179,19 @@ def test_a_join_that_meets_nobody_says_so(call, base):
 
 def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
     visitor = open_context(base, NodeConfig(home=tmp_path / "visitor"))
+    how = JoinOptions("lan", options={"listen": "127.0.0.1:0", "discover": False})
+    told = []
 
     def visit():
-        with NodeNetwork(visitor).join(["roman"], JoinOptions("memory")) as swarm:
+        with NodeNetwork(visitor).join(["roman"], how) as swarm:
+            told.append(swarm.address)
             until(lambda: any(peer.verified for peer in swarm.peers))
 
     guest = threading.Thread(target=visit)
     guest.start()
-    done = call("join", "roman", "--fabric", "memory", "--wait", "3", "--model", base)
+    until(lambda: told)
+    where = ("--peer", told[0], "--listen", "127.0.0.1:0", "--no-discover")
+    done = call("join", "roman", *where, "--wait", "3", "--model", base)
     guest.join()
     assert (done.exit_code, done.stderr) == (0, "")
 
@@ -197,6 +202,13 @@ def test_the_doctor_tells_programs_what_he_tells_people(call, base):
     assert (done.exit_code, told["problems"]) == (0, 0)
     assert {"name", "state", "what", "todo"} == told["checks"][0].keys()
     assert "model" in {check["name"] for check in told["checks"]}
+
+
+def test_a_network_of_one_process_is_not_joined_by_a_process(call, base):
+    done = call("join", "roman", "--fabric", "memory", "--model", base)
+    assert done.exit_code == 2
+    assert "of one Python process" in done.stderr
+    assert "Use one of: lan." in done.stderr
 
 
 def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):

@@ -170,3 +170,31 @@ def test_what_cannot_be_merged_ends_with_code_2_and_a_remedy(merge, folders, tmp
     assert says in done.stderr
     assert "→" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_file_says_in_vain_is_told_in_the_report(merge, folders, tmp_path):
+    config = tmp_path / "merge.yml"
+    config.write_text(
+        f"merge_method: ties\nbase_model: org/base\nmodels: [{{model: org/base+{folders[0]}/}}]\n"
+        "parameters: {int8_mask: true}\ntokenizer_source: base\n"
+    )
+    done = merge("--config", config, "-o", tmp_path / "out")
+    assert done.exit_code == 0
+    told = done.stdout.splitlines()
+    assert "tokenizer_source: an adapter has no tokenizer, and its base's stays as it is" in told
+    assert "int8_mask of parameters says how mergekit computes, and changes nothing here" in told
+    said = json.loads(merge("--config", config, "-o", tmp_path / "out", "--json").stdout)
+    assert len(said["notes"]) == 2
+
+
+def test_a_file_names_its_folders_from_where_it_lies(merge, folders, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    config = tmp_path / "merge.yml"
+    config.write_text("merge_method: linear\nmodels: [{model: ./a1}, {model: a2/}]\n")
+    assert merge("--config", config, "-o", tmp_path / "out").exit_code == 0
+
+
+def test_a_method_that_is_almost_one_is_guessed(merge, folders, tmp_path):
+    done = merge(*folders, "-o", tmp_path / "out", "--method", "dare-ties")
+    assert done.exit_code == 2
+    assert "Did you mean 'dare_ties'?" in done.stderr

@@ -246,8 +246,10 @@ def _ranged(param: Param, value: object) -> Schedule:
     setting = schedule(value, param.name)
     for number in numbers(setting):
         if not param.low <= number <= param.high:
+            share = param.high == 1.0 and 1.0 < number <= 100.0  # noqa: PLR2004 - per cent
             raise MergeError(
-                f"{param.name} {number:g} is not within {param.low:g} … {param.high:g}"
+                f"{param.name} {number:g} is not within {param.low:g} … {param.high:g}",
+                remedy=f"For {number:g} % write {number / 100:g}." if share else None,
             )
         if param.whole and number != int(number):
             raise MergeError(f"{param.name} {number:g} is not a whole number")

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hivelearn.merging.files.place import refuse_place
 from hivelearn.merging.files.sink import (
     FolderSink,
     MemorySink,
     dtype_of,
     refuse_impossible,
-    refuse_place,
 )
 from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.lowrank.factors import Size

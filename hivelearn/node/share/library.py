@@ -146,6 +146,10 @@ class Library:
             self._heard_in.setdefault(notice.id, topic)
         return True
 
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author need not wait for those of strangers."""
+        return author in reputation.trusted(self._context)
+
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
         return self._context.blobs.partial(notice.body.payload_root.hex())

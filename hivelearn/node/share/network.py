@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from hivelearn.bounds import NONE, TEXT, Rule, a, check_record
+from hivelearn.bounds import NONE, TEXT, Rule, a, check, check_record, real
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.share.library import Library
@@ -57,6 +57,11 @@ class JoinOptions:
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind."""
         check_record(RULES, self)
+        if self.secret == "":
+            raise UsageError(
+                "an empty secret closes nothing",
+                remedy="Give one that others cannot guess, or none.",
+            )
         if self.fabric is not None:
             fabric_options(self.fabric, self.options)
 
@@ -200,6 +205,9 @@ class Swarm:
             The patch as this swarm sees it. An own one is signed again for each swarm, so
             that nothing in one names anything in another: its id there is this one's.
         """
+        from hivelearn.patch.envelope import Patch
+
+        check({"patch": a(Patch, "a sealed patch, as node.train returns it")}, {"patch": patch})
         topic = self.topics.get(patch.domain)
         if topic is None:
             raise UsageError(
@@ -216,6 +224,7 @@ class Swarm:
 
         What arrives rests in quarantine; ``node.merge(domain)`` judges it.
         """
+        check({"wait_s": real(0.0)}, {"wait_s": wait_s})
         return self._runner().sync(wait_s)
 
     def handle(self, protocol: str, handler: "Handler") -> None:

@@ -193,7 +193,7 @@ def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_
 
 
 def test_a_number_that_float16_cannot_hold_is_refused_not_written_as_infinity(made, tmp_path):
-    large = Adapter({Q: (torch.ones(1, 24), torch.full((20, 1), 1e5))}, 1, 1e4)
+    large = Adapter({Q: (torch.ones(1, 24), torch.full((20, 1), 1e8))}, 1, 1e4)
     with pytest.raises(MergeError, match="overflows float16"):
         merge([large], dtype="float16", out=tmp_path / "out")
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()

@@ -55,6 +55,7 @@ CANNOT = {
     "no such fabric": (("yes",), {"fabric": "pigeons"}),
     "more topics than a fabric has": ([f"d{i}" for i in range(300)], {"fabric": "memory"}),
     "half a character": (("yes",), {"fabric": "memory", "secret": "\udcff"}),
+    "a secret that is empty": (("yes",), {"fabric": "memory", "secret": ""}),
     "a secret that is a number": (("yes",), {"fabric": "memory", "secret": 5}),
     "peers that are numbers": (("yes",), {**ALONE, "peers": [5]}),
     "peers that are no addresses": (("yes",), {**ALONE, "peers": ["nowhere"]}),
@@ -228,3 +229,18 @@ def test_live_lives_and_stops_twice_within_seconds(make, kit):
     run.stop()
     assert time.monotonic() - began < 10
     assert node.status().writer is None
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "patch", b"envelope"], ids=repr)
+def test_what_is_no_patch_cannot_be_published(make, wrong):
+    with (
+        make().join("yes", fabric="memory") as swarm,
+        pytest.raises(UsageError, match="sealed patch"),
+    ):
+        swarm.publish(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, "5", -1.0, float("nan")], ids=repr)
+def test_a_sync_waits_for_a_number_of_seconds(make, wrong):
+    with make().join("yes", fabric="memory") as swarm, pytest.raises(UsageError, match="wait_s"):
+        swarm.sync(wrong)
