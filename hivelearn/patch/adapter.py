@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hivelearn.codec import fixed, real
 from hivelearn.files import Replacement, replace_all
-from hivelearn.patch import chunks, peft_config, peft_folder
+from hivelearn.patch import chunks, open_model, peft_config, peft_folder
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.folder import written
@@ -195,7 +195,7 @@ class Adapter:
         return cls(factors, rank, alpha, origin=origin)
 
     @classmethod
-    def from_model(cls, model: "Module | Any", name: str | None = None) -> Self:
-        """Take the LoRA out of an open PEFT model. See :mod:`hivelearn.patch.peft_folder`."""
-        factors, rank, alpha, origin = peft_folder.from_model(model, name)
+    def from_model(cls, model: "Module | Any", adapter_name: str | None = None) -> Self:
+        """Take the LoRA out of an open PEFT model. See :mod:`hivelearn.patch.open_model`."""
+        factors, rank, alpha, origin = open_model.from_model(model, adapter_name)
         return cls(factors, rank, alpha, origin=origin)

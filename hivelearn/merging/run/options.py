@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.printable import shown
@@ -18,6 +19,9 @@ class MergeOptions:
         trust: one in [0, 1] for each source; it multiplies the recipe's weights,
             and what it withholds stays where it was.
         study: look at all sources first: cosines and norms for the report.
+        model: the model that the adapters belong to, a folder or open: its names count where
+            sources spell one module in two ways. Not needed where they spell alike, or where
+            all name one folder as their base.
         progress: draw a line; None: on a terminal and in Jupyter only.
     """
 
@@ -25,6 +29,7 @@ class MergeOptions:
     dtype: str = "float32"
     trust: Sequence[float] | None = None
     study: bool = True
+    model: Any = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ they are folders, only one module's stack is in memory.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from hivelearn.merging.files.sink import (
     refuse_impossible,
     refuse_place,
 )
-from hivelearn.merging.files.sources import Mergeable, open_all
+from hivelearn.merging.files.sources import Mergeable
+from hivelearn.merging.files.spelling import opened_as_one, tell_strangers
 from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
@@ -43,13 +45,16 @@ def run_merge(
         AdapterError: a folder or model that is no plain LoRA.
     """
     with torch_defaults():
-        opened = open_all(sources)
+        opened = opened_as_one(sources, options.model)
         if options.out is not None:
             refuse_place(Path(options.out), opened)
-        return _walk(make_plan(opened, recipe, options.trust), options)
+        plan = make_plan(opened, recipe, options.trust)
+        return _walk(plan, options, tell_strangers(plan.sources))
 
 
-def _walk(plan: MergePlan, options: MergeOptions) -> tuple[Adapter, MergeReport]:
+def _walk(
+    plan: MergePlan, options: MergeOptions, notes: tuple[str, ...]
+) -> tuple[Adapter, MergeReport]:
     """Look at all sources if it must, then merge module by module."""
     wide, report = adapter_wide(plan), ReportBuilder(plan)
     study = wide or options.study
@@ -71,7 +76,7 @@ def _walk(plan: MergePlan, options: MergeOptions) -> tuple[Adapter, MergeReport]
         adapter = sink.close()
     if options.out is not None and plan.recipe.energy is not None:
         adapter.save(options.out)
-    return adapter, report.build(survey, adapter.rank)
+    return adapter, replace(report.build(survey, adapter.rank), notes=notes)
 
 
 def _merge_module(
