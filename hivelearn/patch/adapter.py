@@ -32,6 +32,24 @@ _DTYPES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "
 _TORCH: Final = {name: dtype for dtype, name in _DTYPES.items()}
 
 
+def _refuse_other_types(factors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuse factors that are not all of one type that an adapter can have."""
+    first: dict[torch.dtype, str] = {}
+    for name, pair in factors.items():
+        for tensor in pair:
+            first.setdefault(tensor.dtype, name)
+    if len(first) == 1 and first.keys() <= _DTYPES.keys():
+        return
+    seen = sorted(f"{str(kind).removeprefix('torch.')} (as in {first[kind]})" for kind in first)
+    raise AdapterError(
+        f"the factors are {', '.join(seen)}, and an adapter has one type among float32, "
+        "bfloat16 and float16",
+        remedy="Cast them all to one before training goes on (for p in trainable parameters: "
+        "p.data = p.data.float()); a folder of several types is brought to one by "
+        "hl.merge([folder], dtype='float32').",
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Adapter:
     """LoRA factors of a model's modules.
@@ -60,7 +78,11 @@ class Adapter:
         if not (0 < self.rank <= ADAPTER_RANK_MAX):
             raise AdapterError(f"rank {self.rank} is not in 1 … {ADAPTER_RANK_MAX}")
         if not ALPHA_MIN <= self.alpha <= ALPHA_MAX:  # NaN fails this too
-            raise AdapterError(f"alpha {self.alpha} is not in {ALPHA_MIN} … {ALPHA_MAX:g}")
+            raise AdapterError(
+                f"alpha {self.alpha:g} is not in {ALPHA_MIN} … {ALPHA_MAX:g}",
+                remedy="Train with a lora_alpha of that size (usual are r and 2 · r); with "
+                "use_rslora, lora_alpha · √r counts.",
+            )
         object.__setattr__(self, "alpha", real(fixed(self.alpha)))
         if 2 * len(self.factors) > header.TENSORS_MAX:
             raise AdapterError(
@@ -68,12 +90,7 @@ class Adapter:
                 f"{len(self.factors)}"
             )
         factors = {name: self._checked(name, *self.factors[name]) for name in sorted(self.factors)}
-        dtypes = {t.dtype for pair in factors.values() for t in pair}
-        if len(dtypes) != 1 or not dtypes <= _DTYPES.keys():
-            raise AdapterError(
-                f"the factors are {', '.join(sorted(str(d) for d in dtypes))}, and an adapter has "
-                "one type among float32, bfloat16 and float16"
-            )
+        _refuse_other_types(factors)
         object.__setattr__(self, "factors", factors)
 
     def _checked(self, module: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

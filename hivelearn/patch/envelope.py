@@ -23,6 +23,7 @@ from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
 from hivelearn.patch.notice import Notice, read_envelope
 from hivelearn.patch.peft_config import WEIGHTS_FILE
+from hivelearn.patch.sealable import refuse_unsealable
 
 ENVELOPE_FILE: Final = "patch.cbor"
 VALID_S: Final = 365 * 86_400
@@ -128,8 +129,8 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
 
     Raises:
         UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``,
-            the adapter belongs to another base, the device's certificate has
-            expired, or nobody could read the patch. Nothing was signed.
+            the adapter belongs to another base or is too large, the device's certificate
+            has expired, or nobody could read the patch. Nothing was signed.
     """
     if DOMAIN.fullmatch(label.domain) is None:
         raise UsageError(
@@ -146,6 +147,7 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
             "this device's certificate has expired",
             remedy="Bring `identity/root.key` back for one start: it renews the certificate.",
         )
+    refuse_unsealable(adapter)
     payload = adapter.to_bytes()
     try:
         header.read(payload)
