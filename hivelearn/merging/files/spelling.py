@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files import checkpoint
-from hivelearn.merging.files.model_names import ModelNames
 from hivelearn.merging.files.sources import (
     AdapterSource,
     Mergeable,
     open_all,
     refuse_other_shapes,
 )
+from hivelearn.patch.model_names import ModelNames
 from hivelearn.patch.module_names import core, tails
 
 Clash: TypeAlias = tuple[AdapterSource, str, AdapterSource, str]

@@ -8,7 +8,6 @@ from typing import IO, Final
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files import checkpoint
 from hivelearn.merging.files.checkpoint import FLOATS, Change
-from hivelearn.merging.files.model_names import ModelNames
 from hivelearn.merging.files.sink import unwritable
 from hivelearn.merging.run.plan import MergePlan
 from hivelearn.merging.targets.misfits import (
@@ -20,6 +19,7 @@ from hivelearn.merging.targets.misfits import (
 )
 from hivelearn.merging.targets.open_model import InputOf
 from hivelearn.patch import fingerprint
+from hivelearn.patch.model_names import ModelNames
 from hivelearn.patch.module_names import core
 
 _WEIGHT: Final = ".weight"

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.checkpoint import FLOATS, Change
-from hivelearn.merging.files.model_names import ModelNames
 from hivelearn.merging.targets.misfits import quantised, unknown
+from hivelearn.patch.model_names import ModelNames
 from hivelearn.patch.module_names import core, unwrapped
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.checkpoint import FLOATS, Change
-from hivelearn.merging.files.model_names import ModelNames
 from hivelearn.merging.run.coefficients import ModuleInput
 from hivelearn.merging.run.plan import MergePlan
 from hivelearn.merging.targets.fused import Fused
@@ -22,6 +21,7 @@ from hivelearn.merging.targets.misfits import (
     refuse_shared,
     unknown,
 )
+from hivelearn.patch.model_names import ModelNames
 from hivelearn.patch.module_names import unwrapped
 
 InputOf = Callable[[str], ModuleInput]  # a module's name to what the method gets of it

@@ -65,6 +65,13 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     ids = tuple(c.id for c in now.corrections)
     session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
     refuse_unsealable(session.adapter())
+    if left := context.engine.left_out:
+        log.warning(
+            "%s: the training leaves out %s: they are no linear layers of this model, and a "
+            "LoRA reaches linear layers alone",
+            domain,
+            ", ".join(left),
+        )
     return Training(session, ids, len(now.left_out), anew=anew)
 
 

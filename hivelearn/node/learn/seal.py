@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Measure, Unmeasured, paired_gain
 from hivelearn.inference import router
+from hivelearn.inference.lora import named_as
 from hivelearn.node import measure, own_records
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
@@ -33,7 +34,7 @@ def seal(context: NodeContext, adapter: Adapter, domain: str, licence: str = "")
     from hivelearn.gate.norms import nonfinite
 
     check_domain(domain)
-    check_sealable(context, adapter)
+    adapter = check_sealable(context, adapter)
     if broken := nonfinite(adapter):
         raise UsageError(
             f"the adapter holds NaN or infinity in {broken[0]}",
@@ -52,14 +53,18 @@ def seal(context: NodeContext, adapter: Adapter, domain: str, licence: str = "")
         return own_records.sign(context, adapter, domain, card=card, licence=licence)
 
 
-def check_sealable(context: NodeContext, adapter: Adapter) -> None:
-    """Refuse an adapter that could not be sealed here, trained or not.
+def check_sealable(context: NodeContext, adapter: Adapter) -> Adapter:
+    """Return the adapter with this model's names, or refuse what could not be sealed here.
+
+    It may be trained or not.
 
     Raises:
         UsageError: it does not fit this node's model, or is too large for a patch.
     """
+    adapter = named_as(context.engine.shapes(), adapter)
     context.engine.check(adapter)
     refuse_unsealable(adapter)
+    return adapter
 
 
 def seal_trained(
