@@ -223,10 +223,12 @@ def test_a_saved_folder_holds_the_canonical_bytes_and_nothing_of_this_machine(tm
     folder = adapter.save(tmp_path / "deep" / "adapter")
     assert (folder / WEIGHTS_FILE).read_bytes() == adapter.to_bytes()
     assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
+    for name in ("README.md", "adapter_config.json"):
+        assert str(tmp_path) not in (folder / name).read_text()
     keys = safetensors.torch.load_file(folder / WEIGHTS_FILE)
     assert set(keys) == {header.key(m, f) for m in MODULES for f in "AB"}
 

@@ -240,3 +240,12 @@ def test_sections_are_read_back_equal():
     assert Body.from_value(codec.decode(PATCH.body.to_bytes())) == PATCH.body
     silent = Receipt(1, 2, 4)
     assert Receipt.from_value(silent.to_value()) == silent
+
+
+def test_a_saved_patch_says_its_domain_its_licence_and_what_its_author_measured(tmp_path):
+    label = replace(LABEL, licence="MIT", receipt=Receipt(12, 345, 32, 2.5, 0.5))
+    text = (seal(_adapter(), label, ME).save(tmp_path) / "README.md").read_text()
+    for said in (f"# LoRA patch for {LABEL.domain}", "license: mit", f'- "{LABEL.domain}"'):
+        assert said in text
+    assert "12 steps" in text
+    assert "2.500 before, 0.500 after" in text

@@ -125,8 +125,9 @@ def _two_spellings(clash: Clash) -> MergeError:
     return MergeError(
         f"{one} in {first.name} and {other} in {second.name} may be one module of the model, "
         "spelled in two ways",
-        remedy="Give the model, whose names count: hl.merge([...], model='folder of the model'); "
-        "or open one of the adapters with PEFT on the model of the other and save it again.",
+        remedy="Give the model, whose names count: hl.merge([...], model='folder of the model'), "
+        "or --names-of on the command line; or open one of the adapters with PEFT on the model of "
+        "the other and save it again.",
     )
 
 

@@ -31,6 +31,8 @@ from hivelearn.merging.run.report import ReportBuilder
 from hivelearn.merging.run.survey import Survey, take_survey
 from hivelearn.merging.run.torch_defaults import torch_defaults
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.folder import written
+from hivelearn.patch.model_card import ModelCard, write_card
 from hivelearn.report.merge_report import MergeReport
 from hivelearn.report.progress import Progress
 
@@ -76,7 +78,26 @@ def _walk(
         adapter = sink.close()
     if options.out is not None and plan.recipe.energy is not None:
         adapter.save(options.out)
-    return adapter, replace(report.build(survey, adapter.rank), notes=notes)
+    told = replace(report.build(survey, adapter.rank), notes=notes)
+    if options.out is not None:
+        with written(Path(options.out)):
+            write_card(Path(options.out), _card(adapter, told))
+    return adapter, told
+
+
+def _card(adapter: Adapter, report: MergeReport) -> ModelCard:
+    """Return the card of a merge: its method, its figures and what went in."""
+    plain = adapter.card()
+    facts = {
+        "method": report.method,
+        **plain.facts,
+        "lost to recompression": f"{report.error:.2%}",
+        "recipe": report.recipe,
+    }
+    weights = [f"{weight:.4g}" for weight in report.weights]
+    parts = list(zip(report.sources, weights, strict=True))
+    tags = ("merge", report.method)
+    return ModelCard("Merged LoRA adapter", plain.origin, facts, tags=tags, parts=parts)
 
 
 def _merge_module(

@@ -40,7 +40,7 @@ def seal(context: NodeContext, adapter: Adapter, domain: str, licence: str = "")
             f"the adapter holds NaN or infinity in {broken[0]}",
             remedy="Lower the learning rate and train again; nothing was sealed.",
         )
-    if not any(bool(b.any()) for _, b in adapter.factors.values()):
+    if not adapter.acts:
         raise UsageError(
             "the adapter changes nothing: every B is zero",
             remedy="Train it first. If it was trained, its weights were not found when it was "
