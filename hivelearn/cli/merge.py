@@ -12,7 +12,8 @@ from hivelearn.errors import UsageError
 if TYPE_CHECKING:
     from hivelearn.merging.recipe.mergekit import Config
 
-_OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "plot", "rank")  # --base has none of these
+# --base has none of these.
+_OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "names_of", "plot", "rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Merging:
         Path | None,
         typer.Option(help="Model folder: write it merged, not an adapter.", show_default=False),
     ] = None
+    names_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--names-of",
+            help="Model folder whose names count where folders spell a module in two ways.",
+            show_default=False,
+        ),
+    ] = None
     config: Annotated[
         Path | None, typer.Option(help="A mergekit YAML file.", show_default=False)
     ] = None
@@ -82,9 +91,8 @@ def merge(merging: Merging) -> int:
     from hivelearn.merging import merge as front
 
     study = merging.plot is not None or merging.json
-    _, report = front.merge(
-        folders, config.recipe, out=merging.out, dtype=config.dtype, study=study, report=True
-    )
+    how: dict[str, Any] = {"dtype": config.dtype, "study": study, "model": merging.names_of}
+    _, report = front.merge(folders, config.recipe, out=merging.out, report=True, **how)
     report = replace(report, notes=(*config.notes, *report.notes))
     if merging.plot is not None:
         from hivelearn.report.merge_figure import save
@@ -99,7 +107,7 @@ def _check_place(merging: Merging) -> None:
     given = {name for name in _OF_AN_ADAPTER if getattr(merging, name) not in (None, False)}
     if merging.base is not None and given:
         raise UsageError(
-            f"--base writes a whole model, which takes no --{min(given)}",
+            f"--base writes a whole model, which takes no --{min(given).replace('_', '-')}",
             remedy="A whole model keeps its own type and full rank, and has no report: leave "
             "out --rank, --energy, --dtype, --plot and --json.",
         )

@@ -103,6 +103,10 @@ class Engine(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Return (d_out, d_in) of each linear module that a LoRA may target, sorted by name."""
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Kinds of matrices of the model that are no such module, such as fused experts."""
+
     def norms(self) -> Mapping[str, float]:
         """Return the Frobenius norm of the weight of each module in :meth:`shapes`."""
 

@@ -92,6 +92,11 @@ class ResidentEngine:
         """See :class:`Engine`."""
         return self._shapes
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """See :class:`Engine`."""
+        return lora.left_out(self._model)
+
     def norms(self) -> Mapping[str, float]:
         """See :class:`Engine`. Summed once."""
         if self._norms is None:

@@ -63,7 +63,8 @@ def merge(
 
     Args:
         sources: adapters, patches, open PEFT models or PEFT folders. Ranks and alphas
-            may differ; a module that one of them lacks counts as unchanged by it.
+            may differ; a module that one of them lacks counts as unchanged by it. A module
+            that two of them spell differently is matched by the model (``model=``), or refused.
         method: a name of :mod:`hivelearn.merging.recipe.method_table`, such as ``"linear"`` (the
             normalised mean of deltas, exact), ``"ties"``, ``"core_ties"``, ``"karcher"``,
             ``"robust"``; or ``"auto"``, which tries a few and keeps what scores best; or
@@ -77,7 +78,7 @@ def merge(
             pass), unless ``study=False``.
         settings: the method's own (``density=.3``, ``lam=.5``), the recipe's (``energy``,
             ``allow_negative``, ``seed``) and those of :class:`MergeOptions` (``dtype``,
-            ``trust``, ``study``, ``progress``).
+            ``trust``, ``study``, ``model``, ``progress``).
 
     Returns:
         An adapter with alpha = rank, or with ``report`` a tuple of it and its report. It

@@ -15,15 +15,17 @@ from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.files import Replacement, replace_all
 from hivelearn.identity import Identity
-from hivelearn.patch import chunks, notice
+from hivelearn.patch import chunks, hub, notice
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.feed import Place
 from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
+from hivelearn.patch.model_card import ModelCard, write_card
 from hivelearn.patch.notice import Notice, read_envelope
 from hivelearn.patch.peft_config import WEIGHTS_FILE
+from hivelearn.patch.sealable import refuse_unsealable
 
 ENVELOPE_FILE: Final = "patch.cbor"
 VALID_S: Final = 365 * 86_400
@@ -70,6 +72,23 @@ class Patch:
         """The bytes that gossip, as signed."""
         return self.notice.envelope
 
+    def card(self) -> ModelCard:
+        """Return what the README.md beside this patch says, with what its author measured."""
+        body, receipt = self.body, self.body.receipt
+        facts = {"domain": body.domain, **self.adapter.card().facts, "author": body.author.hex()}
+        if receipt is not None:
+            facts["training"] = (
+                f"{receipt.steps} steps, {receipt.tokens} tokens, "
+                f"about {receipt.records} corrections"
+            )
+            if receipt.loss_before is not None and receipt.loss_after is not None:
+                facts["loss on the author's held-out corrections"] = (
+                    f"{receipt.loss_before:.3f} before, {receipt.loss_after:.3f} after, "
+                    "nats per token"
+                )
+        title, tags = f"LoRA patch for {body.domain}", (body.domain,)
+        return ModelCard(title, self.adapter.origin, facts, body.licence, tags)
+
     def save(self, folder: str | Path) -> Path:
         """Write a PEFT folder with the envelope beside it; return the folder.
 
@@ -80,7 +99,15 @@ class Patch:
         with written(path), Replacement(path / ENVELOPE_FILE) as signed:
             signed.file.write(self.envelope)
             replace_all((signed,))
+            write_card(path, self.card())
         return path
+
+    def push_to_hub(self, repo_id: str, **how: Any) -> str:
+        """Upload this patch, with its envelope, to a hub; return the address of the commit.
+
+        As :meth:`hivelearn.patch.adapter.Adapter.push_to_hub`.
+        """
+        return hub.push(self.save, repo_id, **how)
 
     @classmethod
     def load(cls, folder: str | Path, *, now_s: float | None = None) -> "Patch":
@@ -130,8 +157,8 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
 
     Raises:
         UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``,
-            the adapter belongs to another base, the device's certificate has
-            expired, or nobody could read the patch. Nothing was signed.
+            the adapter belongs to another base or is too large, the device's certificate
+            has expired, or nobody could read the patch. Nothing was signed.
     """
     if DOMAIN.fullmatch(label.domain) is None:
         raise UsageError(
@@ -144,6 +171,7 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
             remedy="Seal it on a node that opened the model it was trained on.",
         )
     _require_certified(identity, label.now_s)
+    refuse_unsealable(adapter)
     payload = adapter.to_bytes()
     try:
         header.read(payload)

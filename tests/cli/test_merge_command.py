@@ -141,7 +141,7 @@ BAD = {
     "nothing": ([], "nowhere to write"),
     "no place": (["FOLDER"], "nowhere to write"),
     "no folder": (["-o", "OUT"], "no adapter was given"),
-    "a folder that is none": (["OUT", "-o", "OUT"], "adapter_config.json"),
+    "a folder that is none": (["OUT", "-o", "OUT"], "there is no folder"),
     "no such method": (["FOLDER", "-o", "OUT", "--method", "slurp"], "Use one of"),
     "no such setting": (["FOLDER", "-o", "OUT", "--set", "lam=1"], "takes no 'lam'"),
     "a setting without a value": (["FOLDER", "-o", "OUT", "--set", "lam"], "not name=value"),

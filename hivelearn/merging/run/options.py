@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from hivelearn.bounds import FLAG, NONE, TEXT, a, check_record
 from hivelearn.merging.errors import MergeError
@@ -28,6 +28,9 @@ class MergeOptions:
         trust: one in [0, 1] for each source; it multiplies the recipe's weights,
             and what it withholds stays where it was.
         study: look at all sources first: cosines and norms for the report.
+        model: the model that the adapters belong to, a folder or open: its names count where
+            sources spell one module in two ways. Not needed where they spell alike, or where
+            all name one folder as their base.
         progress: draw a line; None: on a terminal and in Jupyter only.
     """
 
@@ -35,6 +38,7 @@ class MergeOptions:
     dtype: str = "float32"
     trust: Sequence[float] | None = None
     study: bool = True
+    model: Any = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from hivelearn.errors import UsageError
 from hivelearn.node import measure
 from hivelearn.node.context import NodeContext
 from hivelearn.node.measure import Fitting
+from hivelearn.patch.sealable import refuse_unsealable
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.training.checkpoint import CheckpointError, names_in
 from hivelearn.training.recipe import Recipe
@@ -40,7 +41,8 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     """Return the domain's interrupted training, else a new one on all its corrections.
 
     Raises:
-        UsageError: no corrections to learn from, or none that fits the model.
+        UsageError: no corrections to learn from, none that fits the model, or a recipe whose
+            adapter would be too large for a patch.
     """
     corrections = context.journal.list(domain, holdout=False)
     if not corrections:
@@ -62,6 +64,14 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
         )
     ids = tuple(c.id for c in now.corrections)
     session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
+    refuse_unsealable(session.adapter())
+    if left := context.engine.left_out:
+        log.warning(
+            "%s: the training leaves out %s: they are no linear layers of this model, and a "
+            "LoRA reaches linear layers alone",
+            domain,
+            ", ".join(left),
+        )
     return Training(session, ids, len(now.left_out), anew=anew)
 
 

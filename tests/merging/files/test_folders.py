@@ -178,6 +178,7 @@ def test_a_result_in_a_folder_knows_its_base(made, tmp_path):
     assert merge(adapters, energy=0.9, out=tmp_path / "energy").base == b"b" * 32
 
 
+@pytest.mark.filterwarnings("ignore:.*no module in common")
 def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_path):
     many = [{f"layers.{n}.q": (2, 2) for n in at} for at in (range(1_500), range(1_500, 3_000))]
     impossible = [

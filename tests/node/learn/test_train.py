@@ -203,3 +203,13 @@ def test_a_seal_of_a_broken_adapter_is_refused(taught, kit):
     with pytest.raises(UsageError, match="NaN or infinity"):
         node.seal(broken, domain="yes")
     assert node.status().shelf == {"own": 1}
+
+
+def test_an_adapter_that_spells_the_models_modules_in_another_way_is_sealed_under_its_names(
+    taught, kit
+):
+    node = taught()
+    adapter = node.train("yes").adapter
+    other = {n.removeprefix("model."): pair for n, pair in adapter.factors.items()}
+    sealed = node.seal(replace(adapter, factors=other), domain="yes")
+    assert sealed.adapter.to_bytes() == adapter.to_bytes()
