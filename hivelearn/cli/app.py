@@ -8,6 +8,7 @@ Heavy libraries load inside commands, so that `--help` and `status` are instant.
 import io
 import logging
 import sys
+import warnings
 from typing import Annotated, Final
 
 import typer
@@ -28,6 +29,9 @@ from hivelearn.cli import (
     vouch,
 )
 from hivelearn.cli.command import NOTHING_CHANGED, command, exit_code_of
+from hivelearn.store.errors import LossWarning
+
+_PLAIN: Final = warnings.formatwarning
 
 app: Final = typer.Typer(
     name="hivelearn",
@@ -73,11 +77,25 @@ def hivelearn(
     """Expert corrections become LoRA patches; each node believes what it has measured."""
 
 
+def _formatted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning as text; one to the owner of a home is no line of our source."""
+    if issubclass(category, LossWarning):
+        return f"{message}\n"
+    return _PLAIN(message, category, filename, lineno, line)
+
+
 def main() -> None:
     """Run the command line; the installed `hivelearn` calls this."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows "?" for "→"
+    warnings.formatwarning = _formatted
     heard = logging.StreamHandler(sys.stderr)  # such as why the machine rests
     heard.setFormatter(logging.Formatter("%(message)s"))
     heard.setLevel(logging.WARNING)

@@ -32,7 +32,7 @@ def ask(wanted: AskCommand) -> int:
     """
     from hivelearn.node.node import Node
 
-    with Node(wanted.node.model, home=wanted.node.home, progress=False) as node:
+    with Node(wanted.node.model, config=wanted.node.config(), progress=False) as node:
         answer = node.ask(
             wanted.prompt,
             wanted.domain,

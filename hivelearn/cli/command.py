@@ -22,6 +22,7 @@ from hivelearn.errors import DeviceError, HivelearnError
 from hivelearn.printable import printable
 
 if TYPE_CHECKING:
+    from hivelearn.node.config import NodeConfig
     from hivelearn.node.context import NodeContext
 
 T = TypeVar("T")
@@ -43,16 +44,40 @@ class NodeOptions:
         str | None, typer.Option(help="Folder or hub id of a causal LM. [default: the nano model]")
     ] = None
     home: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
     ] = None
 
-    def open(self) -> "NodeContext":
-        """Return the node's parts; its model is loaded when it is needed."""
-        from hivelearn.node.config import NodeConfig
-        from hivelearn.node.context import open_context
+    def open(self, *, existing: bool = False) -> "NodeContext":
+        """Return the node's parts; its model is loaded when it is needed.
 
-        return open_context(self.model, NodeConfig(home=self.home))
+        Args:
+            existing: for a command that only reads, or needs what was written before.
+
+        Raises:
+            NoHomeError: it must exist and does not.
+        """
+        from hivelearn.node.context import open_context
+        from hivelearn.node.events import Event, HomeMade
+        from hivelearn.store.errors import NoHomeError
+
+        context = open_context(self.model, self.config())
+        if existing and not context.home.exists:
+            raise NoHomeError(context.home.path)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, HomeMade):
+                _say(f"A new home was made in {event.path}")
+
+        context.events.subscribe(tell)
+        return context
+
+    def config(self) -> "NodeConfig":
+        """Return the node's settings."""
+        from hivelearn.node.config import NodeConfig
+
+        # As it was typed: Path("") would be the current directory.
+        return NodeConfig(home=cast("Path", self.home))
 
 
 DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]

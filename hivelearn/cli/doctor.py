@@ -21,7 +21,7 @@ def doctor(wanted: DoctorCommand) -> int:
     from hivelearn.errors import DeviceError
 
     found = []
-    for check in doctor_checks.run(wanted.node.model, wanted.node.home):
+    for check in doctor_checks.run(wanted.node):
         print(check, flush=True)  # one at a time: the last ones take seconds
         found.append(check)
     problems = sum(check.state == "problem" for check in found)

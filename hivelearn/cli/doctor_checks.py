@@ -5,21 +5,23 @@ what to do. A check that fails in any way is a problem, never a traceback: a
 doctor must not faint.
 """
 
+import os
 import platform
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from hivelearn.cli.command import NodeOptions
 from hivelearn.device.governor import Governor
 from hivelearn.device.limits import COMFORT, SAFETY
 from hivelearn.device.reading import Reading
 from hivelearn.errors import HivelearnError
 from hivelearn.identity import full_name, short_name
-from hivelearn.node.config import NodeConfig
 from hivelearn.printable import printable
 
 if TYPE_CHECKING:
@@ -50,19 +52,20 @@ class Check:
         return f"{line}\n{'':<25} → {printable(self.todo)}" if self.todo else line
 
 
-def run(model: str | None, home: Path | None) -> Iterator[Check]:
-    """Yield the checks of the node on ``model`` in ``home``, each as soon as it is known."""
+def run(node: NodeOptions) -> Iterator[Check]:
+    """Yield the checks of a node, each as soon as it is known. Makes no home and no keys."""
     yield _guarded("python", python)
     yield _guarded("packages", packages)
     yield _guarded("torch", torch_device)
     context = None
     try:
-        context = _context(model, home)
+        context = node.open()
     except HivelearnError as error:
         yield _failed("home", error)
     if context is not None:
         opened = context
         yield _guarded("home", lambda: writable(opened))
+        yield from losses(opened)
         yield _guarded("identity", lambda: identity(opened))
         yield _guarded("inbox", lambda: inbox(opened))
         yield from adapters(opened)
@@ -74,12 +77,6 @@ def run(model: str | None, home: Path | None) -> Iterator[Check]:
     if context is not None:
         opened = context
         yield _guarded("model", lambda: speaks(opened))
-
-
-def _context(model: str | None, home: Path | None) -> "NodeContext":
-    from hivelearn.node.context import open_context
-
-    return open_context(model, NodeConfig(home=home, progress=False))
 
 
 def _read() -> Reading:
@@ -144,6 +141,8 @@ def writable(context: "NodeContext") -> Check:
     """The home can be written, its database is whole, and who writes to it now."""
     from hivelearn.store.errors import WriterBusyError
 
+    if not context.home.exists:
+        return _absent(context.home.path)
     try:
         with context.store.writing("doctor", wait_s=0.0):
             version = context.store.database.version()
@@ -153,11 +152,40 @@ def writable(context: "NodeContext") -> Check:
     return ok(f"{context.home.path}, version {version}, writable, nobody else writes")
 
 
+def _absent(home: Path) -> Check:
+    """A home that is not there yet can be made, or not."""
+    ground = next(each for each in (home, *home.parents) if each.exists())
+    if not os.access(ground, os.W_OK):
+        todo = "Choose another directory with HIVELEARN_HOME or --home."
+        return Check("", "problem", f"none at {home} yet, and {ground} cannot be written", todo)
+    return Check("", "unknown", f"none at {home} yet; the first correction makes it")
+
+
+def losses(context: "NodeContext") -> Iterator[Check]:
+    """What was acknowledged is still there; each loss is a line until its record is deleted."""
+    from hivelearn.store.witness import LOSS_REMEDY
+
+    todo = LOSS_REMEDY.format(path=context.store.losses.path)
+    try:
+        pending = context.store.loss()
+    except HivelearnError as error:
+        yield _failed("journal", error)
+        return
+    found = [*context.store.losses.list(), *([] if pending is None else [pending])]
+    for loss in found:
+        when = datetime.fromtimestamp(loss.found_s).astimezone()
+        yield Check("journal", "problem", f"{loss} (found {when:%Y-%m-%d %H:%M})", todo)
+    if not found:
+        yield replace(ok("nothing that was acknowledged is missing"), name="journal")
+
+
 def identity(context: "NodeContext") -> Check:
     """The keys can be read, and others would see this name."""
-    author = context.identity.author
-    context.identity.certificate.check(context.clock())
-    return ok(f"{short_name(author)}  {full_name(author)}")
+    keys = context.known_identity()
+    if keys is None:
+        return Check("", "unknown", "no keys yet; the first correction or `join` makes them")
+    keys.certificate.check(context.clock())
+    return ok(f"{short_name(keys.author)}  {full_name(keys.author)}")
 
 
 def inbox(context: "NodeContext") -> Check:

@@ -9,32 +9,35 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivelearn import identity
 from hivelearn.device import sensors
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
+from hivelearn.identity import Identity, IdentityError
 from hivelearn.inference.engine_table import open_engine
 from hivelearn.inference.model_folder import resolve_model
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
-from hivelearn.node import event_log
+from hivelearn.node import event_log, own_keys
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.events import EventStream, PermitChanged
+from hivelearn.node.events import EventStream, HomeMade, LossFound, PermitChanged
 from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.checkpoints import Checkpoints
+from hivelearn.store.errors import LossWarning
 from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Journal
 from hivelearn.store.offers import Offers
 from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
+from hivelearn.store.witness import LOSS_REMEDY, Loss
 
 if TYPE_CHECKING:
     from hivelearn.device.governor import Governor
@@ -64,18 +67,24 @@ class NodeContext:
     prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
 
     def __post_init__(self) -> None:
-        """Open the home; keys and model wait."""
+        """Look at the home; keys and model wait, and what is not there is made when needed."""
         self._opening = threading.RLock()
-        self.home = Home.open(self.config.home, clock=self.clock)
-        self.store = Store(self.home)
+        self.home = Home.at(self.config.home, clock=self.clock, made=self._tell_made)
+        self.store = Store(self.home, lost=self._tell_lost)
         self.events.subscribe(event_log.write)
+        self.store.loss()
 
     # -- who, and with which model -----------------------------------------
 
     @cached_property
-    def identity(self) -> identity.Identity:
-        """The node's keys, made at first use."""
-        return identity.open_in(self.home.path / "identity", self.clock())
+    def identity(self) -> Identity:
+        """The node's keys, made at first need."""
+        return own_keys.open_or_make(self.store, self.clock())
+
+    def known_identity(self) -> Identity | None:
+        """Return the node's keys if it has any; makes none."""
+        found = own_keys.find(self.store, self.clock())
+        return None if found is None else self.identity
 
     @cached_property
     def base(self) -> bytes:
@@ -146,6 +155,16 @@ class NodeContext:
     def clock(self) -> float:
         """Return Unix seconds."""
         return self.environment.clock()
+
+    def _tell_made(self, home: Path) -> None:
+        self.events.publish(HomeMade(home))
+        with suppress(IdentityError):  # a full disk: they are made at the next need
+            self.identity  # noqa: B018 - whoever has a home has a name to give to friends
+
+    def _tell_lost(self, loss: Loss) -> None:
+        told = f"{loss}. {LOSS_REMEDY.format(path=self.store.losses.path)}"
+        warnings.warn(told, LossWarning, stacklevel=2)
+        self.events.publish(LossFound(loss))
 
     def governor(
         self,

@@ -13,13 +13,28 @@ class HomeError(DiskError):
 class HomeDamagedError(HomeError):
     """The database file is not what this library wrote."""
 
-    remedy = "Copy the home away first; then restore hive.db from a backup, or move it aside."
+    remedy = (
+        "Copy the home away first; then restore hive.db from a backup, or go on in a new home "
+        "(--home or HIVELEARN_HOME)."
+    )
 
 
 class UnsafeHomeError(HomeError):
     """Others can read or write a home that this user does not own."""
 
     remedy = "Choose a directory of your own with HIVELEARN_HOME, or have its owner set mode 0700."
+
+
+class NoLocksError(HomeError):
+    """The file system under the home cannot lock files, so two writers could spoil it."""
+
+    remedy = (
+        "Choose a directory on a local disk as the home, with HIVELEARN_HOME or --home; "
+        "on this disk, another program that has hive.db open may also be in the way."
+    )
+
+    def __init__(self, path: Path, said: str) -> None:
+        super().__init__(path, f"files cannot be locked here ({said})")
 
 
 class MissingBlobError(HomeError):
@@ -42,6 +57,26 @@ class LostAdapterError(HomeError):
         self.remedy = f"`hivelearn rollback {domain}` serves what was before" + (
             f", `hivelearn train {domain}` makes it anew." if own else "."
         )
+
+
+class LossWarning(UserWarning):
+    """A home has lost writes that had been acknowledged; it goes on with what is left."""
+
+
+class NoHomeError(UsageError):
+    """What is to be read does not exist."""
+
+    remedy = "Check the path (--home, HIVELEARN_HOME); the first `hivelearn correct` makes a home."
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"there is no home at {path}")
+
+
+class HomePathError(UsageError):
+    """What was given can be no path."""
+
+    remedy = "Give the path of a directory, without control characters; `.` is the current one."
 
 
 class NotAHomeError(UsageError):

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from hivelearn.files import Reached, unwatched
@@ -11,6 +11,7 @@ from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
+from hivelearn.store.errors import HomeDamagedError
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
@@ -22,6 +23,8 @@ from hivelearn.store.offers import Offers
 from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
+from hivelearn.store.witness import Loss, Losses, Tally, Witness
+from hivelearn.store.witness import lost as lost_since
 
 
 class Store:
@@ -33,9 +36,24 @@ class Store:
     transaction; :meth:`together` makes one of several.
     """
 
-    def __init__(self, home: Home, *, reached: Reached = unwatched) -> None:
-        self.home, self._reached = home, reached
-        self.database = Database(home.database, reached=reached)
+    def __init__(
+        self,
+        home: Home,
+        *,
+        reached: Reached = unwatched,
+        lost: Callable[[Loss], object] = lambda _: None,
+    ) -> None:
+        """Take a home apart; nothing is read or written yet.
+
+        Args:
+            home: may be one that was not made yet; the first write makes it.
+            reached: called with the name of each crash point.
+            lost: called once when the database turns out to have lost something.
+        """
+        self.home, self._reached, self._tell_lost = home, reached, lost
+        self._witness = Witness(home.path / "witness")
+        self.losses = Losses(home.path / "losses.jsonl")
+        self.database = Database(home.database, reached=reached, witness=self._witness)
         self.blobs = Blobs(home.blobs, home.partial, reached)
         self.shelf = Shelf(self.database)
         self.offers = Offers(self.database)
@@ -47,6 +65,7 @@ class Store:
         self.candidates = Candidates(self.database)
         self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
+        self._told: int | None = None  # how many commits were missing when it was told
         self._begin()
         forgets(self)
 
@@ -98,12 +117,48 @@ class Store:
             joined = self._inside > 0
             self._inside += joined  # or the last block could end before the write
         if not joined:
+            self.home.make()
             self.inbox.leave(correction)
             return
         try:
             self.journal.add([correction])
         finally:
             self._leave()
+
+    def loss(self) -> Loss | None:
+        """Return what the database has lost and no writer has written down yet; tell it once.
+
+        Raises:
+            HomeDamagedError: it is empty beside what only a filled one can have left.
+        """
+        acknowledged = self._witness.read()  # before the database: see witness.py
+        held = self.database.tally()
+        if not held.commits and not self.database.version():
+            self._refuse_emptied(acknowledged)
+        found = lost_since(acknowledged, held, self.home.clock())
+        if found is not None and found.commits != self._told:
+            self._told = found.commits
+            self._tell_lost(found)
+        return found
+
+    def _refuse_emptied(self, acknowledged: Tally | None) -> None:
+        filled = acknowledged is not None and acknowledged.commits > 0
+        if filled or any(self.home.blobs.glob("*/*")):
+            raise HomeDamagedError(
+                self.home.database,
+                "empty or missing, beside a home that was in use",
+                remedy="Restore hive.db from a backup. If there is none, go on in a new home: "
+                "--home or HIVELEARN_HOME; a copy of `identity` there keeps your name.",
+            )
+
+    def _settle_loss(self) -> None:
+        """Write a loss down, and go on counting from what was acknowledged."""
+        found = self.loss()
+        if found is not None:
+            self.losses.add(found)
+            self.database.count_from(self.database.tally().commits + found.commits)
+        else:  # the witness of a crash, or none yet
+            self._witness.write(self.database.tally())
 
     def _leave(self) -> None:
         with self._gate:
@@ -114,11 +169,12 @@ class Store:
     def _enter(self, doing: str, wait_s: float) -> None:
         with ExitStack() as opening:
             opening.enter_context(self.home.writer(doing, wait_s))
-            self.database.version()  # refuse a later version before anything is touched
+            self.loss()  # refuse a later version or an emptied file before anything is touched
             opening.enter_context(self.database.opened())
             if not self._recovered:
                 self.database.check()
             self.database.migrate()
+            self._settle_loss()
             self.journal.drain(self._reached)
             self.inbox.tidy(self.home.clock())
             self.journal.scrub()

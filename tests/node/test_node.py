@@ -205,6 +205,7 @@ def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
 
 def test_a_writer_that_was_killed_is_not_busy(make):
     node = make()
+    node.context.home.make()
     sidecar = node.home / "writer.json"
     sidecar.write_text(json.dumps({"pid": 2**22 + 1, "doing": "train yes", "since_s": 0.0}))
     assert node.status().writer is None

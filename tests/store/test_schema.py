@@ -102,7 +102,7 @@ def test_the_first_writer_brings_an_old_home_forward_and_nothing_is_lost(old):
         assert_all_is_there(store)
         (device, epoch, last) = SAID["next_seq"][0]
         assert store.shelf.next_seq(bytes.fromhex(device), epoch) == last + 1
-    assert store.database.version() == len(MIGRATIONS) == 2
+    assert store.database.version() == len(MIGRATIONS) == 3
     assert_all_is_there(Store(Home.open(old)))
     assert {store.blobs.has(e.payload) for e in store.shelf.list()} == {True}
     assert identity.open_in(old / "identity", 1.7e9).author.hex() == SAID["me"]
