@@ -17,6 +17,7 @@ from hivelearn.cli import (
     adopt,
     ask,
     correct,
+    corrections,
     demo,
     doctor,
     join,
@@ -45,6 +46,7 @@ app: Final = typer.Typer(
 command(app, kept="The nodes are gone and so are their homes.")(demo.demo)
 command(app)(ask.ask)
 command(app)(correct.correct)
+app.add_typer(corrections.app, name="corrections", help="List, export, import and forget.")
 command(app, kept="What was learnt so far is kept; the same command goes on from there.")(
     train.train
 )

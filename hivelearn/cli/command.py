@@ -85,13 +85,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def command(
-    app: typer.Typer, *, kept: str = NOTHING_CHANGED
+    app: typer.Typer, *, kept: str = NOTHING_CHANGED, name: str | None = None
 ) -> Callable[[Callable[[T], int]], Callable[[T], int]]:
     """Make a function of one record a command of ``app``; its docstring is the help.
 
     Args:
         app: where to.
         kept: what Ctrl-C leaves behind, one sentence.
+        name: of the command; the function's by default.
     """
 
     def register(run: Callable[[T], int]) -> Callable[[T], int]:
@@ -104,7 +105,7 @@ def command(
         shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         shell.__annotations__ = {each.name: each.annotation for each in parameters}
         shell.__doc__ = run.__doc__
-        app.command(name=run.__name__)(shell)
+        app.command(name=name or run.__name__)(shell)
         return run
 
     return register

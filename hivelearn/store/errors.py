@@ -145,7 +145,22 @@ class StaleGenerationError(UsageError):
 class ForgetWhatError(UsageError):
     """Neither a correction nor a domain to forget, or both."""
 
-    remedy = 'Give one: node.corrections.forget(correction.id), or forget(domain="roman").'
+    remedy = (
+        'Give one: node.corrections.forget(correction.id), or forget(domain="roman"); '
+        "`hivelearn corrections forget ID`, or `--domain roman`."
+    )
+
+
+class UnknownCorrectionError(UsageError):
+    """No correction has this id, or more than one begins with it."""
+
+    remedy = "Take an id from `hivelearn corrections list`; eight digits or more will do."
+
+
+class ExportPathError(UsageError):
+    """Corrections cannot be written to something that is no path."""
+
+    remedy = "Give the path of a file."
 
 
 class CorrectionError(UsageError):
@@ -185,10 +200,13 @@ class DomainNameError(CorrectionError):
 
 
 class ImportLineError(CorrectionError):
-    """One line of a JSONL file cannot be imported, so none was."""
+    """A row of a file cannot be imported, so none was."""
 
-    remedy = "Fix that line and import the file again; nothing of it was stored."
-
-    def __init__(self, path: Path, line: int, why: str) -> None:
-        self.path, self.line, self.why = path, line, why
-        super().__init__(f"{path}, line {line}: {why}")
+    def __init__(
+        self, path: Path, line: int, why: str, wanted: str, *, unit: str = "line", more: int = 0
+    ) -> None:
+        self.path, self.line, self.why, self.more = path, line, why, more
+        what = f"{path}, {unit} {line}: {why}"
+        if more:
+            what += f"; and {more} more {unit}{'' if more == 1 else 's'}"
+        super().__init__(what, remedy=f"Nothing of it was stored. {wanted}")

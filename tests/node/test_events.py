@@ -57,9 +57,9 @@ def test_a_correction_is_told_with_its_text(make, heard, tmp_path):
     node.correct("What is one?", "un", domain="french")
     node.ask("What is two?", max_new_tokens=1).correct("deux", domain="french")
     assert [event.correction.right for event in told] == ["un", "deux"]
-    node.corrections.export_jsonl(tmp_path / "all.jsonl")
+    node.corrections.export_to(tmp_path / "all.jsonl")
     node.corrections.forget(domain="french")
-    node.corrections.import_jsonl(tmp_path / "all.jsonl")
+    node.corrections.import_from(tmp_path / "all.jsonl")
     assert kinds(told[:2]) == [CorrectionAdded] * 2
     assert told[2:] == [CorrectionsForgotten(2), CorrectionsImported(2)]
 

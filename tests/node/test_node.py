@@ -99,21 +99,21 @@ def test_corrections_are_imported_whole_exported_and_forgotten(make, tmp_path):
     lines = [{"prompt": f"{n}?", "right": str(n), "domain": "numbers"} for n in range(12)]
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert node.corrections.import_jsonl(path) == 12
-    assert node.corrections.import_jsonl(path) == 0
+    assert node.corrections.import_from(path).new == 12
+    assert node.corrections.import_from(path).new == 0
     counts = node.corrections.counts()["numbers"]
     assert counts.training + counts.holdout == 12
     dataset = node.corrections.to_dataset("numbers", holdout=False)
     assert len(dataset) == counts.training
-    assert node.corrections.export_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.export_to(tmp_path / "out.jsonl") == 12
     path.write_text('{"prompt": "x?", "right": "x", "domain": "numbers"}\nnonsense')
     with pytest.raises(ImportLineError, match="line 2"):
-        node.corrections.import_jsonl(path)
+        node.corrections.import_from(path)
     first = node.corrections.list()[0]
     assert node.corrections.forget(first.id).corrections == 1
     assert node.corrections.forget(domain="numbers").corrections == 11
     assert len(node.corrections) == 0
-    assert node.corrections.import_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.import_from(tmp_path / "out.jsonl").new == 12
 
 
 def test_status_tells_all_and_loads_nothing_new(make, kit):
