@@ -40,6 +40,7 @@ def heard():
     """Return a function that begins to listen to a node: a list that grows."""
 
     def listen(node):
+        node.context.home.make()  # test_home_use.py hears of that
         told = []
         node.events.subscribe(told.append)
         return told
@@ -182,6 +183,7 @@ def test_what_cannot_be_called_with_an_event_cannot_listen(make, listener):
 
 def test_peers_come_and_go(make, heard):
     node, other = make(), make("other")
+    node.context.home.make()
     inbox = queue.Queue()
     node.events.subscribe(inbox.put)
     near = {"listen": "127.0.0.1:0", "discover": False}
