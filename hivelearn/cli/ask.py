@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hivelearn.cli.command import DONE, NodeOptions
+from hivelearn.cli.command import DONE, NodeOptions, as_typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def ask(wanted: AskCommand) -> int:
 
     with Node(wanted.node.model, config=wanted.node.config(), progress=False) as node:
         answer = node.ask(
-            wanted.prompt,
+            as_typed(wanted.prompt),
             wanted.domain,
             max_new_tokens=wanted.max_new_tokens,
             experts=wanted.experts,

@@ -84,6 +84,18 @@ DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_defau
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def as_typed(text: str) -> str:
+    """Return a word of the command line as it was typed, also where the locale knows ASCII only.
+
+    There Python keeps each byte that it cannot read as half a character; a terminal of
+    today sends UTF-8. Paths stay as they are: they go back to the system as they came.
+    """
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text  # refused later, and told what it is
+
+
 def command(
     app: typer.Typer, *, kept: str = NOTHING_CHANGED, name: str | None = None
 ) -> Callable[[Callable[[T], int]], Callable[[T], int]]:

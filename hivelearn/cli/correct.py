@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hivelearn.cli.command import DONE, NodeOptions
+from hivelearn.cli.command import DONE, NodeOptions, as_typed
 from hivelearn.errors import UsageError
 
 
@@ -42,11 +42,11 @@ def correct(wanted: CorrectCommand) -> int:
     assert wanted.domain is not None
     kept = ask.correct(
         context,
-        wanted.prompt,
-        wanted.right,
+        as_typed(wanted.prompt),
+        as_typed(wanted.right),
         domain=wanted.domain,
-        subject=wanted.subject,
-        wrong=wanted.wrong,
+        subject=wanted.subject and as_typed(wanted.subject),
+        wrong=wanted.wrong and as_typed(wanted.wrong),
     )
     judges = any(c.id == kept.id for c in context.journal.list(wanted.domain, holdout=True))
     print(f"{wanted.domain}: kept {'to judge by' if judges else 'to learn from'}")

@@ -181,10 +181,12 @@ class Database:
     def _count(self, writer: sqlite3.Connection) -> Tally | None:
         if not self._counts:
             return None
-        (row,) = writer.execute(
+        rows = writer.execute(
             "UPDATE tally SET commits = commits + 1 RETURNING commits, corrections, last"
         ).fetchall()
-        return Tally(*row)
+        if len(rows) != 1:
+            raise HomeDamagedError(self.path, "it does not know how much was written to it")
+        return Tally(*rows[0])
 
     def tally(self) -> Tally:
         """Return how much is held; nothing of an empty file."""

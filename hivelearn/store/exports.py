@@ -6,7 +6,7 @@ that importing an export changes nothing.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,15 @@ def write_jsonl(path: Path, corrections: Iterable[Correction]) -> int:
     return len(lines)
 
 
-def to_dataset(corrections: Iterable[Correction]) -> "Dataset":
+def to_dataset(corrections: Iterable[Correction], judges: Container[str]) -> "Dataset":
     """Return a dataset whose rows are :func:`to_plain`'s fields.
 
     Columns: id, messages (list of role and content), right, wrong, domain, subject,
     base (hex), generation (int64), created_s (float64), holdout (bool).
+
+    Args:
+        corrections: the rows, in their order.
+        judges: ids of those that are held out.
     """
     from datasets import Dataset, Features, Value
 
@@ -56,6 +60,6 @@ def to_dataset(corrections: Iterable[Correction]) -> "Dataset":
             "holdout": Value("bool"),
         }
     )
-    rows = [to_plain(c) for c in corrections]
+    rows = [to_plain(c) | {"holdout": c.id in judges} for c in corrections]
     columns = {name: [row[name] for row in rows] for name in features}
     return Dataset.from_dict(columns, features=features)  # from_list needs a row at least

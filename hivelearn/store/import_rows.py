@@ -64,8 +64,8 @@ def read_rows(path: Path) -> Rows:
     """Return the rows of a file.
 
     Raises:
-        CorrectionError: it cannot be read, or is of a kind that is not read here. Going
-            through the rows may raise it, too, with :class:`OSError`'s words in it.
+        CorrectionError: it cannot be read, or is of a kind that is not read here.
+            Going through the rows may raise what the operating system says.
     """
     try:
         with path.open("rb") as file:

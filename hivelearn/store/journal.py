@@ -215,7 +215,8 @@ class Journal:
 
     def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
         """Return the corrections of :meth:`list` as a ``datasets.Dataset``."""
-        return to_dataset(self.list(domain, holdout=holdout))
+        judges = {c.id for c in self.list(domain, holdout=True)}
+        return to_dataset(self.list(domain, holdout=holdout), judges)
 
     def _all(self, domain: str | None = None) -> tuple[Correction, ...]:
         # The inbox first: what a writer drains in between is then seen twice, not never.

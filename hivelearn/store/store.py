@@ -153,12 +153,12 @@ class Store:
 
     def _settle_loss(self) -> None:
         """Write a loss down, and go on counting from what was acknowledged."""
-        found = self.loss()
+        found, held = self.loss(), self.database.tally()
         if found is not None:
             self.losses.add(found)
-            self.database.count_from(self.database.tally().commits + found.commits)
-        else:  # the witness of a crash, or none yet
-            self._witness.write(self.database.tally())
+            self.database.count_from(held.commits + found.commits)
+        elif held != self._witness.read():  # a crash came before it, or there is none yet
+            self._witness.write(held)
 
     def _leave(self) -> None:
         with self._gate:

@@ -85,7 +85,7 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
     words = ("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman")
     assert call(*words, "--model", base).stdout == "40 new corrections\n"
-    assert call(*words, "--model", base).stdout == "0 new corrections\n"
+    assert call(*words, "--model", base).stdout == "0 new corrections, 40 said before\n"
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 40
 

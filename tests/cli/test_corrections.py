@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from hivelearn.node import measure
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.testing.models import small_model
+from hivelearn.training.recipe import Recipe
+from hivelearn.training.session import TrainingSession
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +101,6 @@ def test_what_stays_learnt_is_said_and_a_paused_training_that_knew_it_is_gone(
     (patch,) = context.on_shelf("own")
     ids = [c.id for c in context.journal.list("numbers", holdout=False)]
     with context.store.writing("a paused training"):
-        from hivelearn.node import measure
-        from hivelearn.training.recipe import Recipe
-        from hivelearn.training.session import TrainingSession
-
         rows = measure.fitting(context, context.journal.list("numbers", holdout=False)).rows
         session = TrainingSession(context.engine, rows, Recipe(steps=2), "numbers", ids)
         context.checkpoints.save(context.base, "numbers", session.checkpoint(), 1.0)
@@ -111,3 +110,11 @@ def test_what_stays_learnt_is_said_and_a_paused_training_that_knew_it_is_gone(
     assert patch.id.hex()[:8] in said
     assert "cannot be called back" in said
     assert context.checkpoints.paused() == ()
+
+
+def test_a_terminal_of_ascii_keeps_what_was_typed(shell, base, told):
+    where = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    words = ("correct", "Wie heißt 15?", "fünfzehn", "--domain", "german", "--model", base)
+    assert shell(*words, **where).returncode == 0
+    (kept,) = listed(told)
+    assert (kept["messages"][0]["content"], kept["right"]) == ("Wie heißt 15?", "fünfzehn")

@@ -195,5 +195,10 @@ def test_a_dataset_has_the_same_rows(store, correct):
     row = rows[0]
     assert row["messages"] == [{"role": "user", "content": "14?"}]
     assert (row["right"], row["wrong"], row["subject"]) == ("XIV", "IVX", None)
-    assert (row["holdout"], row["created_s"], row["id"]) == (given.holdout, 1.5, given.id)
+    assert (row["created_s"], row["id"]) == (1.5, given.id)
     assert store.journal.to_dataset("hex").num_rows == 0
+    assert row["holdout"] is False  # the only question of its domain
+    for n in range(9):
+        store.remember(correct(f"{n}?", created_s=n))
+    held = {row["id"] for row in store.journal.to_dataset() if row["holdout"]}
+    assert held == {c.id for c in store.journal.list(holdout=True)} != set()
