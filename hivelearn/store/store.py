@@ -93,12 +93,13 @@ class Store:
             WriterBusyError: another process writes; its message says which and what.
             DiskFullError, DiskReadOnlyError, LaterVersionError, HomeDamagedError.
         """
+        self.home.make()
         with self._gate:
-            if self._inside == 0:
-                self._enter(doing, wait_s)
+            found = self._enter(doing, wait_s) if self._inside == 0 else None
             self._inside += 1
         entered_by = os.getpid()
         try:
+            self._tell(found)  # outside the gate: whoever hears of it may write
             yield self
         finally:
             if os.getpid() == entered_by:  # a forked child was never in
@@ -131,15 +132,21 @@ class Store:
         Raises:
             HomeDamagedError: it is empty beside what only a filled one can have left.
         """
+        found = self._compare()
+        self._tell(found)
+        return found
+
+    def _compare(self) -> Loss | None:
         acknowledged = self._witness.read()  # before the database: see witness.py
         held = self.database.tally()
         if not held.commits and not self.database.version():
             self._refuse_emptied(acknowledged)
-        found = lost_since(acknowledged, held, self.home.clock())
+        return lost_since(acknowledged, held, self.home.clock())
+
+    def _tell(self, found: Loss | None) -> None:
         if found is not None and found.commits != self._told:
             self._told = found.commits
             self._tell_lost(found)
-        return found
 
     def _refuse_emptied(self, acknowledged: Tally | None) -> None:
         filled = acknowledged is not None and acknowledged.commits > 0
@@ -151,14 +158,15 @@ class Store:
                 "--home or HIVELEARN_HOME; a copy of `identity` there keeps your name.",
             )
 
-    def _settle_loss(self) -> None:
+    def _settle_loss(self) -> Loss | None:
         """Write a loss down, and go on counting from what was acknowledged."""
-        found, held = self.loss(), self.database.tally()
+        found, held = self._compare(), self.database.tally()
         if found is not None:
             self.losses.add(found)
             self.database.count_from(held.commits + found.commits)
         elif held != self._witness.read():  # a crash came before it, or there is none yet
             self._witness.write(held)
+        return found
 
     def _leave(self) -> None:
         with self._gate:
@@ -166,15 +174,16 @@ class Store:
             if self._inside == 0:
                 self._open.close()
 
-    def _enter(self, doing: str, wait_s: float) -> None:
+    def _enter(self, doing: str, wait_s: float) -> Loss | None:
+        """Open for writing; return what turned out to be lost."""
         with ExitStack() as opening:
             opening.enter_context(self.home.writer(doing, wait_s))
-            self.loss()  # refuse a later version or an emptied file before anything is touched
+            self._compare()  # refuse a later version or an emptied file before anything is touched
             opening.enter_context(self.database.opened())
             if not self._recovered:
                 self.database.check()
             self.database.migrate()
-            self._settle_loss()
+            found = self._settle_loss()
             self.journal.drain(self._reached)
             self.inbox.tidy(self.home.clock())
             self.journal.scrub()
@@ -184,3 +193,4 @@ class Store:
             self._recovered = True
             opening.callback(self.journal.scrub)
             self._open = opening.pop_all()
+        return found

@@ -146,3 +146,23 @@ def test_who_listens_hears_of_a_loss_that_comes_while_the_node_is_open(lossy, tm
         pass
     (found,) = [event for event in heard if isinstance(event, LossFound)]
     assert found.loss.corrections == 1
+
+
+def test_who_hears_of_a_new_home_or_a_loss_may_write(lossy, make):
+    def note(event):
+        if isinstance(event, HomeMade | LossFound):
+            where.store.remember(kept)
+
+    with pytest.warns(LossWarning):
+        context = lossy()
+    node = make("new")
+    kept = context.journal.list()[0]
+    for where in (context, node.context):
+        where.events.subscribe(note)
+    where = context
+    context.store._told = None  # as if the disk had lost it only now
+    with pytest.warns(LossWarning), context.store.writing("take it in"):
+        pass
+    where = node.context
+    with node.context.store.writing("the first"):
+        assert node.corrections.list() == (kept,)
