@@ -23,6 +23,7 @@ from hivelearn.errors import DeviceError
 Reached = Callable[[str], None]  # called with the name of each crash point as it is passed
 
 TMP_SUFFIX: Final = ".tmp"
+PRIVATE: Final = 0o600  # what a person said, and keys: for this user alone
 _FULL: Final = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -32,9 +33,9 @@ class DiskError(DeviceError):
 
     remedy = "Nothing was changed. Check the disk and its permissions, then try again."
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, *, remedy: str | None = None) -> None:
         self.path, self.said = path, what
-        super().__init__(f"{path}: {what}")
+        super().__init__(f"{path}: {what}", remedy=remedy)
 
 
 class DiskFullError(DiskError):

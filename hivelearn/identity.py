@@ -50,7 +50,7 @@ class IdentityError(DeviceError):
     """The keys in the home are missing a part, unreadable or altered."""
 
     remedy = (
-        "Restore the home's `identity` folder from a backup, or move it away to be made anew; "
+        "Restore the home's `identity` folder from a backup, or go on in a new home; "
         "a new identity starts without anybody's trust."
     )
 
@@ -134,6 +134,11 @@ def make(root_seed: bytes, device_seed: bytes, now_s: float, epoch: int = 0) -> 
     return Identity(_certify(root_seed, device, now_s, epoch), device_seed, root_seed)
 
 
+def is_in(folder: Path) -> bool:
+    """Return whether any part of an identity is kept in ``folder``."""
+    return any((folder / name).exists() for name in _FILES)
+
+
 def open_in(folder: Path, now_s: float) -> Identity:
     """Return the identity kept in ``folder``, made now if there is none.
 
@@ -144,7 +149,7 @@ def open_in(folder: Path, now_s: float) -> Identity:
             the disk refuses.
     """
     try:
-        if not any((folder / name).exists() for name in _FILES):
+        if not is_in(folder):
             return _make_once(folder, now_s)
         identity = _read(folder)
     except (OSError, PeerError, ValueError, TypeError) as error:

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from typing import Annotated, Final
 
 import typer
@@ -19,6 +20,7 @@ from hivelearn.cli import (
     chat,
     completion,
     correct,
+    corrections,
     demo,
     doctor,
     join,
@@ -33,6 +35,9 @@ from hivelearn.cli import (
     vouches,
 )
 from hivelearn.cli.command import NOTHING_CHANGED, command, exit_code_of
+from hivelearn.store.errors import LossWarning
+
+_PLAIN: Final = warnings.formatwarning
 
 app: Final = typer.Typer(
     name="hivelearn",
@@ -47,6 +52,7 @@ command(app, kept="The nodes are gone and so are their homes.")(demo.demo)
 command(app)(ask.ask)
 command(app, kept="The corrections are kept.")(chat.chat)
 command(app)(correct.correct)
+app.add_typer(corrections.app, name="corrections", help="List, export, import and forget.")
 command(app, kept="What was learnt so far is kept; the same command goes on from there.")(
     train.train
 )
@@ -92,12 +98,26 @@ def _speak_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
+def _formatted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Return a warning as text; one to the owner of a home is no line of our source."""
+    if issubclass(category, LossWarning):
+        return f"{message}\n"
+    return _PLAIN(message, category, filename, lineno, line)
+
+
 def main() -> None:
     """Run the command line; the installed `hivelearn` calls this."""
     _speak_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows "?" for "→"
+    warnings.formatwarning = _formatted
     heard = logging.StreamHandler(sys.stderr)  # such as why the machine rests
     heard.setFormatter(logging.Formatter("%(message)s"))
     heard.setLevel(logging.WARNING)

@@ -48,7 +48,7 @@ class NodeOptions:
         ),
     ] = None
     home: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
     ] = None
     trust_remote_code: Annotated[
@@ -62,16 +62,35 @@ class NodeOptions:
         """Return the configuration of this node."""
         from hivelearn.node.config import NodeConfig
 
-        config = NodeConfig(home=self.home)
+        # As it was typed: Path("") would be the current directory.
+        config = NodeConfig(home=cast("Path", self.home))
         return (
             config.with_settings({"trust_remote_code": True}) if self.trust_remote_code else config
         )
 
-    def open(self) -> "NodeContext":
-        """Return the node's parts; its model is loaded when it is needed."""
-        from hivelearn.node.context import open_context
+    def open(self, *, existing: bool = False) -> "NodeContext":
+        """Return the node's parts; its model is loaded when it is needed.
 
-        return open_context(self.model, self.config())
+        Args:
+            existing: for a command that only reads, or needs what was written before.
+
+        Raises:
+            NoHomeError: it must exist and does not.
+        """
+        from hivelearn.node.context import open_context
+        from hivelearn.node.events import Event, HomeMade
+        from hivelearn.store.errors import NoHomeError
+
+        context = open_context(self.model, self.config())
+        if existing and not context.home.exists:
+            raise NoHomeError(context.home.path)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, HomeMade):
+                _say(f"A new home was made in {event.path}")
+
+        context.events.subscribe(tell)
+        return context
 
 
 DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]
@@ -79,13 +98,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def command(
-    app: typer.Typer, *, kept: str = NOTHING_CHANGED
+    app: typer.Typer, *, kept: str = NOTHING_CHANGED, name: str | None = None
 ) -> Callable[[Callable[[T], int]], Callable[[T], int]]:
     """Make a function of one record a command of ``app``; its docstring is the help.
 
     Args:
         app: where to.
         kept: what Ctrl-C leaves behind, one sentence.
+        name: of the command; the function's by default.
     """
 
     def register(run: Callable[[T], int]) -> Callable[[T], int]:
@@ -98,7 +118,7 @@ def command(
         shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         shell.__annotations__ = {each.name: each.annotation for each in parameters}
         shell.__doc__ = run.__doc__
-        app.command(name=run.__name__)(shell)
+        app.command(name=name or run.__name__)(shell)
         return run
 
     return register

@@ -3,12 +3,15 @@
 Those of the model are in `doctor_model.py`.
 """
 
+import os
 import platform
 import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from hivelearn.cli import doctor_model
@@ -33,7 +36,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 def run(node: NodeOptions) -> Iterator[Check]:
-    """Yield the checks of ``node``, each as soon as it is known."""
+    """Yield the checks of a node, each as soon as it is known. Makes no home and no keys."""
     yield guarded("python", python)
     yield guarded("packages", packages)
     yield guarded("torch", torch_device)
@@ -47,6 +50,7 @@ def run(node: NodeOptions) -> Iterator[Check]:
     if context is not None:
         opened = context
         yield guarded("home", lambda: writable(opened))
+        yield from losses(opened)
         yield guarded("identity", lambda: identity(opened))
         yield from feeds(opened)
         yield guarded("inbox", lambda: inbox(opened))
@@ -104,6 +108,8 @@ def writable(context: "NodeContext") -> Check:
     """The home can be written, its database is whole, and who writes to it now."""
     from hivelearn.store.errors import WriterBusyError
 
+    if not context.home.exists:
+        return _absent(context.home.path)
     try:
         with context.store.writing("doctor", wait_s=0.0):
             version = context.store.database.version()
@@ -113,11 +119,40 @@ def writable(context: "NodeContext") -> Check:
     return ok(f"{context.home.path}, version {version}, writable, nobody else writes")
 
 
+def _absent(home: Path) -> Check:
+    """A home that is not there yet can be made, or not."""
+    ground = next(each for each in (home, *home.parents) if each.exists())
+    if not os.access(ground, os.W_OK):
+        todo = "Choose another directory with HIVELEARN_HOME or --home."
+        return Check("", "problem", f"none at {home} yet, and {ground} cannot be written", todo)
+    return Check("", "unknown", f"none at {home} yet; the first correction makes it")
+
+
+def losses(context: "NodeContext") -> Iterator[Check]:
+    """What was acknowledged is still there; each loss is a line until its record is deleted."""
+    from hivelearn.store.witness import LOSS_REMEDY
+
+    todo = LOSS_REMEDY.format(path=context.store.losses.path)
+    try:
+        pending = context.store.loss()
+    except HivelearnError as error:
+        yield failed("journal", error)
+        return
+    found = [*context.store.losses.list(), *([] if pending is None else [pending])]
+    for loss in found:
+        when = datetime.fromtimestamp(loss.found_s).astimezone()
+        yield Check("journal", "problem", f"{loss} (found {when:%Y-%m-%d %H:%M})", todo)
+    if not found:
+        yield replace(ok("nothing that was acknowledged is missing"), name="journal")
+
+
 def identity(context: "NodeContext") -> Check:
     """The keys can be read, and others would see this name."""
-    author = context.identity.author
-    context.identity.certificate.check(context.clock())
-    return ok(f"{short_name(author)}  {full_name(author)}")
+    keys = context.known_identity()
+    if keys is None:
+        return Check("", "unknown", "no keys yet; the first correction or `join` makes them")
+    keys.certificate.check(context.clock())
+    return ok(f"{short_name(keys.author)}  {full_name(keys.author)}")
 
 
 def feeds(context: "NodeContext") -> Iterator[Check]:

@@ -36,7 +36,7 @@ def train(wanted: TrainCommand) -> int:
     from hivelearn.node.learn import train
 
     recipe = replace(USUAL, steps=wanted.steps, batch=wanted.batch)
-    context = wanted.node.open()
+    context = wanted.node.open(existing=True)
     _, report = train.train(context, wanted.domain, recipe, context.config.safety)
     print(json.dumps(asdict(report)) if wanted.json else report)
     return DONE if report.adopted else NO_LIFT

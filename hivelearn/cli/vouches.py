@@ -21,7 +21,7 @@ def vouches(wanted: VouchesCommand) -> int:
     from hivelearn.identity import full_name, short_name
     from hivelearn.report.table import Table
 
-    found = wanted.node.open().store.reputation.vouches(withdrawn=True)
+    found = wanted.node.open(existing=True).store.reputation.vouches(withdrawn=True)
 
     def day(at_s: float | None) -> str | None:
         return None if at_s is None else time.strftime("%Y-%m-%d", time.gmtime(at_s))

@@ -57,7 +57,7 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""
-        if isinstance(self.home, str):  # as people write paths
+        if isinstance(self.home, str) and self.home:  # as people write paths
             object.__setattr__(self, "home", Path(self.home))
         check_record(RULES, self)
         if self.engine_options is not None:

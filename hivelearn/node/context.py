@@ -16,29 +16,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivelearn import identity
 from hivelearn.device import sensors
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
 from hivelearn.files import DiskError
+from hivelearn.identity import Identity, IdentityError
 from hivelearn.inference.engine_table import open_engine
 from hivelearn.inference.prompt_loss_cache import PromptLossCache
-from hivelearn.node import event_log, home_model
+from hivelearn.node import event_log, home_model, own_keys
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.events import EventStream, PermitChanged
+from hivelearn.node.events import EventStream, HomeMade, LossFound, PermitChanged
 from hivelearn.node.home_model import ModelChoice
 from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
 from hivelearn.report.progress import line_on_stderr
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.checkpoints import Checkpoints
+from hivelearn.store.errors import LossWarning
 from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Journal
 from hivelearn.store.offers import Offers
 from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
+from hivelearn.store.witness import LOSS_REMEDY, Loss
 
 if TYPE_CHECKING:
     from hivelearn.device.governor import Governor
@@ -61,26 +63,36 @@ class Environment:
 class NodeContext:
     """One node's parts."""
 
-    choice: ModelChoice
+    asked: str | Path | None  # the model, as it was named
     config: NodeConfig
     environment: Environment
-    home: Home
+    home: Home = field(init=False)
+    choice: ModelChoice = field(init=False)
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
     prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
 
     def __post_init__(self) -> None:
-        """Open what is kept; keys and model wait."""
+        """Look at the home; keys and model wait, and what is not there is made when needed."""
         self._opening = threading.RLock()
-        self.store = Store(self.home)
+        self.home = Home.at(self.config.home, clock=self.clock, made=self._tell_made)
+        tell = line_on_stderr(self.config.progress)
+        self.choice = home_model.choose(self.asked, self.home.path, tell)
+        self.store = Store(self.home, lost=self._tell_lost)
         self.events.subscribe(event_log.write)
+        self.store.loss()
 
     # -- who, and with which model -----------------------------------------
 
     @cached_property
-    def identity(self) -> identity.Identity:
-        """The node's keys, made at first use."""
-        return identity.open_in(self.home.path / "identity", self.clock())
+    def identity(self) -> Identity:
+        """The node's keys, made at first need."""
+        return own_keys.open_or_make(self.store, self.clock())
+
+    def known_identity(self) -> Identity | None:
+        """Return the node's keys if it has any; makes none."""
+        found = own_keys.find(self.store, self.clock())
+        return None if found is None else self.identity
 
     @property
     def folder(self) -> Path:
@@ -104,7 +116,9 @@ class NodeContext:
         return engine
 
     def remember_model(self) -> None:
-        """Let the home keep the model that was named, once it is known to be one."""
+        """Let the home, if there is one, keep the model that was named."""
+        if not self.home.exists:
+            return  # whoever makes it remembers
         with suppress(DiskError):  # a home that can only be read still answers
             kept = home_model.remember(self.home.path, self.choice)
             if kept != self.choice.remembered:
@@ -172,6 +186,17 @@ class NodeContext:
         """Return Unix seconds."""
         return self.environment.clock()
 
+    def _tell_made(self, home: Path) -> None:
+        self.events.publish(HomeMade(home))
+        self.remember_model()
+        with suppress(IdentityError):  # a full disk: they are made at the next need
+            self.identity  # noqa: B018 - whoever has a home has a name to give to friends
+
+    def _tell_lost(self, loss: Loss) -> None:
+        told = f"{loss}. {LOSS_REMEDY.format(path=self.store.losses.path)}"
+        warnings.warn(told, LossWarning, stacklevel=2)
+        self.events.publish(LossFound(loss))
+
     def governor(
         self,
         limits: DeviceLimits,
@@ -211,7 +236,4 @@ def open_context(
 
     None is the model that the home remembers, else the nano model.
     """
-    world = environment or Environment()
-    home = Home.open(config.home, clock=world.clock)
-    choice = home_model.choose(model, home.path, line_on_stderr(config.progress))
-    return NodeContext(choice, config, world, home)
+    return NodeContext(model, config, environment or Environment())

@@ -8,12 +8,14 @@ from hivelearn.node.events import (
     Event,
     FeedForked,
     FeedRestarted,
+    HomeMade,
     PatchRefused,
     PermitChanged,
     RunFailed,
 )
 from hivelearn.store.feeds import REASONS
 
+_HOME: Final = logging.getLogger("hivelearn.home")
 _TRAIN: Final = logging.getLogger("hivelearn.train")
 _LIVE: Final = logging.getLogger("hivelearn.live")
 _SWARM: Final = logging.getLogger("hivelearn.swarm")
@@ -22,6 +24,8 @@ _SWARM: Final = logging.getLogger("hivelearn.swarm")
 def write(event: Event) -> None:
     """Log what somebody at the machine wants to know; warn of what keeps them waiting."""
     match event:
+        case HomeMade(path):
+            _HOME.info("a new home was made in %s", path)
         case PermitChanged(permit, domain):
             log = _LIVE if domain is None else _TRAIN
             waits = domain is not None and not permit.work

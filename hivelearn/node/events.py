@@ -19,6 +19,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from hivelearn.device.permit import Permit
@@ -27,9 +28,24 @@ from hivelearn.node.reports import Judged, RoundReport, TrainReport
 from hivelearn.store.correction import Correction
 from hivelearn.store.feeds import Why
 from hivelearn.store.generations import Generation
+from hivelearn.store.witness import Loss
 from hivelearn.swarm.events import PeerDown, PeerUp
 
 log: Final = logging.getLogger("hivelearn.events")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeMade:
+    """The first write to a home has made its directory."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LossFound:
+    """The disk has lost writes that had been acknowledged; the node goes on without them."""
+
+    loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +182,9 @@ class RunFailed:
 
 
 Event: TypeAlias = (
-    CorrectionAdded
+    HomeMade
+    | LossFound
+    | CorrectionAdded
     | CorrectionsImported
     | CorrectionsForgotten
     | TrainingStarted

@@ -24,7 +24,7 @@ from hivelearn.node.merge import adopt, merge, rollback
 from hivelearn.node.reports import RoundReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
-from hivelearn.node.status import Status, read_status
+from hivelearn.node.status import Status, read_name, read_status
 from hivelearn.node.trust_table import TrustTable, read_trust
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Node:
         environment: Environment | None = None,
         **settings: Any,
     ) -> None:
+        validation.check(config=config)
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
             model = kept_in_home(model, tokenizer, self.config)
@@ -79,7 +80,8 @@ class Node:
 
     def __repr__(self) -> str:
         """Tell who and where."""
-        return f"Node({self.name}, {self.context.engine!r}, home={str(self.context.home.path)!r})"
+        name, home = read_name(self.context), str(self.home)
+        return f"Node({name}, {self.context.engine!r}, home={home!r})"
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from hivelearn.node.served import served_id
 from hivelearn.report.table import Table
 from hivelearn.store.errors import LostAdapterError
 from hivelearn.store.generations import Generation, Served
+from hivelearn.store.witness import LOSS_REMEDY
 
 SHOWN_DIGITS: Final = 12  # of an id: enough to tell the patches of one shelf apart
 SHOWN_EXPERTS: Final = 12
@@ -49,7 +50,7 @@ class Status:
     """Everything worth knowing about a node at a glance."""
 
     name: str
-    key: str  # empty where the home has no keys that can be used
+    key: str  # empty where the home has no keys, or none that can be used
     home: Path
     model: str
     base: str  # fingerprint, hex
@@ -154,9 +155,14 @@ def read_status(context: NodeContext) -> Status:
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.reputation.vouches()),
         writer=_writer(context),
-        problems=(*feed_notes.stale(context), *map(str, (*troubles, *lost))),
+        problems=(*_losses(context), *feed_notes.stale(context), *map(str, (*troubles, *lost))),
         experts=_experts(context, serving.values()),
     )
+
+
+def read_name(context: NodeContext) -> str:
+    """Return the node's short name, or in words why it has none; makes no keys."""
+    return _name(context)[0]
 
 
 def _left_out(context: NodeContext) -> list[str]:
@@ -184,12 +190,22 @@ def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[Exper
 
 
 def _name(context: NodeContext) -> tuple[str, str, tuple[DeviceError, ...]]:
-    """Return short name, key, and what is wrong with them; new keys need room on the disk."""
+    """Return short name, key, and what is wrong with them."""
     try:
-        me = context.identity.author
+        me = context.known_identity()
     except IdentityError as error:
         return "(no keys)", "", (error,)
-    return short_name(me), full_name(me), ()
+    if me is None:
+        return "(no keys yet)", "", ()
+    return short_name(me.author), full_name(me.author), ()
+
+
+def _losses(context: NodeContext) -> list[str]:
+    """Return what this disk has lost of what was acknowledged, written down or not yet."""
+    store = context.store
+    pending = store.loss()
+    found = [*store.losses.list(), *([] if pending is None else [pending])]
+    return [f"{loss}\n→ {LOSS_REMEDY.format(path=store.losses.path)}" for loss in found]
 
 
 def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> str:

@@ -77,7 +77,10 @@ class TrustTable:
 
 def read_trust(context: NodeContext) -> TrustTable:
     """Return whom the node on ``context`` believes."""
-    me = context.identity.author
+    keys = context.known_identity()
+    if keys is None:  # a home without keys has met nobody
+        return TrustTable(())
+    me = keys.author
     standings, vouches = reputation.standings(context), reputation.vouches(context)
     said = {v.author: v for v in context.store.reputation.vouches(withdrawn=True)}
     authors = sorted((standings.keys() | said.keys()) - {me})

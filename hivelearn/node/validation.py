@@ -4,12 +4,14 @@ Texts, domains and conversations are judged where they are read; here stands wha
 would otherwise fail deep inside, as a stranger's error.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hivelearn import bounds
 from hivelearn.bounds import NONE, TEXT, Rule, a
 from hivelearn.merging.recipe.recipe import MergeRecipe
+from hivelearn.node.config import NodeConfig
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
@@ -20,6 +22,13 @@ def _lists(given: object) -> bool:
     return isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
 
 
+# No bytes of a file or a wire hold half a surrogate, and a NUL ends what others read.
+_NO_WORDS: Final = re.compile("[\0\ud800-\udfff]")
+WORDS: Final = Rule(
+    "text, without NUL and halves of characters",
+    lambda given: isinstance(given, str) and _NO_WORDS.search(given) is None,
+)
+
 RULES: Final[Mapping[str, Rule]] = {
     "adapter": a(Adapter, "an hl.Adapter"),
     "recipe": NONE | a(Recipe, "an hl.Recipe"),
@@ -29,8 +38,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "experts": NONE | TEXT | Rule("a list of ids, as text", _lists),
     "what": a(RoundReport, "the report of node.merge(..., adopt=False)")
     | a(Patch, "an own patch, such as node.seal makes"),
-    "note": TEXT,
-    "licence": TEXT,
+    "note": WORDS,
+    "licence": WORDS,
+    "config": NONE | a(NodeConfig, "an hl.NodeConfig, or single settings by name"),
 }
 
 

@@ -48,6 +48,10 @@ class Offers:
         )
         return [patch for (patch,) in rows]
 
+    def anywhere(self, patch: bytes) -> bool:
+        """Return whether ``patch`` was ever offered."""
+        return self._db.row("SELECT 1 FROM offers WHERE patch = ?", (patch,)) is not None
+
     def has(self, patch: bytes, topics: Collection[bytes]) -> bool:
         """Return whether ``patch`` is here and offered in one of ``topics``."""
         rows = self._db.rows(

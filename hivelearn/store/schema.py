@@ -114,7 +114,21 @@ _FEEDS: Final = (
     "DROP TABLE feeds",
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, _FEEDS)
+# What was acknowledged, counted where it is written: the witness outside repeats it.
+_TALLY: Final = (
+    """CREATE TABLE tally (
+        commits INTEGER NOT NULL, corrections INTEGER NOT NULL, last TEXT NOT NULL)""",
+    """INSERT INTO tally SELECT 0, (SELECT count(*) FROM corrections), ifnull(
+        (SELECT id FROM corrections ORDER BY rowid DESC LIMIT 1), '')""",
+    """CREATE TRIGGER correction_kept AFTER INSERT ON corrections BEGIN
+        UPDATE tally SET corrections = corrections + 1, last = NEW.id; END""",
+    # An id is a hash of what was said: it must not outlive what is forgotten.
+    """CREATE TRIGGER correction_gone AFTER DELETE ON corrections BEGIN
+        UPDATE tally SET corrections = corrections - 1,
+        last = CASE last WHEN OLD.id THEN '' ELSE last END; END""",
+)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY))
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

@@ -160,12 +160,17 @@ class TrainingSession:
         return TrainingId(digest.hexdigest(), self.recipe)
 
 
-def nothing_to_learn(domain: str) -> UsageError:
-    """Return the error of a training without corrections."""
+def nothing_to_learn(domain: str, held_out: int = 0) -> UsageError:
+    """Return the error of a training without corrections, or of one that may only judge."""
+    if held_out:
+        count = f"{held_out} correction{'' if held_out == 1 else 's'}"
+        what = f"{count} in {domain!r}, held out to judge by: add more"
+    else:
+        what = f"there are no corrections to train on in {domain!r}"
     return UsageError(
-        f"there are no corrections to train on in {domain!r}",
+        what,
         remedy="Correct some answers first: `hivelearn correct`, answer.correct(...), "
-        "or node.corrections.import_jsonl(path). One question in five is held out for judging.",
+        "or node.corrections.import_from(path). One question in five is held out for judging.",
     )
 
 

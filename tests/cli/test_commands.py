@@ -1,6 +1,7 @@
 """Every command from its help to its exit code, on the embedded model, in a home of its own."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -12,6 +13,9 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.node.share.network import JoinOptions, NodeNetwork
 from hivelearn.store.correction import Correction, to_conversation
+from hivelearn.store.errors import LossWarning
+from hivelearn.store.home import Home
+from hivelearn.store.store import Store
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
@@ -82,7 +86,7 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
     words = ("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman")
     assert call(*words, "--model", base).stdout == "40 new corrections\n"
-    assert call(*words, "--model", base).stdout == "0 new corrections\n"
+    assert call(*words, "--model", base).stdout == "0 new corrections, 40 said before\n"
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 40
 
@@ -116,8 +120,9 @@ def test_vouching_counts(call, base):
     assert json.loads(call("status", "--json", "--model", base).stdout)["vouched"] == 1
 
 
-def test_a_vouch_is_seen_and_taken_back(call, base):
+def test_a_vouch_is_seen_and_taken_back(call, base, home):
     on = ("--model", base)
+    Home.open(home)
     assert "nobody is known yet" in call("trust", *on).stdout
     call("vouch", SOMEBODY, "--note", "met", *on)
     (row,) = json.loads(call("trust", "--json", *on).stdout)["rows"]
@@ -174,10 +179,10 @@ def test_a_join_that_meets_nobody_says_so(call, base):
     assert done.exit_code == 3
     assert "listening on hl1" in done.stdout
     assert "nothing to publish yet" in done.stdout
-    assert done.stderr.startswith("nobody was met\n→ Start `hivelearn join` there too")
+    assert "nobody was met\n→ Start `hivelearn join` there too" in done.stderr
 
 
-def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
+def test_who_came_and_left_again_was_met(call, base, tmp_path, home, until):
     visitor = open_context(base, NodeConfig(home=tmp_path / "visitor"))
     how = JoinOptions("lan", options={"listen": "127.0.0.1:0", "discover": False})
     told = []
@@ -193,7 +198,7 @@ def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
     where = ("--peer", told[0], "--listen", "127.0.0.1:0", "--no-discover")
     done = call("join", "roman", *where, "--wait", "3", "--model", base)
     guest.join()
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, f"A new home was made in {home}\n")
 
 
 def test_the_doctor_tells_programs_what_he_tells_people(call, base):
@@ -265,7 +270,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "code", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_refusal_says_what_to_do_and_shows_no_traceback(words, code, said, call, base):
+def test_a_refusal_says_what_to_do_and_shows_no_traceback(words, code, said, call, base, home):
+    Home.open(home)
     on = () if "--model" in words else ("--model", base)
     done = call(*words, *on)
     assert done.exit_code == code, done.output
@@ -293,3 +299,51 @@ def test_what_one_command_line_leaves_the_next_one_finds(call, home, base):
     context.store.remember(Correction(question, "XIV", "roman", base=context.base, created_s=1.0))
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 1
+
+
+READING = [("status",), ("trust",), ("rollback", "roman"), ("adopt", "roman"), ("train", "roman")]
+
+
+@pytest.mark.parametrize("words", [*READING, ("unvouch", SOMEBODY)], ids=lambda words: words[0])
+def test_a_mistyped_home_is_refused_and_not_made(words, call, base, tmp_path):
+    done = call(*words, "--model", base, home=tmp_path / "typo")
+    assert (done.exit_code, "there is no home at" in done.stderr) == (2, True)
+    assert "--home" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_doctor_and_a_question_leave_no_home_behind(call, base, home):
+    assert call("ask", "Hi", "--max-new-tokens", "1", "--model", base).exit_code == 0
+    told = call("doctor", "--model", base).stdout
+    assert "unknown  home             none at" in told
+    assert not home.exists()
+
+
+def test_a_command_that_makes_a_home_says_where(call, base, home):
+    done = call("correct", "14?", "XIV", "--domain", "roman", "--model", base)
+    assert done.stderr == f"A new home was made in {home}\n"
+    assert call("correct", "9?", "IX", "--domain", "roman", "--model", base).stderr == ""
+
+
+@pytest.mark.parametrize("path", ["", " ", "a\0b"], ids=repr)
+def test_a_home_without_a_name_is_not_the_current_directory(call, base, path, tmp_path):
+    done = call("status", "--home", path, "--model", base, home=None)
+    assert (done.exit_code, "home" in done.stderr) == (2, True)
+
+
+def test_a_loss_is_a_line_of_the_doctor_and_of_every_command(call, shell, base, home):
+    for n in range(2):
+        assert call("correct", f"{n}?", "yes", "--domain", "yes", "--model", base).exit_code == 0
+        with Store(Home.at(home)).writing("take it in"):
+            pass
+        if n == 0:
+            shutil.copy(home / "hive.db", home.parent / "old")
+    shutil.copy(home.parent / "old", home / "hive.db")
+    told = shell("status", "--model", base).stderr
+    assert "1 correction among them" in told
+    assert "LossWarning" not in told  # no line of our source
+    with pytest.warns(LossWarning):
+        sick = call("doctor", "--model", base)
+    assert sick.exit_code == 4
+    assert "problem  journal" in sick.stdout
+    assert "losses.jsonl" in sick.stdout

@@ -40,6 +40,7 @@ def heard():
     """Return a function that begins to listen to a node: a list that grows."""
 
     def listen(node):
+        node.context.home.make()  # test_home_use.py hears of that
         told = []
         node.events.subscribe(told.append)
         return told
@@ -57,9 +58,9 @@ def test_a_correction_is_told_with_its_text(make, heard, tmp_path):
     node.correct("What is one?", "un", domain="french")
     node.ask("What is two?", max_new_tokens=1).correct("deux", domain="french")
     assert [event.correction.right for event in told] == ["un", "deux"]
-    node.corrections.export_jsonl(tmp_path / "all.jsonl")
+    node.corrections.export_to(tmp_path / "all.jsonl")
     node.corrections.forget(domain="french")
-    node.corrections.import_jsonl(tmp_path / "all.jsonl")
+    node.corrections.import_from(tmp_path / "all.jsonl")
     assert kinds(told[:2]) == [CorrectionAdded] * 2
     assert told[2:] == [CorrectionsForgotten(2), CorrectionsImported(2)]
 
@@ -182,6 +183,7 @@ def test_what_cannot_be_called_with_an_event_cannot_listen(make, listener):
 
 def test_peers_come_and_go(make, heard):
     node, other = make(), make("other")
+    node.context.home.make()
     inbox = queue.Queue()
     node.events.subscribe(inbox.put)
     near = {"listen": "127.0.0.1:0", "discover": False}

@@ -100,21 +100,21 @@ def test_corrections_are_imported_whole_exported_and_forgotten(make, tmp_path):
     lines = [{"prompt": f"{n}?", "right": str(n), "domain": "numbers"} for n in range(12)]
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert node.corrections.import_jsonl(path) == 12
-    assert node.corrections.import_jsonl(path) == 0
+    assert node.corrections.import_from(path).new == 12
+    assert node.corrections.import_from(path).new == 0
     counts = node.corrections.counts()["numbers"]
     assert counts.training + counts.holdout == 12
     dataset = node.corrections.to_dataset("numbers", holdout=False)
     assert len(dataset) == counts.training
-    assert node.corrections.export_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.export_to(tmp_path / "out.jsonl") == 12
     path.write_text('{"prompt": "x?", "right": "x", "domain": "numbers"}\nnonsense')
     with pytest.raises(ImportLineError, match="line 2"):
-        node.corrections.import_jsonl(path)
+        node.corrections.import_from(path)
     first = node.corrections.list()[0]
     assert node.corrections.forget(first.id).corrections == 1
     assert node.corrections.forget(domain="numbers").corrections == 11
     assert len(node.corrections) == 0
-    assert node.corrections.import_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.import_from(tmp_path / "out.jsonl").new == 12
 
 
 def test_status_tells_all_and_loads_nothing_new(make, kit):
@@ -206,6 +206,7 @@ def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
 
 def test_a_writer_that_was_killed_is_not_busy(make):
     node = make()
+    node.context.home.make()
     sidecar = node.home / "writer.json"
     sidecar.write_text(json.dumps({"pid": 2**22 + 1, "doing": "train yes", "since_s": 0.0}))
     assert node.status().writer is None

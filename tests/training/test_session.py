@@ -173,7 +173,7 @@ def test_a_checkpoint_carries_the_names_of_its_examples(engine, examples, recipe
 def test_no_corrections_are_an_error_with_a_remedy(engine, recipe):
     with pytest.raises(UsageError, match="no corrections to train on in 'words'") as caught:
         TrainingSession(engine, [], recipe, "words")
-    assert "import_jsonl" in caught.value.remedy
+    assert "import_from" in caught.value.remedy
 
 
 class Scripted:

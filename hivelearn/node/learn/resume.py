@@ -46,7 +46,8 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     """
     corrections = context.journal.list(domain, holdout=False)
     if not corrections:
-        raise nothing_to_learn(domain)  # before a model is opened for nothing
+        held_out = len(context.journal.list(domain))
+        raise nothing_to_learn(domain, held_out)  # before a model is opened for nothing
     now = measure.fitting(context, corrections)
     anew = ""
     try:
@@ -86,11 +87,14 @@ def _go_on(
     ids = names_in(checkpoint)
     # Also an answer that was corrected again since: it was said, and the better one waits.
     said = {c.id: c for c in context.journal.list(domain, holdout=False, superseded=True)}
-    forgotten = [each for each in ids if each not in said]
-    if forgotten:
-        count = len(forgotten)
+    gone = [each for each in ids if each not in said]
+    if gone:
+        known = {c.id for c in context.journal.list(domain, superseded=True)}
+        # The only question of a domain is learnt from; with a second one it may be a judge.
+        now_judges = known.issuperset(gone)
+        count, what = len(gone), "held out to judge by" if now_judges else "forgotten"
         raise CheckpointError(
-            f"{count} of its corrections {'was' if count == 1 else 'were'} forgotten since"
+            f"{count} of its corrections {'was' if count == 1 else 'were'} {what} since"
         )
     then = measure.fitting(context, [said[each] for each in ids])
     if not then.rows:
