@@ -25,7 +25,8 @@ def stale(context: NodeContext) -> tuple[str, ...]:
 
 def history(context: NodeContext) -> tuple[str, ...]:
     """Return what happened to the own feeds, then which feeds of others are frozen."""
-    feeds, me = context.store.feeds, context.identity.device
+    feeds, keys = context.store.feeds, context.known_identity()
+    me = keys.device if keys is not None else None
     begun = [_begun(epoch) for epoch in feeds.epochs() if epoch.why != "first"]
     forks = sorted(feeds.forks(), key=lambda fork: fork.device != me)
     return (*begun, *(_forked(fork, own=fork.device == me) for fork in forks))

@@ -137,6 +137,7 @@ def test_a_vouch_is_seen_and_taken_back(call, base, home):
 
 def test_vouches_lists_them_with_their_notes_also_withdrawn_ones(call, base):
     on = ("--model", base)
+    call("correct", "14?", "XIV", "--domain", "roman", *on)
     assert "no vouches" in call("vouches", *on).stdout
     call("vouch", SOMEBODY, "--note", "met", *on)
     call("unvouch", SOMEBODY, *on)
