@@ -74,6 +74,11 @@ def merge_into(
         raise MergeError(
             f"{shown(recipe)} is no recipe", remedy="Give hl.MergeRecipe('ties'), say."
         )
+    if not isinstance(options, MergeOptions | None):
+        raise MergeError(
+            f"{shown(options)} is no MergeOptions",
+            remedy="Give hl.MergeOptions(out='merged/'), say.",
+        )
     options = options or MergeOptions()
     with torch_defaults():
         if isinstance(base, str | os.PathLike):

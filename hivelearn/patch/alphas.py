@@ -16,6 +16,7 @@ from typing import Any, Final
 import regex
 
 SECONDS_MAX: Final = 1.0  # 224 expressions on 224 modules take .1
+RULES_MAX: Final = 512  # expressions that are no names; to compile one takes .2 ms
 LENGTH_MAX: Final = 1_000  # characters of one expression
 GROUPS_MAX: Final = 6  # one in another; every further one doubles the time to compile
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
@@ -40,6 +41,8 @@ class Alphas:
         for place, (pattern, value) in enumerate((config.get("alpha_pattern") or {}).items()):
             if _NAME.fullmatch(pattern):
                 self._names[pattern] = place, value
+            elif len(self._rules) == RULES_MAX:
+                raise ValueError(f"more than {RULES_MAX} expressions that are no names")
             else:
                 self._left()
                 self._rules.append((place, _compiled(pattern), value))

@@ -88,6 +88,13 @@ class Fetcher:
             self._topic_of = {one: of for one, of in self._topic_of.items() if one in wanted}
             self._topic_of[notice.id] = topic
 
+    async def judge_again(self) -> None:
+        """Ask anew whose payloads go first: somebody may have been vouched for."""
+        for one in list(self.transfer.downloads.values()):
+            trusted = await self.context.ask(self.context.store.trusts, one.author)
+            if one.notice.id in self.transfer.downloads:
+                await self.step(on.Wanted(one.notice, bool(trusted)))
+
     async def tick(self) -> None:
         """Let time pass, for ever."""
         while True:

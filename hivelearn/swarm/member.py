@@ -141,6 +141,7 @@ class Member:
         """Begin anti-entropy with every peer now."""
         if judge_again:
             self._judged.clear()
+            self._context.spawn(self._fetcher.judge_again())
         for peer in self._syncs:
             self._nudge(peer)
 

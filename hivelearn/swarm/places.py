@@ -90,8 +90,14 @@ def over(
         slow = all(stream.slow(limits, now) for stream in one.streams.values())
         if not slow and now - one.turn_began < limits.turn_s:
             continue
-        # A stranger never takes a place from somebody trusted.
-        heir = next((each for each in queue if each.trusted or not one.trusted), None)
+        # A stranger never takes a place from somebody trusted, and nobody gains if an
+        # author's first payload waits for his second.
+        heirs = (
+            each
+            for each in queue
+            if (each.trusted or not one.trusted) and (slow or each.author != one.author)
+        )
+        heir = next(heirs, None)
         if heir is not None:
             queue.remove(heir)
             leaving.append(one)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hivelearn.patch.alphas import SECONDS_MAX, Alphas
+from hivelearn.patch.alphas import RULES_MAX, SECONDS_MAX, Alphas
 
 NAME = "model.layers.10.self_attn.q_proj"
 
@@ -42,10 +42,18 @@ def test_all_modules_share_the_time():
 
 def test_expressions_without_number_take_no_longer_to_read():
     ticks = itertools.count(0.0, 0.125)
-    many = {"alpha_pattern": {f"x+{number}": 1 for number in range(50_000)}}
+    many = {"alpha_pattern": {f"x+{number}": 1 for number in range(500)}}
     with pytest.raises(ValueError, match="take more than 1 s"):
         Alphas(many, clock=lambda: next(ticks))
     assert next(ticks) < 1.5, "seven were compiled"
+
+
+def test_more_expressions_than_anybody_has_are_not_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr("regex.compile", compiled.append)
+    with pytest.raises(ValueError, match=f"more than {RULES_MAX} expressions"):
+        Alphas({"alpha_pattern": {f"x+{number}": 1 for number in range(50_000)}})
+    assert len(compiled) == RULES_MAX
 
 
 INTRICATE = {

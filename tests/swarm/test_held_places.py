@@ -215,6 +215,26 @@ def test_friends_patches_that_come_slowly_give_way_to_one_that_comes(simulate):
     simulate(test)
 
 
+def test_somebody_vouched_for_meanwhile_waits_no_longer(simulate):
+    async def test(sim):
+        strangers = crowd(sim.fabric, drips, 12, 1, 4)
+        b = await besieged(sim, strangers)
+        b.store.trusted.clear()
+        relay = Stranger(sim.fabric("r"), {OURS.id: (OURS, LEAVES)}, says_nothing)
+        await relay.start()
+        await asyncio.sleep(3)
+        await relay.announce()
+        await asyncio.sleep(3)
+        assert not b._fetcher.transfer.downloads[OURS.id].trusted
+        b.store.trusted.add(FRIEND.author)
+        await holder(sim, "alice")
+        b.pull_all(judge_again=True)
+        await within(FEW_S, lambda: has(b, OURS))
+        await leave([*strangers, relay])
+
+    simulate(test)
+
+
 def test_strangers_that_are_silent_do_not_stop_an_honest_stranger_for_long(simulate):
     async def test(sim):
         strangers = crowd(sim.fabric, says_nothing, 1, 1, 63)

@@ -97,6 +97,12 @@ def test_when_others_wait_whoever_sends_too_little_gives_way_before_the_turn_is_
     assert leaving(fast, wanted("carol"), now=104.0) == [0]
 
 
+def test_an_authors_first_payload_does_not_wait_for_his_second_unless_it_is_slow():
+    fast, slow = seated("bob", busy=1 << 30), seated("bob", 1)
+    assert leaving(fast, wanted("bob", 2)) == []
+    assert leaving(slow, wanted("bob", 2)) == [0]
+
+
 def test_a_stranger_takes_no_place_of_a_friend_and_a_friend_takes_any():
     friend, stranger = seated("alice", trusted=True), seated("mallory")
     assert leaving(friend, wanted("bob")) == []

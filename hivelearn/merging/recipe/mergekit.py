@@ -18,6 +18,7 @@ from hivelearn.merging.recipe.mergekit_models import (
     Row,
     bases_of,
     refuse_absent,
+    unsliced,
 )
 from hivelearn.merging.recipe.mergekit_values import dtype, flag, number, unfit, word
 from hivelearn.merging.recipe.method_table import TABLE, closest, operator
@@ -77,6 +78,9 @@ def parsed(config: Any, places: Places | None = None) -> Config:
     if not isinstance(config, dict):
         raise unfit("it is no mapping with merge_method and models")
     notes = _of_tokenizer(config)
+    if "slices" in config and "models" not in config:
+        models, notes["slices"] = unsliced(config["slices"])
+        config = {**config, "models": models}
     for name in sorted(map(shown, config.keys() - _KNOWN - notes.keys())):
         raise unfit(f"{name} says how to build a whole model, and an adapter has none of that")
     method = config.get("merge_method")

@@ -5,6 +5,7 @@ a model may stand. Bases are not opened: it only counts which of the models is a
 Paths are relative to the file, else to the working directory, as mergekit takes them.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,53 @@ class Places:
     def _place(self, text: str) -> str:
         """Return a path as it is compared and opened: without ``~`` and last slashes."""
         try:
+            os.fsencode(text)
+        except UnicodeEncodeError:  # the file says ö, and this process knows only ASCII names
+            text = os.fsdecode(text.encode(errors="replace"))
+        try:
             path = Path(text).expanduser()
         except RuntimeError:
             raise unfit(f"{shown(text)} begins in a home that is not there") from None
         if self.folder is not None and not path.is_absolute() and _exists(str(self.folder / path)):
             path = self.folder / path
         return str(path)
+
+
+def unsliced(slices: Any) -> tuple[list[dict[str, Any]], str]:
+    """Return the models of a file's ``slices`` as it could list them, and what is told of it.
+
+    One slice from layer 0 on is a whole model, as most files for slerp have it. Others build a
+    model of pieces.
+
+    Raises:
+        MergeError: it is no such slice.
+    """
+    remedy = "Write models: instead of slices:, if all layers are to be merged alike."
+    one = slices[0] if isinstance(slices, list) and len(slices) == 1 else None
+    if not isinstance(one, Mapping) or not one.keys() <= {"sources", "parameters"}:
+        raise unfit("slices build a model of pieces, and an adapter has none", remedy)
+    sources, shared = one.get("sources"), one.get("parameters") or {}
+    if not isinstance(sources, list) or not sources or not all(map(_is_mapping, sources)):
+        raise unfit("slices list no models", remedy)
+    if not isinstance(shared, Mapping):
+        raise unfit("parameters of slices is no mapping", remedy)
+    layers = sources[0].get("layer_range")
+    if any(row.get("layer_range") != layers for row in sources) or not _is_whole(layers):
+        raise unfit("slices take other layers of one model than of another, or not all", remedy)
+    rows = [{name: row[name] for name in row if name != "layer_range"} for row in sources]
+    for row in rows:
+        own = row.get("parameters") or {}
+        row["parameters"] = {**shared, **own} if isinstance(own, Mapping) else own
+    return rows, f"slices: layers 0 to {layers[1] - 1} are taken for all that there are"
+
+
+def _is_mapping(row: Any) -> bool:
+    return isinstance(row, Mapping)
+
+
+def _is_whole(layers: Any) -> bool:
+    ends = isinstance(layers, list) and [type(end) for end in layers] == [int, int]
+    return ends and layers[0] == 0 and layers[1] > 0
 
 
 def bases_of(models: Iterable[ModelRef]) -> tuple[str, ...]:

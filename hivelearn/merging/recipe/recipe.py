@@ -63,13 +63,17 @@ class MergeRecipe:
 
     def __post_init__(self) -> None:
         """Check every number before a tensor is touched."""
+        if not isinstance(self.allow_negative, bool):
+            raise MergeError(
+                f"allow_negative {shown(self.allow_negative)} is neither True nor False",
+                remedy="Pass allow_negative=True if weights may subtract.",
+            )
         given_weights = _listed(self.weights)
         weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(given_weights))
         object.__setattr__(self, "weights", weights)
         self._check_weights()
         op = operator(self.method)
         given = _pairs(self.params)
-        object.__setattr__(self, "allow_negative", bool(self.allow_negative))
         params = tuple((name, _setting(op.param(name), given[name])) for name in sorted(given))
         object.__setattr__(self, "params", params)
         self._weigh_by_t()

@@ -9,7 +9,9 @@ import torch
 from hivelearn.errors import UsageError
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files import place, sources
+from hivelearn.merging.into_model import merge_into
 from hivelearn.merging.merge import merge
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
 from hivelearn.merging.run.options import MergeOptions
 from hivelearn.patch.adapter import Adapter
@@ -121,3 +123,15 @@ def test_options_of_the_wrong_kind_are_refused_at_birth(given):
 
 def test_types_of_torch_are_meant_as_they_are_said():
     assert MergeOptions(dtype=torch.bfloat16).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("wrong", [5, {"out": "x"}, "merged/"], ids=repr)
+def test_what_is_no_options_is_refused_by_a_merge_into_a_model(folders, wrong):
+    with pytest.raises(MergeError, match="is no MergeOptions"):
+        merge_into("nowhere", folders, MergeRecipe(), wrong)
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, None], ids=repr)
+def test_whether_weights_may_subtract_is_true_or_false(wrong):
+    with pytest.raises(MergeError, match="neither True nor False"):
+        MergeRecipe(allow_negative=wrong)

@@ -1,5 +1,8 @@
 """However a mergekit file names its models, it is one merge; and no line of it is passed over."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -173,6 +176,35 @@ def test_a_slerp_runs_from_the_adapter_in_base_model(folder, base):
     assert config.recipe.weights == (0.7, 0.3)
 
 
+SLICED = """
+slices:
+- sources:
+  - {model: org/base+a, layer_range: [0, 32], parameters: {weight: 1}}
+  - {model: b, layer_range: [0, 32]}
+  parameters: {weight: 3}
+"""
+
+
+def test_one_slice_of_all_layers_is_a_list_of_models(folder):
+    config = config_of(folder, "merge_method: linear" + SLICED)
+    assert config.sources == (str(folder / "a"), str(folder / "b"))
+    assert config.recipe == MergeRecipe("linear", (1.0, 3.0))
+    assert config.notes == ("slices: layers 0 to 31 are taken for all that there are",)
+
+
+def test_a_folder_is_found_by_a_process_that_knows_only_ascii_names(folder):
+    (folder / "Größe").mkdir()
+    code = (
+        "import sys, pathlib; from hivelearn.merging.recipe.mergekit import read; "
+        "assert sys.getfilesystemencoding() == 'ascii', sys.getfilesystemencoding(); "
+        "read(pathlib.Path(sys.argv[1]))"
+    )
+    (folder / "merge.yml").write_text(task("{model: Größe}", "x"), encoding="utf-8")
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, str(folder / "merge.yml")]
+    subprocess.run(command, env=os.environ | ascii_only, check=True, timeout=60)
+
+
 # -- what is told, and what is refused -----------------------------------------------
 
 ONE = "models: [{model: a, parameters: {weight: 1}}]\n"
@@ -213,6 +245,13 @@ REFUSED = {
     "a model without a path": (task("{model: {lora: a}}", "x"), "names no model"),
     "another tokenizer": ("merge_method: linear\n" + ONE + "tokenizer_source: union", "tokenizer"),
     "slices": ("merge_method: linear\n" + ONE + "slices: []", "slices"),
+    "two slices": ("merge_method: linear\nslices: [{sources: []}, {sources: []}]", "of pieces"),
+    "a slice of nothing": ("merge_method: linear\nslices: [{sources: []}]", "list no models"),
+    "some layers": ("merge_method: linear" + SLICED.replace("[0, 32]", "[8, 32]"), "or not all"),
+    "other layers": ("merge_method: linear" + SLICED.replace("32", "16", 1), "or not all"),
+    "layers in words": ("merge_method: linear" + SLICED.replace("[0, 32]", "all"), "or not all"),
+    "a slice on a base of its own": (
+        "merge_method: linear" + SLICED + "  base_model: x", "of pieces"),
     "a density in per cent": (
         "merge_method: ties\nmodels: [{model: a, parameters: {weight: 1, density: 53}}]",
         "density 53 is not within"),

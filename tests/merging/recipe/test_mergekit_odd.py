@@ -172,6 +172,13 @@ def odd_configs(method, odd):
     models = [{"model": "a", "parameters": {"weight": 1}}, {"model": "b"}]
     for key in TOP:
         yield {**good, "models": models, key: odd}
+    yield {**good, "slices": odd}
+    yield {**good, "slices": [odd]}
+    yield {**good, "slices": [{"sources": odd}]}
+    yield {**good, "slices": [{"sources": [{"model": "a", "layer_range": odd}]}]}
+    yield {**good, "slices": [{"sources": [{"model": odd, "layer_range": [0, 9]}]}]}
+    yield {**good, "models": [{"model": {"model": odd}}]}
+    yield {**good, "models": [{"model": {"model": "x", "lora": odd}}]}
     yield {**good, "models": models, "x" * 5_000: odd}
     yield {**good, "models": [odd]}
     for key in ("model", "parameters", "lora"):
