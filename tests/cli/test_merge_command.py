@@ -198,3 +198,21 @@ def test_a_method_that_is_almost_one_is_guessed(merge, folders, tmp_path):
     done = merge(*folders, "-o", tmp_path / "out", "--method", "dare-ties")
     assert done.exit_code == 2
     assert "Did you mean 'dare_ties'?" in done.stderr
+
+
+def test_a_model_s_folder_decides_which_of_two_spellings_counts(merge, folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    file = folders[1] / "adapter_model.safetensors"
+    other = {
+        name.replace("base_model.model.model.", "base_model.model."): tensor
+        for name, tensor in load_file(file).items()
+    }
+    save_file(other, file)
+    told = merge(folders[0], folders[1], "-o", tmp_path / "out")
+    assert told.exit_code == 2
+    assert "--names-of" in told.stderr
+    base = small_model(tmp_path / "base")
+    done = merge(folders[0], folders[1], "-o", tmp_path / "out", "--names-of", base)
+    assert done.exit_code == 0
+    assert len(Adapter.load(tmp_path / "out").factors) == 2
