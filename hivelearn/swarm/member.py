@@ -226,7 +226,7 @@ class Member:
     async def _take(self, effect: PeerEffect) -> None:
         match effect:
             case Consider(topic, peer, notice, held):
-                await self._consider(topic, notice)
+                await self._consider(topic, peer, notice)
                 if held:
                     await self._fetcher.step(ProviderFound(peer, notice.id))
             case AddProvider(peer, patch):
@@ -236,9 +236,9 @@ class Member:
             case _:
                 assert_never(effect)
 
-    async def _consider(self, topic: bytes, notice: Notice) -> None:
+    async def _consider(self, topic: bytes, peer: bytes, notice: Notice) -> None:
         with self.stats.at_the_store():
-            wanted = await self._context.ask(self._judge, notice)
+            wanted = await self._context.ask(self._judge, notice, peer)
         if wanted:
             self.stats.progress_s = self._context.now()
             await self._fetcher.want(topic, notice)
@@ -248,8 +248,8 @@ class Member:
         if len(self._judged) > JUDGED_MAX:
             del self._judged[next(iter(self._judged))]
 
-    def _judge(self, notice: Notice) -> bool:
-        return self.store.payload(notice.id) is None and self.store.wants(notice)
+    def _judge(self, notice: Notice, peer: bytes) -> bool:
+        return self.store.payload(notice.id) is None and self.store.wants(notice, peer)
 
 
 def _check_protocol(protocol: str) -> None:

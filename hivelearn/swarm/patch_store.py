@@ -21,8 +21,11 @@ class PatchStore(Protocol):
     def payload(self, patch_id: bytes) -> Path | None:
         """Return the complete payload file to serve, or None."""
 
-    def wants(self, notice: Notice) -> bool:
-        """Return whether to fetch: base, size and author policy are judged here."""
+    def wants(self, notice: Notice, relay: bytes) -> bool:
+        """Return whether to fetch what the peer ``relay`` (device key) told of.
+
+        Base, size and the policy about authors and relays are judged here.
+        """
 
     def partial(self, notice: Notice) -> Path:
         """Return where the resumable partial file of a payload lies."""

@@ -86,8 +86,9 @@ class FolderStore:
         with self._lock:
             return self._file(patch_id) if patch_id in self.held else None
 
-    def wants(self, notice: Notice) -> bool:
+    def wants(self, notice: Notice, relay: bytes) -> bool:
         """See ``PatchStore.wants``."""
+        del relay
         return notice.id not in self.refuse
 
     def partial(self, notice: Notice) -> Path:

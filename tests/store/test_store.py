@@ -45,7 +45,7 @@ def test_nothing_stored_yet_reads_as_nothing(store):
     assert store.journal.list() == ()
     assert store.journal.counts() == {}
     assert store.generations.current(BASE, "roman") is None
-    assert store.reputation.standings() == ()
+    assert store.reputation.blame() == ()
     assert store.marks.turns("roman") == {}
     assert not store.home.database.exists()  # reading made nothing
 

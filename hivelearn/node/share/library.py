@@ -9,6 +9,8 @@ the very topic in which it is offered.
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -112,8 +114,13 @@ class Library:
 
     # -- taking -----------------------------------------------------------
 
-    def wants(self, notice: Notice) -> bool:
-        """Return whether to fetch what was announced: our base, our topics, room, new."""
+    def wants(self, notice: Notice, relay: bytes = b"") -> bool:
+        """Return whether to fetch what was announced: our base, our topics, room, new.
+
+        Args:
+            notice: of the patch.
+            relay: device key of the peer that told of it; by default the one that signed it.
+        """
         body, context = notice.body, self._context
         if body.base != context.base or not self._topics(body.domain):
             return False  # policy.base: nobody's fault
@@ -125,11 +132,11 @@ class Library:
         if not context.shelf.wants(notice.id):
             self._heard(notice.id, body.domain)
             return False
-        trusted = reputation.trusted(context)
+        told_by = relay or body.device
         with self._lock:
-            if not self._sandbox.lets_in(notice, trusted):
+            if self._sandbox.room(notice, told_by) is None:
                 return False
-            self._sandbox.expect(notice, trusted)
+            self._sandbox.expect(notice, told_by)
         return True
 
     def _own(self, notice: Notice) -> None:
@@ -164,21 +171,37 @@ class Library:
         context, name = self._context, notice.body.payload_root.hex()
         store = context.store
         with self._lock, store.writing("swarm"), store.together():
-            if not self._sandbox.lets_in(notice, reputation.trusted(context)):
+            relay = self._sandbox.relay(notice)
+            room = self._sandbox.room(notice, relay)
+            if room is None:
                 raise NoRoomError("no room left for patches of unknown authors")
             store.blobs.adopt(payload, name)
-            arrival = store.shelf.add(
-                own_records.entry_of(notice, "quarantined", name, context.clock())
-            )
+            entry = own_records.entry_of(notice, "quarantined", name, context.clock())
+            arrival = store.shelf.add(replace(entry, relay=relay))
             if arrival == "equivocation":
                 self._fault(notice, "harm")
                 if not store.shelf.needs_blob(name):
                     store.blobs.delete(name)
                 self._tell(notice, "its device signed one number twice")
                 return
+            self._let_go(room)
             self._heard(notice.id, notice.body.domain)
         arrived = PatchArrived(notice.id, notice.body.author, notice.body.domain)
         context.events.publish(arrived)
+
+    def _let_go(self, patches: Iterable[bytes]) -> None:
+        """Take patches off the shelf that make way for others, and their payloads off the disk."""
+        store = self._context.store
+        for patch in patches:
+            gone = store.shelf.move(
+                patch,
+                "refused",
+                verdict=reputation.MADE_WAY.to_json(),
+                reason=reputation.MADE_WAY.why,
+            )
+            assert gone.payload is not None  # it waited
+            if not store.shelf.needs_blob(gone.payload):
+                store.blobs.delete(gone.payload)
 
     def _refuse(self, notice: Notice) -> None:
         """Remember what its author signed and nobody can use, so that it is not fetched again."""
@@ -190,7 +213,7 @@ class Library:
 
     def _fault(self, notice: Notice, judgement: Judgement) -> None:
         reputation.count_fault(self._context, notice.body.author, notice.body.domain, judgement)
-        self._context.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
+        self._context.shelf.forget_refused(REFUSED_MAX, reputation.trusted_somewhere(self._context))
 
     def _tell(self, notice: Notice, what: str) -> None:
         self.refused.append(f"{notice.id.hex()[:8]}: {what}")

@@ -73,7 +73,7 @@ def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, ba
     assert caught.value.fault == "nobody"
     assert node.status().shelf == {"quarantined": 1}
     assert list(node.context.home.partial.iterdir()) == []
-    assert reputation.standings(node.context) == {}
+    assert reputation.standings(node.context, "yes") == {}
 
 
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
@@ -123,4 +123,4 @@ def test_the_second_record_of_one_number_leaves_its_envelope_and_no_payload(make
     deliver(library, notice, twin)
     assert node.status().shelf == {"quarantined": 1, "refused": 1}
     assert not node.context.blobs.has(twin.body.payload_root.hex())
-    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
+    assert reputation.standings(node.context, "yes")[owner.context.identity.author].harms == 1
