@@ -55,8 +55,14 @@ def vouches(context: NodeContext) -> list[Vouch]:
     return [Vouch(me, v.author, v.note, int(v.at_s)) for v in context.store.reputation.vouches()]
 
 
-def vouch(context: NodeContext, author: bytes, note: str) -> None:
+def vouch(context: NodeContext, author: bytes, note: str, met: Collection[bytes] = ()) -> None:
     """Write down that the owner knows this author.
+
+    Args:
+        context: the node.
+        author: whom.
+        note: for eyes only.
+        met: device keys of peers, which people may take for their owners' keys.
 
     Raises:
         UsageError: it is the node's own key, the key of a device, or the note is too long.
@@ -66,7 +72,7 @@ def vouch(context: NodeContext, author: bytes, note: str) -> None:
         raise UsageError(
             "this is the node's own key", remedy="Give the full key of the other node's owner."
         )
-    _refuse_device(context, author)
+    _refuse_device(context, author, met)
     Vouch(me.author, author, note)  # its limits hold here too
     with context.store.writing("vouch"), context.store.together():
         context.store.reputation.vouch(author, note, context.clock())
@@ -76,15 +82,16 @@ def vouch(context: NodeContext, author: bytes, note: str) -> None:
     context.events.publish(TrustChanged(author, vouched=True))
 
 
-def _refuse_device(context: NodeContext, key: bytes) -> None:
-    """Raise UsageError if ``key`` signs for somebody: nobody can be known by it."""
+def _refuse_device(context: NodeContext, key: bytes, met: Collection[bytes]) -> None:
+    """Raise UsageError if ``key`` is a device's: it signs for its owner, who has another."""
     me = context.identity
-    devices = context.shelf.devices() | {me.device: me.author}
-    if key in devices and key not in devices.values():
-        raise UsageError(
-            f"{full_name(key)} is the key of a device, not of its owner",
-            remedy=f"The owner's key is {full_name(devices[key])}.",
-        )
+    owners = context.shelf.devices() | {me.device: me.author}
+    if key in owners.values() or not (key in owners or key in met):
+        return
+    remedy = "Ask its owner for the key that `hivelearn status` prints there."
+    if key in owners:
+        remedy = f"Its owner's key is {full_name(owners[key])}."
+    raise UsageError(f"{full_name(key)} is the key of a device, not of a person", remedy=remedy)
 
 
 def _doubt(context: NodeContext, known_now: bytes) -> None:

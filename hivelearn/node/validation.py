@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hivelearn import bounds
-from hivelearn.bounds import NONE, TEXT, Rule, a
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
@@ -30,6 +30,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "what": a(RoundReport, "the report of node.merge(..., adopt=False)")
     | a(Patch, "an own patch, such as node.seal makes"),
     "note": TEXT,
+    "adopt": FLAG,
     "licence": TEXT,
 }
 

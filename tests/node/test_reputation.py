@@ -2,6 +2,8 @@
 
 import pytest
 
+from hivelearn.errors import UsageError
+from hivelearn.identity import full_name
 from hivelearn.node import reputation
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
@@ -123,6 +125,23 @@ def test_one_set_of_trusted_authors_is_the_owner_the_vouched_and_the_proven(cont
     assert reputation.trusted(context, "yes") == {me, key(1)}
     kit.prove(context, key(2), "yes")
     assert reputation.trusted(context, "yes") == {me, key(1), key(2)}
+
+
+def test_a_device_is_nobody_to_vouch_for_and_the_error_says_who_is(make, kit, author):
+    owner, patch = author
+    node = make()
+    kit.send(patch, node)
+    for device, remedy in (
+        (owner.context.identity.device, owner.key),
+        (node.context.identity.device, node.key),
+    ):
+        with pytest.raises(UsageError, match="the key of a device") as caught:
+            node.vouch(full_name(device))
+        assert remedy in caught.value.remedy
+    with pytest.raises(UsageError, match="the key of a device") as caught:
+        reputation.vouch(node.context, key(9), "", met=[key(9)])
+    assert "Ask its owner" in caught.value.remedy
+    node.vouch(owner.key)
 
 
 def test_a_relays_faults_touch_nobodys_reputation(make, caplog):

@@ -114,7 +114,7 @@ def bounded(recipe: MergeRecipe) -> MergeRecipe:
 
     Raises:
         MergeError: weights or settings by source, which are trust's to give; a method
-            in which a small weight may decide alone.
+            in which a small weight may decide alone; a rank that cannot serve.
     """
     op = operator(recipe.method)
     if recipe.weights or any(isinstance(v, tuple) for v in recipe.settings.values()):
@@ -127,6 +127,8 @@ def bounded(recipe: MergeRecipe) -> MergeRecipe:
             f"in {op.name!r} a small weight may decide alone, so trust would not bound it",
             remedy=f"Use one of: {', '.join(n for n, row in TABLE.items() if row.by_weight)}.",
         )
+    if isinstance(recipe.rank, int):
+        _check_rank(recipe.rank)
     if any(param.name == "normalize" for param in op.params):
         return replace(recipe, params={**recipe.settings, "normalize": False})
     return recipe
@@ -147,12 +149,16 @@ def _merged(
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
     made = merge(parts, plan, progress=False)
-    if made.rank > PATCH_RANK_MAX:
+    _check_rank(made.rank)
+    return made
+
+
+def _check_rank(rank: int) -> None:
+    if rank > PATCH_RANK_MAX:
         raise MergeError(
-            f"this merge has rank {made.rank}, and what serves may have {PATCH_RANK_MAX}",
+            f"this merge has rank {rank}, and what serves may have {PATCH_RANK_MAX}",
             remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
         )
-    return made
 
 
 def _trial(this: Round, candidate: Adapter, own: Measure) -> tuple[rules.Evidence, Generation]:
