@@ -28,6 +28,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "patch_max_bytes": whole(1),
     "sandbox_max": whole(1),
     "sandbox_max_bytes": whole(1),
+    "sandbox_per_author": whole(1),
+    "sandbox_per_relay": whole(1),
     "strangers_per_merge": whole(0),
     "seed": whole(0),
     "progress": NONE | FLAG,
@@ -51,6 +53,8 @@ class NodeConfig:
     patch_max_bytes: int = 64 << 20  # larger offers are not fetched
     sandbox_max: int = 64  # patches of unknown authors, here and on their way
     sandbox_max_bytes: int = 1 << 30  # of disk, for all of them together
+    sandbox_per_author: int = 8  # of those 64; five prove somebody
+    sandbox_per_relay: int = 16  # of those 64 that one peer told of
     strangers_per_merge: int = 4  # of them a merge measures; 0: nobody unknown is measured
     seed: int = 0  # of bootstrap intervals and of the order of chunks
     progress: bool | None = None  # None: on a terminal and in Jupyter only

@@ -34,7 +34,7 @@ def refuses(context: NodeContext, notice: Notice) -> bool:
         store.shelf.move(
             notice.id, "refused", reason=f"a fork: its feed is one up to number {common}"
         )
-        store.shelf.forget_refused(REFUSED_MAX, reputation.trusted(context))
+        store.shelf.forget_refused(REFUSED_MAX, reputation.trusted_somewhere(context))
         new = store.feeds.freeze(Fork(body.device, body.epoch, body.author, common, now_s))
     if new:
         context.events.publish(FeedForked(body.author, body.device, common))

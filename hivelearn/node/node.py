@@ -257,7 +257,7 @@ class Node:
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
         validation.check(note=note)
-        reputation.vouch(self.context, parse_name(key), note)
+        reputation.vouch(self.context, parse_name(key), note, self._network.met())
 
     def unvouch(self, key: str) -> "tuple[Generation, ...]":
         """Withdraw a vouch; experts that nobody speaks for now stop serving at once.
@@ -278,7 +278,7 @@ class Node:
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
     ) -> RoundReport:
         """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
-        validation.check(merge_recipe=recipe)
+        validation.check(merge_recipe=recipe, adopt=adopt)
         return merge.merge(self.context, domain, recipe, adopt=adopt)
 
     def adopt(self, what: "RoundReport | Patch") -> RoundReport:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hivelearn import bounds
-from hivelearn.bounds import NONE, TEXT, Rule, a
+from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.reports import RoundReport
@@ -39,6 +39,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "what": a(RoundReport, "the report of node.merge(..., adopt=False)")
     | a(Patch, "an own patch, such as node.seal makes"),
     "note": WORDS,
+    "adopt": FLAG,
     "licence": WORDS,
     "config": NONE | a(NodeConfig, "an hl.NodeConfig, or single settings by name"),
 }

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hivelearn.store import settings_v1
+from hivelearn.store import settings_v1, standings_v2
 
 Step = Sequence[str | Callable[[sqlite3.Connection], None]]
 
@@ -128,7 +128,23 @@ _TALLY: Final = (
         last = CASE last WHEN OLD.id THEN '' ELSE last END; END""",
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY))
+# What speaks for an author is bound to updates that are here, and so to their domains.
+_EVIDENCE: Final = (
+    # `worth` fades with every round; `compared` says whether it was looked for a copy.
+    """CREATE TABLE evidence (
+        patch BLOB PRIMARY KEY, judgement TEXT NOT NULL, worth REAL NOT NULL,
+        compared INTEGER NOT NULL) WITHOUT ROWID""",
+    # What speaks against an author is bound to the key, in every domain.
+    """CREATE TABLE blame (
+        author BLOB PRIMARY KEY, bad REAL NOT NULL, harms INTEGER NOT NULL) WITHOUT ROWID""",
+    standings_v2.convert,
+    "DROP TABLE standings",
+    "DROP TABLE heard",
+    # The device that told of a patch first; NULL where nobody noted it.
+    "ALTER TABLE patches ADD COLUMN relay BLOB",
+)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY, *_EVIDENCE))
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

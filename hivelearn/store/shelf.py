@@ -6,7 +6,7 @@ number; what follows from that, ``feeds`` and ``patch.feed`` say.
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
 from typing import Final, Literal, get_args
@@ -18,24 +18,23 @@ from hivelearn.store.database import Database
 from hivelearn.store.errors import UnknownPatchError, WrongStateError
 from hivelearn.store.schema import NEEDED_BLOBS
 
-State = Literal["parked", "quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
+State = Literal["quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 # To its own state a patch may always go: a new verdict in the old place.
 MOVES: Final = MappingProxyType(
     {
-        "parked": {"quarantined", "refused"},
         "quarantined": {"sandboxed", "admitted", "merged", "refused"},
         "sandboxed": {"admitted", "merged", "refused"},
         # Back to quarantine: its domain has become our own and is judged anew.
         "admitted": {"quarantined", "sandboxed", "merged", "refused"},
         "merged": {"sandboxed", "admitted", "refused"},
-        "refused": {"parked"},  # a person asked for a second look: it is fetched again
+        "refused": set[str](),
         "own": set[str](),
     }
 )
-WITHOUT_PAYLOAD: Final = {"parked", "refused"}
-WAITING: Final[tuple[State, ...]] = ("parked", "quarantined", "sandboxed")  # none of it serves
+WITHOUT_PAYLOAD: Final = {"refused"}
+WAITING: Final[tuple[State, ...]] = ("quarantined", "sandboxed")  # none of it serves
 REFUSED_MAX: Final = 1_024  # strangers' refusals remembered, so that none is fetched again
 ID_BYTES: Final = 32
 ENVELOPE_MAX_BYTES: Final = 64 * 1024
@@ -61,12 +60,13 @@ class Entry:
     domain: str
     base: bytes  # base fingerprint, 32 bytes
     envelope: bytes  # as received: signatures cover these bytes
-    payload: str | None  # blob name; None until it is here
+    payload: str | None  # blob name; None if it was refused before it was here
     state: State
     arrived_s: float
     verdict: str | None = None  # JSON: layer, code, measured, limit, fault
     reason: str = ""
     prev: bytes | None = None  # id of number seq - 1, as its author says
+    relay: bytes | None = None  # device key of the peer that told of it first, if noted
 
     def __post_init__(self) -> None:
         keys = (self.id, self.author, self.device, self.base)
@@ -107,9 +107,8 @@ class Shelf:
         return None if row is None else Entry(*row)
 
     def wants(self, patch: bytes) -> bool:
-        """Return whether its payload should be fetched: new here, or parked without it."""
-        entry = self.get(patch)
-        return entry is None or (entry.state == "parked" and entry.payload is None)
+        """Return whether its payload should be fetched: it is new here."""
+        return self.get(patch) is None
 
     def list(
         self,
@@ -128,15 +127,17 @@ class Shelf:
         )
         return tuple(Entry(*row) for row in rows)
 
-    def payloads(self, states: Sequence[State]) -> tuple[tuple[bytes, str], ...]:
-        """Return author and blob name of all in these states whose payload is here, by id."""
-        marks = ", ".join("?" * len(states))
+    def by_arrival(self) -> tuple[Entry, ...]:
+        """Return all whose payload is here and that were not refused, in order of arrival."""
         rows = self._db.rows(
-            "SELECT author, payload FROM patches"  # noqa: S608
-            f" WHERE payload IS NOT NULL AND state IN ({marks}) ORDER BY id",
-            states,
+            f"SELECT {_COLUMNS} FROM patches WHERE payload IS NOT NULL"  # noqa: S608
+            " AND state != 'refused' ORDER BY arrived_s, rowid"
         )
-        return tuple((author, payload) for author, payload in rows)
+        return tuple(Entry(*row) for row in rows)
+
+    def devices(self) -> dict[bytes, bytes]:
+        """Return whose each device key is that signed something here."""
+        return dict(self._db.rows("SELECT DISTINCT device, author FROM patches ORDER BY device"))
 
     def ids(self) -> set[bytes]:
         """Return the ids of all that is here, in whatever state."""
@@ -159,7 +160,6 @@ class Shelf:
         *,
         verdict: str | None = None,
         reason: str = "",
-        payload: str | None = None,
     ) -> Entry:
         """Send a patch to another state, or give it a new verdict where it is.
 
@@ -168,11 +168,10 @@ class Shelf:
             state: where to; see ``MOVES``.
             verdict: JSON of the judgement behind the move; None keeps the last one.
             reason: one sentence for people.
-            payload: blob name, when it has just arrived; None keeps what is known.
 
         Raises:
             UnknownPatchError: not on the shelf.
-            WrongStateError: the table of moves does not allow it, or the payload is not here.
+            WrongStateError: the table of moves does not allow it.
         """
         with self._db.transaction() as writer:
             entry = self.get(patch)
@@ -180,12 +179,7 @@ class Shelf:
                 raise UnknownPatchError(f"patch {patch.hex()} is not on the shelf")
             if state != entry.state and state not in MOVES[entry.state]:
                 raise WrongStateError(f"patch {patch.hex()} is {entry.state}, not to be {state}")
-            # A refused patch's blob is swept, so a second look begins without it.
-            held = None if (entry.state, state) == ("refused", "parked") else entry.payload
-            held = payload or held
-            if held is None and state not in WITHOUT_PAYLOAD:
-                raise WrongStateError(f"patch {patch.hex()} cannot be {state}: no payload here")
-            _update(writer, patch, state, held, verdict or entry.verdict, reason)
+            _update(writer, patch, state, verdict or entry.verdict, reason)
             moved = self.get(patch)
             assert moved is not None
             return moved
@@ -210,6 +204,14 @@ class Shelf:
                 writer.executemany("DELETE FROM offers WHERE patch = ?", gone)
                 writer.executemany("DELETE FROM patches WHERE id = ?", gone)
         return len(gone)
+
+    def readmit(self, author: bytes, reason: str) -> None:
+        """Forget what was refused of ``author`` for this reason: it may come again."""
+        with self._db.transaction() as writer:
+            writer.execute(
+                "DELETE FROM patches WHERE author = ? AND state = 'refused' AND reason = ?",
+                (author, reason),
+            )
 
     def needs_blob(self, name: str) -> bool:
         """Return whether any row still needs the blob ``name``."""
@@ -241,13 +243,12 @@ def _update(
     writer: sqlite3.Connection,
     patch: bytes,
     state: State,
-    payload: str | None,
     verdict: str | None,
     reason: str,
 ) -> None:
     writer.execute(
-        "UPDATE patches SET state = ?, payload = ?, verdict = ?, reason = ? WHERE id = ?",
-        (state, payload, verdict, reason, patch),
+        "UPDATE patches SET state = ?, verdict = ?, reason = ? WHERE id = ?",
+        (state, verdict, reason, patch),
     )
 
 

@@ -275,7 +275,7 @@ class Member:
     async def _take(self, effect: PeerEffect) -> None:
         match effect:
             case Consider(topic, peer, notice, held):
-                await self._consider(topic, notice)
+                await self._consider(topic, peer, notice)
                 if held:
                     await self._fetcher.step(ProviderFound(peer, notice.id))
             case AddProvider(peer, patch):
@@ -285,9 +285,9 @@ class Member:
             case _:
                 assert_never(effect)
 
-    async def _consider(self, topic: bytes, notice: Notice) -> None:
+    async def _consider(self, topic: bytes, peer: bytes, notice: Notice) -> None:
         with self.stats.at_the_store():
-            wanted = await self._context.ask(self.store.wants, topic, notice)
+            wanted = await self._context.ask(self.store.wants, topic, notice, peer)
         if wanted:
             self.stats.progress_s = self._context.now()
             await self._fetcher.want(topic, notice)

@@ -22,8 +22,11 @@ class PatchStore(Protocol):
     def payload(self, patch_id: bytes, topics: Collection[bytes]) -> Path | None:
         """Return the complete payload file of a patch that is held for one of ``topics``."""
 
-    def wants(self, topic: bytes, notice: Notice) -> bool:
-        """Return whether to fetch what was heard in ``topic``: new, and of a kind we take."""
+    def wants(self, topic: bytes, notice: Notice, relay: bytes) -> bool:
+        """Return whether to fetch what the peer ``relay`` (device key) told of in ``topic``.
+
+        Base, size and the policy about authors and relays are judged here.
+        """
 
     def trusts(self, author: bytes) -> bool:
         """Return whether payloads of this author (32-byte key) go before those of strangers."""

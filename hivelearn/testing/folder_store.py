@@ -91,9 +91,9 @@ class FolderStore:
         with self._lock:
             return self._file(patch_id) if patch_id in self.held else None
 
-    def wants(self, topic: bytes, notice: Notice) -> bool:
+    def wants(self, topic: bytes, notice: Notice, relay: bytes) -> bool:
         """See ``PatchStore.wants``."""
-        del topic
+        del topic, relay
         with self._lock:
             return notice.id not in self.held and notice.id not in self.refuse
 

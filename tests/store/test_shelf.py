@@ -29,7 +29,7 @@ MALFORMED = {
     "no envelope": {"envelope": b""},
     "huge envelope": {"envelope": bytes(ENVELOPE_MAX_BYTES + 1)},
     "unknown state": {"state": "loved"},
-    "admitted without payload": {"state": "admitted"},
+    "quarantined without payload": {"payload": None},
 }
 
 
@@ -70,30 +70,27 @@ def test_every_state_has_its_moves_and_no_move_leads_nowhere():
     assert set().union(*MOVES.values()) <= set(STATES)
 
 
-def test_quarantine_begins_when_the_payload_is_here(store, entry):
-    with store.writing("test"):
-        store.shelf.add(entry("a"))
-        with pytest.raises(WrongStateError, match="no payload"):
-            store.shelf.move(entry("a").id, "quarantined")
-        moved = store.shelf.move(entry("a").id, "quarantined", payload=BLOB)
-    assert moved.payload == BLOB
-
-
 def test_a_refusal_is_remembered_and_not_fetched_again(store, entry):
     a = entry("a")
     assert store.shelf.wants(a.id)
     with store.writing("test"):
         store.shelf.add(a)
-        assert store.shelf.wants(a.id)  # parked: its payload is still missing
-        store.shelf.move(a.id, "quarantined", payload=BLOB)
         assert not store.shelf.wants(a.id)
         store.shelf.move(a.id, "refused", verdict='{"code": "num.nonfinite"}')
         assert not store.shelf.wants(a.id)
         assert not store.shelf.add(a)
-        again = store.shelf.move(a.id, "parked", reason="second look")
-    assert again.payload is None  # its blob may be swept by now
-    assert again.verdict == '{"code": "num.nonfinite"}'
-    assert store.shelf.wants(a.id)
+
+
+def test_what_was_refused_for_one_reason_may_come_again_when_its_author_is_known(store, entry):
+    friend = b"f" * 32
+    with store.writing("test"):
+        for name, author, reason in (
+            ("full", friend, "no room"), ("bad", friend, "NaN"), ("other", b"o" * 32, "no room"),
+        ):  # fmt: skip
+            store.shelf.add(entry(name, author=author))
+            store.shelf.move(entry(name).id, "refused", reason=reason)
+        store.shelf.readmit(friend, "no room")
+    assert store.shelf.ids() == {entry("bad").id, entry("other").id}
 
 
 def test_a_patch_that_is_not_here_cannot_be_moved(store, entry):
@@ -112,9 +109,10 @@ def test_lists_are_sorted_by_id_and_filter_by_all_that_is_given(store, entry):
     assert len(ids) == 6
     assert store.shelf.list(state="own") == store.shelf.list(domain="iso-date")
     assert [e.id for e in store.shelf.list(base=b"o" * 32)] == [entry("other").id]
-    assert [e.id for e in store.shelf.list(author=b"a" * 32, state="parked")] == [entry("other").id]
+    found = store.shelf.list(author=b"a" * 32, state="quarantined")
+    assert [e.id for e in found] == [entry("other").id]
     assert store.shelf.list(author=b"a" * 32, state="own") == ()
-    assert store.shelf.counts() == {"parked": 5, "own": 1}
+    assert store.shelf.counts() == {"quarantined": 5, "own": 1}
 
 
 def test_around_a_number_lies_what_came_first(store, entry):
@@ -171,6 +169,23 @@ def test_what_ever_served_is_not_forgotten_when_it_is_refused(store, entry):
         base = entry("a").base
         store.generations.commit(Generation(base, "roman", None, (served,), "", 1.0))
         assert store.shelf.forget_refused(0, ()) == 0
+
+
+def test_what_is_here_is_told_in_the_order_of_arrival(store, entry):
+    with store.writing("test"):
+        for name, at in (("c", 3.0), ("a", 2.0), ("b", 2.0)):
+            store.shelf.add(entry(name, arrived_s=at, relay=b"r" * 32))
+        store.shelf.add(entry("refused", state="refused", payload=None))
+        store.database.compact()
+    assert [e.id for e in store.shelf.by_arrival()] == [entry(name).id for name in "abc"]
+    assert store.shelf.by_arrival()[0].relay == b"r" * 32
+
+
+def test_it_is_known_who_signs_with_which_device(store, entry):
+    with store.writing("test"):
+        for name in "ab":
+            store.shelf.add(entry(name))
+    assert store.shelf.devices() == {entry("a").device: entry("a").author}
 
 
 def test_a_blob_is_needed_while_any_row_names_it(store, entry):

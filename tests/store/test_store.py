@@ -46,7 +46,7 @@ def test_nothing_stored_yet_reads_as_nothing(tmp_path):
     assert store.journal.list() == ()
     assert store.journal.counts() == {}
     assert store.generations.current(BASE, "roman") is None
-    assert store.reputation.standings() == ()
+    assert store.reputation.blame() == ()
     assert store.marks.turns("roman") == {}
     assert list(tmp_path.iterdir()) == []  # reading made nothing
 

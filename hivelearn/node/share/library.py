@@ -9,8 +9,8 @@ the very topic in which it is offered, and goes only to peers in that topic.
 import logging
 import threading
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -126,8 +126,14 @@ class Library:
 
     # -- taking -----------------------------------------------------------
 
-    def wants(self, topic: bytes, notice: Notice) -> bool:
-        """Return whether to fetch what was heard in a topic: our base, its domain, room, new."""
+    def wants(self, topic: bytes, notice: Notice, relay: bytes = b"") -> bool:
+        """Return whether to fetch what was heard in a topic: our base, its domain, room, new.
+
+        Args:
+            topic: where it was heard.
+            notice: of the patch.
+            relay: device key of the peer that told of it; by default the one that signed it.
+        """
         body, context = notice.body, self._context
         about = self._topics.get(topic)
         if about is None or body.base != context.base or body.domain != about.domain:
@@ -139,17 +145,17 @@ class Library:
             return False
         if not context.shelf.wants(notice.id) or foreign_feeds.refuses(context, notice):
             return False
-        trusted = reputation.trusted(context)
+        told_by = relay or body.device
         with self._lock:
-            if not self._sandbox.lets_in(notice, trusted):
+            if self._sandbox.room(notice, told_by) is None:
                 return False
-            self._sandbox.expect(notice, trusted)
+            self._sandbox.expect(notice, told_by)
             self._heard_in.setdefault(notice.id, topic)
         return True
 
     def trusts(self, author: bytes) -> bool:
         """Return whether payloads of this author need not wait for those of strangers."""
-        return author in reputation.trusted(self._context)
+        return author in reputation.trusted_somewhere(self._context)
 
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
@@ -174,18 +180,34 @@ class Library:
     def _take(self, notice: Notice, payload: Path) -> None:
         context, name = self._context, notice.body.payload_root.hex()
         store = context.store
-        with self._lock, store.writing("swarm"):
+        with self._lock, store.writing("swarm"), store.together():
             if foreign_feeds.refuses(context, notice):  # its twin came meanwhile
                 raise ForkedError("its feed is not one history there")
-            if not self._sandbox.lets_in(notice, reputation.trusted(context)):
+            relay = self._sandbox.relay(notice)
+            room = self._sandbox.room(notice, relay)
+            if room is None:
                 raise NoRoomError("no room left for patches of unknown authors")
             store.blobs.adopt(payload, name)
             entry = own_records.entry_of(notice, "quarantined", name, context.clock())
-            with store.together():
-                store.shelf.add(entry)
-                store.offers.add(notice.id, self._heard_in[notice.id])
+            store.shelf.add(replace(entry, relay=relay))
+            store.offers.add(notice.id, self._heard_in[notice.id])
+            self._let_go(room)
         arrived = PatchArrived(notice.id, notice.body.author, notice.body.domain)
         context.events.publish(arrived)
+
+    def _let_go(self, patches: Iterable[bytes]) -> None:
+        """Take patches off the shelf that make way for others, and their payloads off the disk."""
+        store = self._context.store
+        for patch in patches:
+            gone = store.shelf.move(
+                patch,
+                "refused",
+                verdict=reputation.MADE_WAY.to_json(),
+                reason=reputation.MADE_WAY.why,
+            )
+            assert gone.payload is not None  # it waited
+            if not store.shelf.needs_blob(gone.payload):
+                store.blobs.delete(gone.payload)
 
     def _refuse(self, notice: Notice) -> None:
         """Remember what its author signed and nobody can use, so that it is not fetched again."""
@@ -195,7 +217,8 @@ class Library:
             if context.shelf.add(entry):  # else a second copy was on its way
                 body = notice.body
                 reputation.count_fault(context, body.author, body.domain, "failure")
-                context.shelf.forget_refused(REFUSED_MAX, reputation.trusted(context))
+                trusted = reputation.trusted_somewhere(context)
+                context.shelf.forget_refused(REFUSED_MAX, trusted)
 
     def _tell(self, notice: Notice, what: str) -> None:
         self.refused.append(f"{notice.id.hex()[:8]}: {what}")

@@ -152,6 +152,10 @@ class NodeNetwork:
         if isinstance(event, PeerUp | PeerDown):
             self._context.events.publish(event)
 
+    def met(self) -> tuple[bytes, ...]:
+        """Return the device keys of all peers that were verified since the network opened."""
+        return tuple(self.runner.met()) if self.runner is not None else ()
+
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
         return share in self._shares
@@ -273,7 +277,8 @@ class Swarm:
     @property
     def met(self) -> tuple[bytes, ...]:
         """Device keys of all peers that were verified since the network opened, gone or not."""
-        return tuple(self._runner().met())
+        self._runner()  # refuses a closed one
+        return self._hub.met()
 
     @property
     def address(self) -> str:

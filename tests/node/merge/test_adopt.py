@@ -145,7 +145,7 @@ def test_a_lost_payload_is_nobodys_fault_and_stops_nothing(make, kit, author):
     assert report.outcome == "admitted"
     codes = {j.patch: j.verdict.code for j in report.patches}
     assert codes == {patch.id.hex(): "payload.lost", second.id.hex(): "fit.harmless"}
-    assert reputation.standings(context) == {}
+    assert reputation.standings(context, "yes") == {}
 
 
 def test_a_crash_while_judging_leaves_everything_where_it_was(make, kit, author, monkeypatch):

@@ -65,7 +65,7 @@ def test_a_patch_that_harms_at_home_lets_its_companions_wait(kit, author, beginn
     report = node.merge("yes")
     assert report.outcome == "no lift"
     assert codes(report) == {patch.id.hex(): "trust.fault", harmful.id.hex(): "fit.no-weight"}
-    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
+    assert reputation.standings(node.context, "yes")[owner.context.identity.author].harms == 1
 
 
 def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
@@ -97,4 +97,4 @@ def test_a_patch_that_does_nothing_is_refused_and_harms_no_name(node, kit, autho
     report = node.merge("yes")
     assert codes(report) == {patch.id.hex(): "fit.harmless", nothing.id.hex(): "num.zero"}
     assert report.outcome == "admitted"
-    assert reputation.standings(node.context) == {}
+    assert reputation.standings(node.context, "yes") == {}

@@ -50,7 +50,7 @@ def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, 
         library.accept(notice, library.partial(notice))
     assert caught.value.fault == "relay"
     assert not library.partial(notice).exists()
-    assert reputation.standings(node.context) == {}  # the author did not send these bytes
+    assert reputation.standings(node.context, "yes") == {}  # the author did not send these bytes
     assert library.refused
 
 
@@ -79,5 +79,5 @@ def test_a_signed_payload_that_is_no_lora_blames_its_author_once_and_is_not_fetc
         assert caught.value.fault == "author"
     assert not library.wants(bytes(32), notice)
     assert node.status().shelf == {"refused": 1}
-    standing = reputation.standings(node.context)[owner.context.identity.author]
+    standing = reputation.standings(node.context, "yes")[owner.context.identity.author]
     assert standing.evidence.bad == 4

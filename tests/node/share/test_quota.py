@@ -73,7 +73,7 @@ def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, ba
     assert caught.value.fault == "nobody"
     assert node.status().shelf == {"quarantined": 1}
     assert list(node.context.home.partial.iterdir()) == []
-    assert reputation.standings(node.context) == {}
+    assert reputation.standings(node.context, "yes") == {}
 
 
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
