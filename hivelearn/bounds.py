@@ -7,6 +7,7 @@ remedy of the error, so that a refusal always says what would be taken.
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from hivelearn.errors import UsageError
@@ -105,9 +106,16 @@ def check_names(known: Collection[str], given: Iterable[str], *, what: str) -> N
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
+        meant = did_you_mean(unknown[0], known)
         raise UsageError(
-            f"{what} has no setting {unknown[0]!r}", remedy=f"It has: {', '.join(known)}."
+            f"{what} has no setting {unknown[0]!r}{meant}", remedy=f"It has: {', '.join(known)}."
         )
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'steps'?" if a known name is like what was given, else nothing."""
+    near = get_close_matches(given, list(known), 1, 0.6)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def check_record(rules: Mapping[str, Rule], record: object, *, what: str = "") -> None:

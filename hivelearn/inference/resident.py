@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 from transformers import StoppingCriteriaList
 
 from hivelearn.inference import lora
@@ -29,11 +27,13 @@ from hivelearn.inference.sampling import Sampling
 from hivelearn.inference.stop_strings import cut
 from hivelearn.inference.stopping import CallersStop
 from hivelearn.inference.text_streamer import TextStreamer
+from hivelearn.inference.token_loss import TokenLoss
 from hivelearn.inference.token_spans import is_fast
 from hivelearn.patch.adapter import Adapter
 
 LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
 BATCH_TOKENS: Final = (64, 8_192)  # fewest and most padded tokens in one forward pass
+LOSS_TOKENS: Final = 1_024  # of one pass that keeps few logits: more are no faster on a CPU
 
 
 def open_resident(
@@ -73,6 +73,7 @@ class ResidentEngine:
         self._shapes = lora.linear_shapes(self._model)
         self._norms: Mapping[str, float] | None = None
         self._lock = threading.RLock()
+        self._nll = TokenLoss(self._model, self._pad_id)
         by_vocabulary = LOGITS_MAX // config.vocab_size
         self._batch_tokens = batch_tokens or min(
             max(by_vocabulary, BATCH_TOKENS[0]), BATCH_TOKENS[1]
@@ -204,8 +205,9 @@ class ResidentEngine:
         """See :class:`Engine`."""
         found = [math.nan] * len(examples)
         with self._lock, self.attach(adapter), torch.inference_mode():
-            for batch in by_length(examples, self._batch_tokens):
-                nll, marks = self._nll([examples[i] for i in batch])
+            tokens_max = LOSS_TOKENS if self._nll.apart else self._batch_tokens
+            for batch in by_length(examples, tokens_max):
+                nll, marks = self._nll([examples[i] for i in batch], (PARTS[part],))
                 wanted = marks == PARTS[part]
                 total = (nll * wanted).sum(dim=1, dtype=torch.float64)
                 mean = total / wanted.sum(dim=1)  # 0 / 0 is the NaN that is promised
@@ -242,15 +244,6 @@ class ResidentEngine:
             name: (a.to(**place).requires_grad_(), b.to(**place).requires_grad_())
             for name, (a, b) in adapter.factors.items()
         }
-
-    def _nll(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Return (nll, marks), each (n, longest - 1): nats of every next token and what it is."""
-        ids, mask, marks = (t.to(self._device) for t in padded(examples, self._pad_id))
-        logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        nll = F.cross_entropy(
-            logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
-        )  # (n, longest - 1)
-        return nll, marks[:, 1:]
 
 
 def _remarks(encoder: ChatEncoder) -> list[str]:

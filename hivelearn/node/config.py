@@ -23,6 +23,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "comfort": _LIMITS,
     "caps": a(Caps, "caps of hivelearn.trust.weights"),
     "base_texts": whole(1),
+    "training_memory_bytes": NONE | whole(1 << 20),
     "checkpoint_s": real(0, math.inf),
     "max_new_tokens": SAMPLING["max_new_tokens"],
     "patch_max_bytes": whole(1),
@@ -48,6 +49,7 @@ class NodeConfig:
     comfort: DeviceLimits = COMFORT  # what `live` obeys
     caps: Caps = field(default_factory=Caps)  # how much of a merge anybody may move
     base_texts: int = 80  # general questions: half lower ceilings, half judge harm
+    training_memory_bytes: int | None = None  # of one pass; None: 384 MiB, less if less is free
     checkpoint_s: float = 30.0  # a kill -9 costs at most so much training
     max_new_tokens: int = 128  # of one answer
     patch_max_bytes: int = 64 << 20  # larger offers are not fetched

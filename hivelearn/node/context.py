@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from hivelearn.device import sensors
 from hivelearn.device.limits import DeviceLimits
+from hivelearn.device.memory import Memory, read_memory
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
 from hivelearn.files import DiskError
@@ -57,6 +58,7 @@ class Environment:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     read: Callable[[], Reading] = sensors.read
+    memory: Callable[[], Memory] = read_memory
 
 
 @dataclass(eq=False)

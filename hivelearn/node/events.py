@@ -25,6 +25,7 @@ from typing import Final, Self, TypeAlias
 from hivelearn.device.permit import Permit
 from hivelearn.errors import UsageError
 from hivelearn.node.reports import Judged, RoundReport, TrainReport
+from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.store.correction import Correction
 from hivelearn.store.feeds import Why
 from hivelearn.store.generations import Generation
@@ -79,13 +80,21 @@ class TrainingStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingEstimated:
+    """A training has made its first step: what the rest of it will cost."""
+
+    estimate: TrainEstimate
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingStep:
     """One optimizer step was made."""
 
     domain: str
     done: int  # 1 … of
-    of: int
+    of: int  # as far as is known: a training may end when nothing more is gained
     loss: float  # weighted mean, nats per token
+    left_s: float | None = None  # until the end, from the second step on
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +197,7 @@ Event: TypeAlias = (
     | CorrectionsImported
     | CorrectionsForgotten
     | TrainingStarted
+    | TrainingEstimated
     | TrainingStep
     | TrainingEnded
     | PermitChanged

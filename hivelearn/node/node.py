@@ -25,6 +25,7 @@ from hivelearn.node.reports import RoundReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
 from hivelearn.node.status import Status, read_name, read_status
+from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.node.trust_table import TrustTable, read_trust
 
 if TYPE_CHECKING:
@@ -208,20 +209,37 @@ class Node:
         """Journal a correction without asking first; see :meth:`Answer.correct`."""
         return ask.correct(self.context, prompt, right, domain=domain, subject=subject, wrong=wrong)
 
-    def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch":
+    def train(self, domain: str, recipe: "Recipe | None" = None, **mistaken: Any) -> "Patch":
         """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
         Obeys heat and battery; checkpoints; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
 
+        Args:
+            domain: whose corrections.
+            recipe: how; without one, as the configuration says, and what that leaves open
+                follows the corrections.
+            mistaken: nothing; a recipe's settings stand in a recipe.
+
         Returns:
             The sealed patch.
         """
-        validation.check(recipe=recipe)
+        validation.check_train(recipe, mistaken)
         how = recipe or self.config.recipe
         patch, self._last = train.train(self.context, domain, how, self.config.safety)
         assert patch is not None, "only who gives a sleep that ends can stop it before its end"
         return patch
+
+    def estimate(
+        self, domain: str, recipe: "Recipe | None" = None, **mistaken: Any
+    ) -> TrainEstimate:
+        """Return what `train` would cost here: time and memory, from one small pass of it.
+
+        Takes a second or two with a small model; the first time also asks the base model
+        what it will rehearse. A paused training is told as what is left of it.
+        """
+        validation.check_train(recipe, mistaken)
+        return train.estimated(self.context, domain, recipe or self.config.recipe)
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
         """Make a signed patch of an adapter from elsewhere; it does not serve yet.

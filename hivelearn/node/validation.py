@@ -10,11 +10,13 @@ from typing import Final
 
 from hivelearn import bounds
 from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a
+from hivelearn.errors import UsageError
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
+from hivelearn.training.recipe import RULES as SETTINGS
 from hivelearn.training.recipe import Recipe
 
 
@@ -48,3 +50,20 @@ RULES: Final[Mapping[str, Rule]] = {
 def check(**given: object) -> None:
     """Raise UsageError unless every argument is what its rule takes."""
     bounds.check({name: RULES[name] for name in given}, given)
+
+
+def check_train(recipe: object, mistaken: Mapping[str, object]) -> None:
+    """Raise UsageError unless a training was asked for as it must be: with a recipe, if any.
+
+    Args:
+        recipe: as given.
+        mistaken: other arguments by name; those of a recipe belong into one.
+    """
+    check(recipe=recipe)
+    if mistaken:
+        name, value = next(iter(mistaken.items()))
+        bounds.check_names(SETTINGS, [name], what="a recipe")
+        raise UsageError(
+            f"train takes no argument {name!r}: it is a setting of the recipe",
+            remedy=f"Did you mean recipe=hl.Recipe({name}={value!r:.40})?",
+        )

@@ -53,8 +53,11 @@ def test_every_command_has_help(name, call):
 def test_the_help_of_train_tells_the_recipes_own_defaults(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     said = call("train", "--help", home=None).stdout
-    for setting in (Recipe().steps, Recipe().batch):
-        assert f"[default: {setting};" in said
+    usual = Recipe()
+    assert (usual.steps, usual.batch, usual.rate) == (None, None, None)
+    assert said.count("[default: follows the corrections]") == 2
+    assert "[default: follows the model]" in said
+    assert f"[default: {usual.rank}]" in said
 
 
 def test_the_help_lists_all_commands_and_the_version_is_told(call):
@@ -106,6 +109,23 @@ def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
         "roman: generation 2, base model. rollback of generation 1\n",
     )
     assert "base model" in call("status", *on).stdout
+
+
+def test_a_recipe_can_be_given_and_its_cost_be_told_first(call, tmp_path, base):
+    on = ("--model", base)
+    call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
+    words = ("train", "roman", "--steps", "3", "--batch", "4", "--rank", "2", "--rate", "0.01")
+    told = call(*words, "--estimate", *on)
+    assert told.exit_code == 0
+    assert "for 3 steps of 4" in told.stdout
+    assert json.loads(call(*words, "--estimate", "--json", *on).stdout)["steps"] == 3
+    done = call(*words, "--json", *on)
+    recipe = json.loads(done.stdout)["recipe"]
+    assert (recipe["rank"], recipe["rate"], recipe["batch"]) == (2, 0.01, 4)
+    assert "for 3 steps of 4" in done.stderr
+    wrong = call("train", "roman", "--rank", "65", *on)
+    assert wrong.exit_code == 2
+    assert "from 1 to 64" in wrong.stderr
 
 
 def test_training_tells_its_figures_as_json(call, tmp_path, base):

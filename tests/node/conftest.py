@@ -23,7 +23,7 @@ from hivelearn.training.recipe import Recipe
 
 torch.set_num_threads(1)
 NOW_S = 1_700_000_000.0
-TINY = Recipe(rank=2, alpha=4.0, steps=8, batch=8, microbatch=8, rate=0.03)
+TINY = Recipe(rank=2, alpha=4.0, steps=8, batch=8, pass_tokens=512, rehearsal=0.0, rate=0.03)
 
 
 def at(celsius: float) -> Reading:

@@ -23,6 +23,7 @@ from hivelearn.node.events import (
     PermitChanged,
     RunFailed,
     TrainingEnded,
+    TrainingEstimated,
     TrainingStarted,
     TrainingStep,
     TrustChanged,
@@ -72,12 +73,19 @@ def test_a_training_is_told_step_by_step_and_with_its_permit(make, heard, kit):
     patch = node.train("yes")
     steps = kit.TINY.steps
     assert told[0] == TrainingStarted("yes", 0, steps)
+    estimate = told.pop(3)  # after the first step: what the rest will cost
+    assert isinstance(estimate, TrainingEstimated)
+    assert (estimate.estimate.steps, estimate.estimate.domain) == (steps, "yes")
     assert kinds(told[1:]) == [PermitChanged, *[TrainingStep] * steps, Adopted, TrainingEnded]
     assert (told[1].permit.work, told[1].domain) == (True, "yes")
     assert [(step.domain, step.done, step.of) for step in told[2:-2]] == [
         ("yes", n + 1, steps) for n in range(steps)
     ]
     assert all(step.loss > 0 for step in told[2:-2])
+    left = [step.left_s for step in told[2:-2]]
+    assert left[0] is None
+    assert left[1:] == sorted(left[1:], reverse=True)
+    assert left[-1] == 0
     assert told[-2].generation == node.context.serving()[0]
     assert told[-1].report == node.last_training
     assert told[-1].report.patch == patch.id.hex()

@@ -16,12 +16,13 @@ from typing import Final
 from hivelearn.errors import UsageError
 from hivelearn.node import measure
 from hivelearn.node.context import NodeContext
+from hivelearn.node.learn import estimate, rehearse
 from hivelearn.node.measure import Fitting
 from hivelearn.patch.sealable import refuse_unsealable
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.training.checkpoint import CheckpointError, names_in
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import TrainingSession, nothing_to_learn
+from hivelearn.training.session import Lessons, TrainingSession, nothing_to_learn
 
 log: Final = logging.getLogger("hivelearn.train")
 
@@ -63,8 +64,8 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
             f"{next(iter(now.left_out.values()))}",
             remedy="Open a model with a longer context, or correct shorter questions.",
         )
+    session = _session(context, domain, recipe, now)
     ids = tuple(c.id for c in now.corrections)
-    session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
     refuse_unsealable(session.adapter())
     if left := context.engine.left_out:
         log.warning(
@@ -74,6 +75,13 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
             ", ".join(left),
         )
     return Training(session, ids, len(now.left_out), anew=anew)
+
+
+def _session(context: NodeContext, domain: str, recipe: Recipe, given: Fitting) -> TrainingSession:
+    ids = tuple(c.id for c in given.corrections)
+    lessons = Lessons(given.rows, ids, rehearse.rows(context, recipe))
+    budget = estimate.memory_budget(context)
+    return TrainingSession(context.engine, lessons, recipe, domain, budget)
 
 
 def _go_on(
@@ -99,7 +107,7 @@ def _go_on(
     then = measure.fitting(context, [said[each] for each in ids])
     if not then.rows:
         raise CheckpointError("the checkpoint names no correction that fits this model")
-    session = TrainingSession(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
+    session = _session(context, domain, recipe, then).restore(checkpoint)
     newer = sum(each.id not in ids for each in now.corrections)
     return Training(session, ids, len(now.left_out), newer)
 
