@@ -26,4 +26,4 @@ class Listener:
     """Who follows a generation while it goes on."""
 
     on_text: Callable[[str], None] | None = None  # hears the pieces, if there is one example
-    cancelled: Callable[[], bool] = _never  # asked before every token; True ends the generation
+    cancelled: Callable[[], bool] = _never  # asked after every token; True ends the generation

@@ -14,12 +14,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from hivelearn.patch.errors import AdapterError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GGUF_FILE: Final = "adapter_model.gguf"
 _CONFIG_MAX_BYTES: Final = 1 << 20
@@ -68,7 +68,7 @@ def config_of(model: Any) -> Mapping[str, Any]:
 
 
 def to_bytes(
-    factors: Mapping[str, tuple[Tensor, Tensor]], alpha: float, config: Mapping[str, Any]
+    factors: "Mapping[str, tuple[Tensor, Tensor]]", alpha: float, config: Mapping[str, Any]
 ) -> bytes:
     """Return the file of an adapter.
 
@@ -143,13 +143,13 @@ def _heads(config: Mapping[str, Any], name: str) -> int:
     return heads
 
 
-def _neighbours(b: Tensor, heads: int) -> Tensor:
+def _neighbours(b: "Tensor", heads: int) -> "Tensor":
     """Reorder the rows of each head: the two halves are interleaved."""
     rows, rank = b.shape
     if rows % (2 * heads):
         raise AdapterError(f"{rows} rows are no {heads} heads of two halves")
     halves = b.reshape(heads, 2, rows // heads // 2, rank)
-    return torch.swapaxes(halves, 1, 2).reshape(rows, rank)
+    return halves.swapaxes(1, 2).reshape(rows, rank)
 
 
 def _library() -> Any:
