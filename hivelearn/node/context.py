@@ -104,7 +104,9 @@ class NodeContext:
     @cached_property
     def base(self) -> bytes:
         """The base model's 32-byte fingerprint."""
-        return fingerprint.of_folder(self.folder, self.home.path / "fingerprints.json")
+        cache = self.home.path / "fingerprints.json"
+        # A directory that is no home yet stays empty: what else lies there makes it foreign.
+        return fingerprint.of_folder(self.folder, cache if self.home.exists else None)
 
     @cached_property
     def engine(self) -> "Engine":

@@ -32,6 +32,15 @@ def test_reading_makes_nothing(make, tmp_path, read):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_directory_stays_empty_until_it_is_a_home(make, tmp_path):
+    (tmp_path / "empty").mkdir()
+    node = make("empty")
+    node.ask("yes?", max_new_tokens=1)
+    assert list((tmp_path / "empty").iterdir()) == []
+    node.correct("14?", "XIV", domain="roman")
+    assert len(node.corrections) == 1
+
+
 def test_the_first_write_makes_the_home_with_its_keys_and_says_so(make):
     node, heard = make("deep"), []
     node.events.subscribe(lambda event: heard.append(event) if isinstance(event, HomeMade) else 0)

@@ -123,7 +123,7 @@ def test_no_corrections_to_train_on_are_the_users_error(make):
 def test_corrections_that_are_all_held_out_train_nothing(make, kit):
     node = make()
     kit.teach(node, "yes", "yes", train=0, held=7)
-    with pytest.raises(UsageError, match="no corrections to train on"):
+    with pytest.raises(UsageError, match="7 corrections in 'yes', held out"):
         node.train("yes")
 
 

@@ -120,7 +120,7 @@ def test_the_state_is_the_holdouts_and_what_serves(make, kit, author):
     assert now() == seen[0]
     kit.teach(node, "yes", "yes yes", 16)  # to learn from, not to judge by
     assert now() == seen[0]
-    kit.teach(node, "other", "yes yes", 0, 1)
+    kit.teach(node, "other", "yes yes", 0, 2)
     seen.append(now())
     node.train("yes", replace(kit.TINY, steps=2))
     seen.append(now())

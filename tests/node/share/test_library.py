@@ -43,6 +43,7 @@ def test_a_patch_larger_than_the_node_takes_is_not_wanted(make, kit, author):
 def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, author):
     _, patch = author
     node = make()
+    node.context.home.make()
     library = Library(node.context)
     notice = read_envelope(patch.envelope, now_s=kit.NOW_S)
     library.partial(notice).write_bytes(b"x" * patch.body.payload_bytes)

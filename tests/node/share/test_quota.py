@@ -79,6 +79,7 @@ def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, ba
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
     size = author[1].body.payload_bytes
     node = make(sandbox_max_bytes=3 * size)
+    node.context.home.make()
     library = library_of(node)
     (node.context.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
     assert [library.wants(bytes(32), notice) for notice, _ in batch[:3]] == [True, True, False]
