@@ -5,7 +5,7 @@ remedy of the error, so that a refusal always says what would be taken.
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
@@ -109,6 +109,21 @@ def check_names(known: Collection[str], given: Iterable[str], *, what: str) -> N
         meant = did_you_mean(unknown[0], known)
         raise UsageError(
             f"{what} has no setting {unknown[0]!r}{meant}", remedy=f"It has: {', '.join(known)}."
+        )
+
+
+def check_arguments(
+    known: Collection[str], positional: Sequence[object], named: Iterable[str], *, what: str
+) -> None:
+    """Raise UsageError unless a record can be made of these; for its ``__new__``.
+
+    A dataclass would raise TypeError, which no caller of ours should have to expect.
+    """
+    check_names(known, named, what=what)
+    if len(positional) > len(known):
+        raise UsageError(
+            f"{what} has {len(known)} settings, not {len(positional)}",
+            remedy=f"Give them by name: {', '.join(known)}.",
         )
 
 

@@ -6,7 +6,18 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
-from hivelearn.bounds import FLAG, NONE, TEXT, Rule, a, check_names, check_record, real, whole
+from hivelearn.bounds import (
+    FLAG,
+    NONE,
+    TEXT,
+    Rule,
+    a,
+    check_arguments,
+    check_names,
+    check_record,
+    real,
+    whole,
+)
 from hivelearn.device.limits import COMFORT, SAFETY, DeviceLimits
 from hivelearn.inference.engine_table import check_engine_options, engine_kind
 from hivelearn.inference.sampling import SAMPLING
@@ -60,6 +71,12 @@ class NodeConfig:
     strangers_per_merge: int = 4  # of them a merge measures; 0: nobody unknown is measured
     seed: int = 0  # of bootstrap intervals and of the order of chunks
     progress: bool | None = None  # None: on a terminal and in Jupyter only
+
+    def __new__(cls, *positional: object, **named: object) -> Self:
+        """Refuse names that a node does not have, as all that is wrong with one is refused."""
+        known = [field.name for field in fields(cls)]
+        check_arguments(known, positional, named, what="a node")
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work."""

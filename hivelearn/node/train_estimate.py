@@ -25,7 +25,12 @@ class TrainEstimate:
 
     @property
     def seconds(self) -> float:
-        """How long all steps take, while the device permits."""
+        """How long it takes at least, while the device permits."""
+        return self.least_steps * self.step_s
+
+    @property
+    def seconds_most(self) -> float:
+        """How long all its steps take."""
         return self.steps * self.step_s
 
     @property
@@ -42,11 +47,10 @@ class TrainEstimate:
     def __str__(self) -> str:
         """Return one line."""
         size = f"{self.corrections} correction{'' if self.corrections == 1 else 's'}"
-        steps = f"{self.steps} steps of {self.batch}"
-        told = f"about {duration(self.seconds)} for {steps}"
+        told = f"about {duration(self.seconds)} for {self.steps} steps of {self.batch}"
         if self.least_steps < self.steps:
-            least = duration(self.least_steps * self.step_s)
-            told = f"{least} to {duration(self.seconds)}, at most {steps}, as long as it gains"
+            most = f"{self.steps} steps of {self.batch} in {duration(self.seconds_most)}"
+            told = f"about {duration(self.seconds)}, and on while it gains: {most} at most"
         said = f"{self.domain}, {size}: {told}; {self.memory_bytes / 1e9:.1f} GB of memory"
         if self.shorter is not None:
             count, batch, short_s = self.shorter

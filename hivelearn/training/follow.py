@@ -15,7 +15,7 @@ from hivelearn.training.recipe import Recipe
 RATE_TIMES_WIDTH: Final = 0.6
 RATE_MAX: Final = 0.01
 BATCHES: Final = (4, 16)  # fewest and most corrections a step
-CORRECTIONS_PER_ROW: Final = 16  # a step takes about one correction in so many
+CORRECTIONS_PER_ROW: Final = 26  # a step takes about one correction in so many
 EPOCHS_MAX: Final = 32  # the nano model still gains after 24; a pretrained one ends after 3
 STEPS_LEAST: Final = 24
 MEMORY_BYTES: Final = 384 << 20  # for what passes keep; more makes no step faster on a CPU

@@ -15,7 +15,7 @@ from hivelearn.bounds import (
     NONE,
     WHOLE_MAX,
     Rule,
-    check_names,
+    check_arguments,
     check_record,
     many,
     real,
@@ -105,12 +105,7 @@ class Recipe:
 
     def __new__(cls, *positional: object, **named: object) -> Self:
         """Refuse names that a recipe does not have, as all that is wrong with one is refused."""
-        check_names(RULES, named, what="a recipe")
-        if len(positional) > len(RULES):
-            raise UsageError(
-                f"a recipe has {len(RULES)} settings, not {len(positional)}",
-                remedy="Give them by name: hl.Recipe(steps=100).",
-            )
+        check_arguments(RULES, positional, named, what="a recipe")
         return object.__new__(cls)
 
     def __post_init__(self) -> None:

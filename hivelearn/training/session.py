@@ -155,7 +155,7 @@ class TrainingSession:
 
     @property
     def least_steps(self) -> int:
-        """After how many steps it ends if nothing more is gained from the first look on."""
+        """After how many steps it ends if nothing more is gained after the first looks."""
         return pace.steps_least(self._look_every, self.recipe)
 
     @property

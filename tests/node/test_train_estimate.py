@@ -8,7 +8,8 @@ from hivelearn.node.train_estimate import TrainEstimate, duration
 
 
 def estimate(**changed):
-    usual = {"domain": "roman", "corrections": 208, "steps": 240, "least_steps": 240, "batch": 16}
+    usual = {"domain": "roman", "corrections": 208, "steps": 240, "batch": 16}
+    usual["least_steps"] = changed.get("steps", 240)
     return TrainEstimate(**usual | {"step_s": 30.0, "memory_bytes": 1_600_000_000} | changed)
 
 
@@ -24,7 +25,10 @@ def test_a_long_training_names_a_shorter_one():
 
 def test_a_training_that_may_end_early_says_from_when_to_when():
     said = str(estimate(least_steps=30, corrections=1, step_s=1.0))
-    assert said.startswith("roman, 1 correction: 30 s to 4 min, at most 240 steps of 16, as long")
+    assert said == (
+        "roman, 1 correction: about 30 s, and on while it gains: "
+        "240 steps of 16 in 4 min at most; 1.6 GB of memory"
+    )
 
 
 SHORT = {

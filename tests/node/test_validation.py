@@ -95,3 +95,10 @@ def test_a_setting_of_the_wrong_kind_is_refused(settings):
 
 def test_a_home_may_be_written_as_text(tmp_path):
     assert NodeConfig(home=str(tmp_path)) == NodeConfig(home=tmp_path)
+
+
+def test_a_setting_that_no_node_has_is_told_with_the_one_that_was_meant():
+    from hivelearn.node.config import NodeConfig
+
+    with pytest.raises(UsageError, match="did you mean 'base_texts'"):
+        NodeConfig(base_text=40)

@@ -40,12 +40,12 @@ def test_while_every_look_gains_it_goes_on_to_the_most_and_cools_there():
 
 
 STILL = {
-    "two looks without gain": ([1.0, 0.5, 0.49, 0.5], 32),
-    "it gets worse": ([1.0, 0.5, 0.9, 1.2], 32),
-    "one bad look is chance": ([1.0, 0.5, 0.6, 0.4, 0.3], None),
-    "slow is still a gain": ([1.0, 0.9, 0.8, 0.7, 0.6], None),
-    "learnt altogether": ([0.5, 0.004], 16),
-    "not a number is no gain": ([1.0, 0.5, float("nan"), float("nan")], 32),
+    "three looks like the three before": ([1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.52], 56),
+    "it gets worse": ([1.0, 0.5, 0.5, 0.6, 0.9, 1.2], 48),
+    "bad looks are chance": ([1.0, 0.9, 0.8, 0.9, 0.5, 0.7, 0.3, 0.6], None),
+    "slow is still a gain": ([1.0, 0.93, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65], None),
+    "learnt altogether": ([0.5, 0.009], 16),
+    "not a number is no gain": ([1.0, 0.5, 0.4, 0.3, 0.2, float("nan")], 48),
 }
 
 
@@ -56,13 +56,13 @@ def test_it_cools_when_nothing_more_is_gained(losses, cools):
 
 
 def test_what_comes_after_the_decision_does_not_take_it_back():
-    looks = [(8, 1.0), (16, 0.5), (24, 0.5), (32, 0.5)]
+    looks = [(8 * n, 0.5) for n in range(1, 7)]
     ends = pace.steps_in_all(looks, EARLY)
-    assert ends == 40
-    assert pace.steps_in_all([*looks, (40, 0.01)], EARLY) == ends
+    assert ends == 60
+    assert pace.steps_in_all([*looks, (56, 0.01)], EARLY) == ends
     found = rates(EARLY, ends, looks)
-    assert found[31] == pytest.approx(0.1)
-    assert found[39] == pytest.approx(0.02)
+    assert found[47] == pytest.approx(0.1)
+    assert found[59] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 5, 24])

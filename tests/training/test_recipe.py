@@ -93,7 +93,7 @@ def test_a_setting_that_is_none_is_refused_with_the_one_that_was_meant():
     assert "rank, alpha" in caught.value.remedy
     with pytest.raises(UsageError, match=r"no setting 'xyz'\n"):
         Recipe(xyz=4)
-    with pytest.raises(UsageError, match="settings, not 40"):
+    with pytest.raises(UsageError, match="has 19 settings, not 40"):
         Recipe(*range(40))
 
 
