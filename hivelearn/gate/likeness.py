@@ -30,7 +30,7 @@ def is_copy(adapter: "Adapter", nearest: "Sequence[Adapter]") -> bool:
 
 
 def explained(adapter: "Adapter", others: "Sequence[Adapter]") -> float:
-    """Return how much of a finite adapter the deltas of ``others`` explain, in [0, 1].
+    """Return how much of ``adapter`` the deltas of ``others`` explain, in [0, 1]; all finite.
 
     The share of its squared norm, over the modules that at least one of them changes,
     that is left after the best fit by them is taken away, taken from 1.
@@ -48,10 +48,13 @@ def explained(adapter: "Adapter", others: "Sequence[Adapter]") -> float:
         products = gram(
             [LoraDelta(*each.factors[module], each.scale, 1.0) for each in (adapter, *there)]
         )
-        toward = products[1:, 0]
+        # Of unit length, or a huge predecessor would hide a small one in the rounding.
+        lengths = products.diagonal()[1:].sqrt()
+        unit = torch.where(lengths > 0, 1 / lengths, 0.0)
+        toward = products[1:, 0] * unit
         # Of equal predecessors the inverse is not unique, and any of them will do.
-        fit = torch.linalg.pinv(products[1:, 1:], hermitian=True) @ toward
-        fitted += min(float(fit @ toward), float(products[0, 0]))
+        inverse = torch.linalg.pinv(products[1:, 1:] * unit[:, None] * unit, hermitian=True)
+        fitted += min(float(toward @ inverse @ toward), float(products[0, 0]))
         whole += float(products[0, 0])
     return max(0.0, fitted / whole) if whole > 0 else 0.0
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hivelearn.errors import PeerError
 from hivelearn.files import DiskError
 from hivelearn.gate import likeness
+from hivelearn.gate.norms import nonfinite
 from hivelearn.node import reputation
 from hivelearn.node.context import NodeContext
 from hivelearn.store.shelf import Entry
@@ -80,7 +81,12 @@ def _is_copy(context: NodeContext, before: Sequence[Entry], entry: Entry) -> boo
 
 
 def _read(context: NodeContext, entry: Entry) -> "Adapter | None":
+    """Return the adapter of an entry; None if this disk has lost it, or if no screen would pass it.
+
+    What waits in quarantine was not screened, and one NaN must not stop every comparison.
+    """
     try:
-        return context.adapters.patch(entry.id).adapter
-    except (PeerError, DiskError):  # this disk has lost it; its merge says so
+        adapter = context.adapters.patch(entry.id).adapter
+    except (PeerError, DiskError):  # its merge says so
         return None
+    return None if nonfinite(adapter) else adapter

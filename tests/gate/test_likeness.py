@@ -106,6 +106,11 @@ def test_a_copy_is_known_in_any_dress(copy):
     assert is_copy(copy, before)
 
 
+def test_a_huge_predecessor_does_not_hide_a_small_one():
+    huge = each(noisy(ONE, 2.0), lambda a, b: (a, 1e15 * b))
+    assert is_copy(total(ONE, TWO), [huge, ONE, TWO])
+
+
 OWN = {
     "trained apart, with half in common": update(20),
     "with much in common": update(20, shared=0.8),

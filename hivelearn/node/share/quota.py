@@ -166,9 +166,9 @@ class Sandbox:
         evidence = store.reputation.evidence()
         helpful = {row.patch for row in evidence if row.judgement == "success"}
         found, sizes = [], set()
-        for entry in store.shelf.by_arrival():
-            if entry.state not in WAITING or entry.payload is None:
-                continue
+        waiting = [entry for state in WAITING for entry in store.shelf.list(state=state)]
+        for entry in sorted(waiting, key=lambda entry: entry.arrived_s):
+            assert entry.payload is not None  # it waits
             if entry.domain not in trusted:
                 trusted[entry.domain] = reputation.trusted(self._context, entry.domain)
             if entry.author in trusted[entry.domain]:

@@ -151,6 +151,16 @@ def test_a_copy_of_the_nodes_own_patch_earns_nothing(judge, kit, author, copier)
     assert proofs(judge, copier) == 0
 
 
+def test_what_no_screen_would_pass_stops_no_comparison(judge, kit, author, copier, make):
+    _, patch = author
+    broken = changed(patch, lambda b: b * float("nan"))
+    kit.send(kit.sign(make("third"), broken, "elsewhere"), judge)  # it came first, and waits
+    for _ in range(2):
+        kit.send(kit.sign(copier, patch.adapter), judge)
+    judge.merge("yes")
+    assert proofs(judge, copier) == 1
+
+
 def test_a_harm_takes_back_what_was_earned_in_every_domain(judge, kit, author, copier):
     _, patch = author
     kit.prove(judge, copier.context.identity.author, "other")
