@@ -93,6 +93,8 @@ class Database:
     def forget(self) -> None:
         """Have no connection: called in a forked child, which may not even close its parent's."""
         never_freed(self._writer)
+        if self._witness is not None:
+            self._witness.close()
         self._begin()
 
     def version(self) -> int:

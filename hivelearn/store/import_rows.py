@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +57,7 @@ class Rows:
     """The rows of a file. Going through them reads it."""
 
     unit: str  # what is counted: "line" or "row"
-    each: Iterator[Row]
+    each: Generator[Row, None, None]
 
 
 def read_rows(path: Path) -> Rows:
@@ -131,7 +131,7 @@ def _no_text(encoding: str) -> str:
     return f"it is not {_named(encoding)} text; save the file as UTF-8"
 
 
-def _json_lines(path: Path, encoding: str) -> Iterator[Row]:
+def _json_lines(path: Path, encoding: str) -> Generator[Row, None, None]:
     number = 0
     try:
         with _open(path, encoding) as file:  # newline=None: \n, \r\n and \r end a line
@@ -166,7 +166,7 @@ def _object(number: int, value: object) -> Row:
     return Row(number, None, "it is no JSON object")
 
 
-def _json_list(path: Path, encoding: str) -> Iterator[Row]:
+def _json_list(path: Path, encoding: str) -> Generator[Row, None, None]:
     if path.stat().st_size > WHOLE_MAX_BYTES:
         why = f"a JSON list of more than {WHOLE_MAX_BYTES >> 20} MiB; write one object a line"
         yield Row(1, None, why)
@@ -203,7 +203,7 @@ def _delimiter(start: str) -> str:
     return best if known(best) else ""
 
 
-def _csv(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _csv(path: Path, encoding: str, delimiter: str) -> Generator[Row, None, None]:
     number = 1
     try:
         with _open(path, encoding, newline="") as file:
@@ -253,7 +253,7 @@ _CELLS: Final[dict[str, Callable[[str], Any]]] = {
 }
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Generator[Row, None, None]:
     try:
         from pyarrow import ArrowException, ArrowInvalid
         from pyarrow.parquet import ParquetFile

@@ -1,6 +1,7 @@
 """A file of corrections, of ours or of another tool, taken in whole or not at all."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -63,16 +64,17 @@ def read_corrections(path: Path, defaults: Defaults) -> Imported:
     passed_over: set[str] = set()
     refused: list[tuple[int, str]] = []
     try:
-        for row in rows.each:
-            try:
-                correction, besides = _correction(row, defaults)
-            except CorrectionError as error:
-                refused.append((row.number, error.what))
-                if len(refused) == REFUSED_MAX:
-                    break
-            else:
-                found.append(correction)
-                passed_over |= besides
+        with closing(rows.each) as each:  # which closes the file, however far it was read
+            for row in each:
+                try:
+                    correction, besides = _correction(row, defaults)
+                except CorrectionError as error:
+                    refused.append((row.number, error.what))
+                    if len(refused) == REFUSED_MAX:
+                        break
+                else:
+                    found.append(correction)
+                    passed_over |= besides
     except OSError as error:
         raise unreadable(path, error) from None
     if refused:
