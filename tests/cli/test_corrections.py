@@ -9,7 +9,7 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import TrainingSession
+from hivelearn.training.session import Lessons, TrainingSession
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,9 @@ def test_what_stays_learnt_is_said_and_a_paused_training_that_knew_it_is_gone(
     ids = [c.id for c in context.journal.list("numbers", holdout=False)]
     with context.store.writing("a paused training"):
         rows = measure.fitting(context, context.journal.list("numbers", holdout=False)).rows
-        session = TrainingSession(context.engine, rows, Recipe(steps=2), "numbers", ids)
+        session = TrainingSession(
+            context.engine, Lessons(tuple(rows), tuple(ids)), Recipe(steps=2), "numbers"
+        )
         context.checkpoints.save(context.base, "numbers", session.checkpoint(), 1.0)
         context.offers.add(patch.id, bytes(32))
     said = told("forget", ids[0], "--yes").stdout

@@ -58,7 +58,6 @@ class Library:
     """This node's patches, as `hivelearn.swarm` sees them."""
 
     def __init__(self, context: NodeContext) -> None:
-        context.home.make()  # what arrives has to lie somewhere
         self._context = context
         self._topics: dict[bytes, _Topic] = {}
         self._heard_in: dict[bytes, bytes] = {}  # patch that is on its way -> topic
@@ -70,6 +69,7 @@ class Library:
 
     def open(self, topic: bytes, domain: str, swarm: bytes = OPEN) -> None:
         """Say which domain a topic is about, and which swarm meets there."""
+        self._context.home.make()  # what arrives has to lie somewhere
         with self._lock:
             self._topics[topic] = _Topic(domain, swarm)
 

@@ -158,7 +158,7 @@ def test_a_generation_is_committed_only_when_it_measures_better(taught, kit):
     assert not node.last_training.adopted
     assert "no lift, nothing changed" in str(node.last_training)
     assert node.ask("What is yes 1?", "yes").route.experts == (better.id.hex(),)
-    assert worse.body.prev == better.id  # it is still a record of the feed
+    assert node.context.shelf.get(worse.id).state == "own"  # it is sealed all the same
     assert node.status().domains[0].generation == 1
 
 

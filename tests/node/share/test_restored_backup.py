@@ -87,8 +87,8 @@ def test_a_home_put_back_whole_is_nobodys_harm_and_goes_on_in_a_new_epoch(make, 
     author = owner.context.identity.author
     # The friend: told once, nothing held against anybody, the first history stands.
     assert forks == [FeedForked(author, owner.context.identity.device, 1)]
-    assert author in reputation.trusted(friend.context)
-    assert author not in reputation.standings(friend.context)
+    assert author in reputation.trusted(friend.context, "yes")
+    assert author not in reputation.standings(friend.context, "yes")
     assert shelf_state(friend, first) == shelf_state(friend, lost[0]) == "quarantined"
     assert shelf_state(friend, again) == "refused"
     # The restored home: a new epoch, in which what nobody takes was signed again.
