@@ -141,7 +141,7 @@ def test_a_folder_of_mlx_lm_is_read_as_what_mlx_lm_computes(tmp_path):
     adapter = Adapter.load(_mlx(tmp_path / "mlx"))
     x = torch.randn(3, 6)
     wanted = 20.0 * ((x @ A.T) @ B.T)
-    torch.testing.assert_close(x @ adapter.delta(Q).T, wanted)
+    torch.testing.assert_close(x @ adapter.delta(Q).T, wanted, rtol=1e-4, atol=1e-3)
     again = Adapter.load(adapter.save(tmp_path / "peft"))
     assert again.to_bytes() == adapter.to_bytes()
 

@@ -156,8 +156,11 @@ def _folder_of(place: str) -> Path | None:
     """Return where a model lies on this machine, in a folder or in the hub's cache."""
     if (Path(place) / "config.json").is_file():
         return Path(place)
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    with warnings.catch_warnings():
+        # It brings tqdm, which misses widgets in a notebook; we draw nothing with it.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
 
     try:
         config = try_to_load_from_cache(place, "config.json")
