@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Measure, Unmeasured, paired_gain
 from hivelearn.inference import router
-from hivelearn.inference.lora import named_as
 from hivelearn.node import measure, own_records
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
@@ -61,6 +60,8 @@ def check_sealable(context: NodeContext, adapter: Adapter) -> Adapter:
     Raises:
         UsageError: it does not fit this node's model, or is too large for a patch.
     """
+    from hivelearn.inference.lora import named_as  # loads transformers
+
     adapter = named_as(context.engine.shapes(), adapter)
     context.engine.check(adapter)
     refuse_unsealable(adapter)
