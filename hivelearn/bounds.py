@@ -129,8 +129,13 @@ def check_arguments(
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ": did you mean 'steps'?" if a known name is like what was given, else nothing."""
-    near = get_close_matches(given, list(known), 1, 0.6)
-    return f": did you mean {near[0]!r}?" if near else ""
+    near = nearest(given, known)
+    return f": did you mean {near!r}?" if near is not None else ""
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like what was given, or None if none is like it."""
+    return next(iter(get_close_matches(given, list(known), 1, 0.6)), None)
 
 
 def check_record(rules: Mapping[str, Rule], record: object, *, what: str = "") -> None:

@@ -134,11 +134,10 @@ def losses(context: "NodeContext") -> Iterator[Check]:
 
     todo = LOSS_REMEDY.format(path=context.store.losses.path)
     try:
-        pending = context.store.loss()
+        found = context.store.all_losses()
     except HivelearnError as error:
         yield failed("journal", error)
         return
-    found = [*context.store.losses.list(), *([] if pending is None else [pending])]
     for loss in found:
         when = datetime.fromtimestamp(loss.found_s).astimezone()
         yield Check("journal", "problem", f"{loss} (found {when:%Y-%m-%d %H:%M})", todo)

@@ -16,21 +16,17 @@ class VouchesCommand:
 
 def vouches(wanted: VouchesCommand) -> int:
     """List for whom you vouched, withdrawn vouches too; loads no model."""
-    import time
-
     from hivelearn.identity import full_name, short_name
+    from hivelearn.node.trust_table import day
     from hivelearn.report.table import Table
 
     found = wanted.node.open(existing=True).store.reputation.vouches(withdrawn=True)
-
-    def day(at_s: float | None) -> str | None:
-        return None if at_s is None else time.strftime("%Y-%m-%d", time.gmtime(at_s))
 
     rows = [
         {
             "author": short_name(vouch.author),
             "since": day(vouch.at_s),
-            "withdrawn": day(vouch.withdrawn_s),
+            "withdrawn": None if vouch.withdrawn_s is None else day(vouch.withdrawn_s),
             "note": vouch.note,
             "key": full_name(vouch.author),
         }

@@ -64,8 +64,9 @@ def refuse_foreign(folder: Path, *, trusted: bool) -> None:
     if trusted:
         return
     for name in _DESCRIPTIONS:
+        said = read_object(folder / name)
         for setting in _KERNELS:
-            value = read_object(folder / name).get(setting)
+            value = said.get(setting)
             if any(
                 "/" in str(each)
                 for each in (value.values() if isinstance(value, dict) else [value])

@@ -31,7 +31,7 @@ from hivelearn.node.events import EventStream, HomeMade, LossFound, PermitChange
 from hivelearn.node.home_model import ModelChoice
 from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
-from hivelearn.report.progress import line_on_stderr
+from hivelearn.report.progress import line_on_stderr, without_widgets
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.errors import LossWarning
@@ -112,9 +112,7 @@ class NodeContext:
     def engine(self) -> "Engine":
         """The running model."""
         name, options = self.config.engine, self.config.engine_options
-        with self._opening, warnings.catch_warnings():
-            # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
-            warnings.filterwarnings("ignore", message="IProgress not found")
+        with self._opening, without_widgets():
             engine = open_engine(name, self.folder, lambda: self.base, options)
         self.remember_model()
         return engine

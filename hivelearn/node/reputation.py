@@ -137,13 +137,21 @@ def trusted(context: NodeContext, domain: str) -> frozenset[bytes]:
 
 def trusted_somewhere(context: NodeContext) -> frozenset[bytes]:
     """Return the authors who are vouched for, or proven in any domain."""
-    domains = {row.domain for row in context.store.reputation.evidence()}
-    found = [trusted(context, domain) for domain in sorted(domains)]
-    return vouched(context).union(*found)
+    kept, said = context.store.reputation, vouches(context)
+    blame, by_domain = kept.blame(), dict[str, list[EvidenceRecord]]()
+    for row in kept.evidence():
+        by_domain.setdefault(row.domain, []).append(row)
+    views = [_standings(blame, rows) for rows in ((), *by_domain.values())]
+    kinds = [_kinds(context, view, said) for view in views]
+    return frozenset(
+        author for found in kinds for author, kind in found.items() if kind != "unknown"
+    )
 
 
-def _kinds(context: NodeContext, found: Mapping[bytes, Standing]) -> dict[bytes, Known]:
-    said, me = vouches(context), context.identity.author
+def _kinds(
+    context: NodeContext, found: Mapping[bytes, Standing], said: Sequence[Vouch] | None = None
+) -> dict[bytes, Known]:
+    said, me = vouches(context) if said is None else said, context.identity.author
     heard_of = {me, *found, *(each.author for each in said)}  # nobody else can be known
     return known(heard_of, found, said, roots={me})
 

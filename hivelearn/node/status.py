@@ -202,10 +202,8 @@ def _name(context: NodeContext) -> tuple[str, str, tuple[DeviceError, ...]]:
 
 def _losses(context: NodeContext) -> list[str]:
     """Return what this disk has lost of what was acknowledged, written down or not yet."""
-    store = context.store
-    pending = store.loss()
-    found = [*store.losses.list(), *([] if pending is None else [pending])]
-    return [f"{loss}\n→ {LOSS_REMEDY.format(path=store.losses.path)}" for loss in found]
+    todo = LOSS_REMEDY.format(path=context.store.losses.path)
+    return [f"{loss}\n→ {todo}" for loss in context.store.all_losses()]
 
 
 def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> str:

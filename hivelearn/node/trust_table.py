@@ -136,9 +136,10 @@ def _vouch(row: TrustRow) -> str:
     if row.vouched_s is None:
         return "none"
     if row.withdrawn_s is not None:
-        return f"withdrawn {_day(row.withdrawn_s)}"
-    return f"{_day(row.vouched_s)}: {row.note}" if row.note else _day(row.vouched_s)
+        return f"withdrawn {day(row.withdrawn_s)}"
+    return f"{day(row.vouched_s)}: {row.note}" if row.note else day(row.vouched_s)
 
 
-def _day(time_s: float) -> str:
+def day(time_s: float) -> str:
+    """Return the date of a moment, seconds since 1970, in UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime(time_s))

@@ -7,7 +7,9 @@ cell is written anew instead, as text, which every notebook and every saved copy
 
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -40,6 +42,17 @@ def line_on_stderr(setting: bool | None) -> Callable[[str], None]:  # noqa: FBT0
         sys.stderr.flush()
 
     return say
+
+
+@contextmanager
+def without_widgets() -> Iterator[None]:
+    """Import what brings tqdm in the block: its warning that widgets are missing is not for us.
+
+    Nothing is drawn with it here, and a notebook would show the warning in red.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield
 
 
 class _Line(Protocol):

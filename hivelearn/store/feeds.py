@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from hivelearn.files import Reached, unwatched, write_whole
+from hivelearn.files import PRIVATE, Reached, unwatched, write_whole
 from hivelearn.patch.feed import Place, draw_epoch
 from hivelearn.store.database import Database
 
@@ -32,7 +32,6 @@ REASONS: Final[Mapping[Why, str]] = MappingProxyType(
         "met itself": "others had newer records of it than this home",
     }
 )
-_PRIVATE: Final = 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class Feeds:
         """Write the file, durably."""
         kept = self._kept() | {swarm: (epoch, last)}
         plain = {key.hex(): list(value) for key, value in sorted(kept.items())}
-        write_whole(self.file, json.dumps(plain).encode(), self._reached, mode=_PRIVATE)
+        write_whole(self.file, json.dumps(plain).encode(), self._reached, mode=PRIVATE)
 
     def _kept(self) -> dict[bytes, tuple[int, int]]:
         """Return {swarm: (epoch, last)} of the file; nothing if it is missing or damaged."""

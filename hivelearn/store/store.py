@@ -138,6 +138,11 @@ class Store:
         self._tell(found)
         return found
 
+    def all_losses(self) -> tuple[Loss, ...]:
+        """Return every loss that is known, written down or not yet; see :meth:`loss`."""
+        pending = self.loss()
+        return (*self.losses.list(), *(() if pending is None else (pending,)))
+
     def _compare(self) -> Loss | None:
         acknowledged = self._witness.read()  # before the database: see witness.py
         held = self.database.tally()

@@ -1,5 +1,7 @@
 """Names on disk are not names in memory: a folder and an open model take a merge alike."""
 
+from functools import partial
+
 import pytest
 import torch
 import transformers as tf
@@ -11,6 +13,7 @@ from hivelearn.merging.into_model import merge_into
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run.options import MergeOptions
 from hivelearn.patch.adapter import Adapter
+from hivelearn.testing.vision_models import gemma3, llava
 
 TEXT = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -24,23 +27,6 @@ TOKENS = torch.arange(8).reshape(1, 8)
 LINEAR = MergeRecipe("linear")
 
 
-def _gemma3():
-    text = TEXT | {"head_dim": 16, "sliding_window": 16}
-    config = tf.Gemma3Config(
-        text_config=text, vision_config=EYE, mm_tokens_per_image=1, boi_token_index=60,
-        eoi_token_index=61, image_token_index=62,
-    )  # fmt: skip
-    return tf.Gemma3ForConditionalGeneration(config)
-
-
-def _llava():
-    eye = tf.CLIPVisionConfig(**EYE, projection_dim=16)
-    config = tf.LlavaConfig(
-        vision_config=eye, text_config=tf.LlamaConfig(**TEXT), image_token_index=62
-    )
-    return tf.LlavaForConditionalGeneration(config)
-
-
 def _mixtral():
     return tf.MixtralForCausalLM(tf.MixtralConfig(**TEXT, num_local_experts=12))
 
@@ -52,7 +38,12 @@ def _qwen3_moe():
     return tf.Qwen3MoeForCausalLM(config)
 
 
-MODELS = {"gemma3": _gemma3, "llava": _llava, "mixtral": _mixtral, "qwen3-moe": _qwen3_moe}
+MODELS = {
+    "gemma3": partial(gemma3, TEXT, EYE),
+    "llava": partial(llava, TEXT, EYE),
+    "mixtral": _mixtral,
+    "qwen3-moe": _qwen3_moe,
+}
 SEEN = r".*language_model.*\.(q_proj|v_proj|up_proj)"
 
 

@@ -1,15 +1,16 @@
 """PEFT wraps exactly the modules of a written adapter, whatever else the model has."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
-import transformers as tf
 from peft import PeftModel
 from torch import nn
 
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.origin import Origin
+from hivelearn.testing.vision_models import gemma3, llava
 
 TEXT = {
     "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -21,21 +22,7 @@ EYE = {
 }  # fmt: skip
 
 
-def _llava():
-    eye = tf.CLIPVisionConfig(**EYE, projection_dim=16)
-    config = tf.LlavaConfig(
-        vision_config=eye, text_config=tf.LlamaConfig(**TEXT), image_token_index=62
-    )
-    return tf.LlavaForConditionalGeneration(config)
-
-
-def _gemma3():
-    text = TEXT | {"head_dim": 16, "sliding_window": 16}
-    config = tf.Gemma3Config(
-        text_config=text, vision_config=EYE, mm_tokens_per_image=1, boi_token_index=60,
-        eoi_token_index=61, image_token_index=62,
-    )  # fmt: skip
-    return tf.Gemma3ForConditionalGeneration(config)
+LLAVA, GEMMA3 = partial(llava, TEXT, EYE), partial(gemma3, TEXT, EYE)
 
 
 class Mixture(nn.Module):
@@ -61,9 +48,15 @@ class Mixture(nn.Module):
 
 
 WRAPPED = {
-    "the language half of LLaVA": (_llava, lambda n: "language_model" in n and n[-6:] == "q_proj"),
-    "the eye of LLaVA": (_llava, lambda n: "vision" in n and n[-6:] == "q_proj"),
-    "the language half of Gemma 3": (_gemma3, lambda n: "language_model" in n and "_proj" in n),
+    "the language half of LLaVA": (
+        LLAVA,
+        lambda n: "language_model" in n and n[-6:] == "q_proj",
+    ),
+    "the eye of LLaVA": (LLAVA, lambda n: "vision" in n and n[-6:] == "q_proj"),
+    "the language half of Gemma 3": (
+        GEMMA3,
+        lambda n: "language_model" in n and "_proj" in n,
+    ),
     "all layers of a mixture": (Mixture, lambda n: n.endswith(("q_proj", "up_proj"))),
     "layers 1 and 2 of a mixture": (
         Mixture,

@@ -23,6 +23,7 @@ from hivelearn.merging.files.sources import (
 )
 from hivelearn.patch.model_names import ModelNames
 from hivelearn.patch.module_names import core, tails
+from hivelearn.report.progress import without_widgets
 
 Clash: TypeAlias = tuple[AdapterSource, str, AdapterSource, str]
 
@@ -156,9 +157,7 @@ def _folder_of(place: str) -> Path | None:
     """Return where a model lies on this machine, in a folder or in the hub's cache."""
     if (Path(place) / "config.json").is_file():
         return Path(place)
-    with warnings.catch_warnings():
-        # It brings tqdm, which misses widgets in a notebook; we draw nothing with it.
-        warnings.filterwarnings("ignore", message="IProgress not found")
+    with without_widgets():
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 

@@ -1,8 +1,8 @@
 """Which domains this node has heard of; a mistyped one is not answered by the base in silence."""
 
-from difflib import get_close_matches
 from typing import Final
 
+from hivelearn.bounds import nearest
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 
@@ -23,9 +23,9 @@ def check_known(context: NodeContext, domain: str) -> None:
     names = known(context)
     if domain in names:
         return
-    near = get_close_matches(domain, names, n=1, cutoff=0.6)
-    if near:
-        todo = f"Did you mean {near[0]!r}?"
+    near = nearest(domain, names)
+    if near is not None:
+        todo = f"Did you mean {near!r}?"
     elif names:
         shown = ", ".join(sorted(names)[:_NAMED])
         todo = f"There is: {shown}; or leave the domain out, and the router decides."

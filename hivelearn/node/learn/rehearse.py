@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from hivelearn.errors import UsageError
-from hivelearn.files import write_whole
+from hivelearn.files import PRIVATE, write_whole
 from hivelearn.inference.chat import ANSWER, Example
 from hivelearn.inference.sampling import Sampling
 from hivelearn.node.context import NodeContext
@@ -45,7 +45,7 @@ def _answered(context: NodeContext) -> dict[str, str]:
         log.info("asking the base model %d everyday questions, once", len(questions))
         known = _ask(context, questions)
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        write_whole(file, json.dumps(known, ensure_ascii=False).encode(), mode=0o600)
+        write_whole(file, json.dumps(known, ensure_ascii=False).encode(), mode=PRIVATE)
     return known
 
 

@@ -147,9 +147,8 @@ class Library:
             return False
         told_by = relay or body.device
         with self._lock:
-            if self._sandbox.room(notice, told_by) is None:
+            if not self._sandbox.expect(notice, told_by):
                 return False
-            self._sandbox.expect(notice, told_by)
             self._heard_in.setdefault(notice.id, topic)
         return True
 

@@ -113,20 +113,19 @@ class Sandbox:
 
     def room(self, notice: Notice, relay: bytes) -> tuple[bytes, ...] | None:
         """Return the patches that make way for a payload; None if there is no room for it."""
-        body = notice.body
-        if body.author in reputation.trusted(self._context, body.domain):
+        if self._trusts(notice):
             return ()
-        wanted = self._wanted(notice, relay)
-        gone = make_way(wanted, self._taken(wanted.payload), self._context.config)
+        gone = self._making_way(self._wanted(notice, relay))
         return None if gone is None else tuple(p.patch for p in gone if p.patch is not None)
 
-    def expect(self, notice: Notice, relay: bytes) -> None:
-        """Keep a place for a payload that will be fetched now."""
-        body = notice.body
-        stranger = body.author not in reputation.trusted(self._context, body.domain)
+    def expect(self, notice: Notice, relay: bytes) -> bool:
+        """Keep a place for a payload that will be fetched now; return whether there is one."""
+        wanted, stranger = self._wanted(notice, relay), not self._trusts(notice)
+        if stranger and self._making_way(wanted) is None:
+            return False
         now_s = self._context.environment.monotonic()
-        promise = _Promise(self._wanted(notice, relay), stranger, now_s)
-        self._coming[body.payload_root.hex()] = promise
+        self._coming[wanted.payload] = _Promise(wanted, stranger, now_s)
+        return True
 
     def relay(self, notice: Notice) -> bytes:
         """Return who told of a payload that was expected; else the device that signed it."""
@@ -136,6 +135,13 @@ class Sandbox:
     def arrived(self, notice: Notice) -> None:
         """Free the place that was kept; from now on the shelf tells."""
         self._coming.pop(notice.body.payload_root.hex(), None)
+
+    def _trusts(self, notice: Notice) -> bool:
+        body = notice.body
+        return body.author in reputation.trusted(self._context, body.domain)
+
+    def _making_way(self, wanted: Place) -> tuple[Place, ...] | None:
+        return make_way(wanted, self._taken(wanted.payload), self._context.config)
 
     def _wanted(self, notice: Notice, relay: bytes) -> Place:
         body = notice.body
