@@ -18,7 +18,7 @@ BATCHES: Final = (4, 16)  # fewest and most corrections a step
 CORRECTIONS_PER_ROW: Final = 26  # a step takes about one correction in so many
 EPOCHS_MAX: Final = 32  # the nano model still gains after 24; a pretrained one ends after 3
 STEPS_LEAST: Final = 24
-MEMORY_BYTES: Final = 384 << 20  # for what passes keep; more makes no step faster on a CPU
+MEMORY_BYTES: Final = 256 << 20  # for what a pass keeps; more makes no step faster on a CPU
 PASS_TOKENS_LEAST: Final = 64
 KEPT_FLOATS: Final = 1.6  # of a token, for each input and output channel of a linear layer
 
