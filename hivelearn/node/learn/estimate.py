@@ -28,7 +28,7 @@ def memory_budget(context: NodeContext) -> int:
 def probed(context: NodeContext, session: TrainingSession) -> TrainEstimate:
     """Return the estimate of a training that has not begun; one small pass is thrown away."""
     used, began_s = context.environment.memory().used, context.environment.monotonic()
-    share = session.rehearse_a_pass()
+    share = session.try_a_pass()
     step_s = (context.environment.monotonic() - began_s) / share
     return estimated(context, session, used, step_s)
 
