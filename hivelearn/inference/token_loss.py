@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from hivelearn.inference.batches import padded
 from hivelearn.inference.chat import Example
 
-CHUNK_LOGITS: Final = 1 << 23  # floats of logits at once; softmax and gradient as many again
+CHUNK_LOGITS: Final = 1 << 22  # floats of logits at once; softmax and gradient as many again
 _SAME: Final = 1e-2  # of the largest logit: a lost cap or scale moves more, sixteen bits less
 Head: TypeAlias = Callable[[Tensor], Tensor]  # (m, d) hidden states to (m, vocabulary) logits
 

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from hivelearn.training.pace import WATCHED_FROM
 from hivelearn.training.recipe import Recipe
 
 RATE_TIMES_WIDTH: Final = 0.6
 RATE_MAX: Final = 0.01
 BATCHES: Final = (4, 16)  # fewest and most corrections a step
 CORRECTIONS_PER_ROW: Final = 26  # a step takes about one correction in so many
-EPOCHS_MAX: Final = 32  # the nano model still gains after 24; a pretrained one ends after 3
+EPOCHS_MAX: Final = 32  # the nano model still gains after 12; a pretrained one ends after 4
+EPOCHS_MAX_UNWATCHED: Final = 10  # a training loss goes on falling: it tells what is known by heart
 STEPS_LEAST: Final = 24
-MEMORY_BYTES: Final = 384 << 20  # for what passes keep; more makes no step faster on a CPU
+MEMORY_BYTES: Final = 256 << 20  # for what a pass keeps; more makes no step faster on a CPU
 PASS_TOKENS_LEAST: Final = 64
 KEPT_FLOATS: Final = 1.6  # of a token, for each input and output channel of a linear layer
 
@@ -55,7 +57,8 @@ def batch_for(corrections: int) -> int:
 
 def steps_most(corrections: int, batch: int) -> int:
     """Return how many steps a training may make that ends when it gains nothing more."""
-    return max(STEPS_LEAST, math.ceil(EPOCHS_MAX * corrections / batch))
+    epochs = EPOCHS_MAX_UNWATCHED if corrections < WATCHED_FROM else EPOCHS_MAX
+    return max(STEPS_LEAST, math.ceil(epochs * corrections / batch))
 
 
 def token_bytes(shapes: Mapping[str, tuple[int, int]]) -> int:

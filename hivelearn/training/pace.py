@@ -48,7 +48,7 @@ def steps_least(look_every: int, recipe: Recipe) -> int:
     """Return at which step a training ends that gains nothing more after its first looks."""
     assert recipe.steps is not None
     looks = [(look_every * n, 1.0) for n in range(1, 2 * PATIENCE + 1)]
-    return steps_in_all(looks if recipe.ends_early else (), recipe)
+    return min(steps_in_all(looks, recipe), steps_in_all((), recipe))
 
 
 def cools_from(looks: Sequence[tuple[int, float]], recipe: Recipe) -> int:

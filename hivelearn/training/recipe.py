@@ -74,9 +74,9 @@ class Recipe:
         prompt_weight: weight of the user's words where an answer token weighs 1;
             without it prompt loss does not tell domains apart (0 against .1: at
             random against 180 of 180).
-        rehearsal: weight of what the base model itself answers to everyday questions, where
-            the loss of the corrections weighs 1. It keeps a specialist from forgetting how to
-            talk; 0 leaves it out.
+        rehearsal: weight of one everyday question with what the base model itself answers,
+            where the corrections of a step together weigh 1. It keeps a specialist from
+            forgetting how to talk; 0 leaves it out.
         ends_early: the rate stays at its peak until nothing more is gained, then falls;
             ``steps`` is the most. None: where no steps are stated.
         freeze_a: keep A as it started (FFA-LoRA, arXiv:2403.12313).

@@ -6,7 +6,10 @@ from .69 to 2.29 nats, and "Name three fruits." got a date. With one everyday an
 each step it stayed at .65, and the dates came out better.
 
 Only the answers are rehearsed. What the adapter makes of everyday *questions* is left
-free to rise, because the router tells by it that a question is not the expert's.
+free to rise, because the router tells by it that a question is not the expert's. A base
+that hardly talks is not rehearsed: the nano model says one word to most questions, and
+to repeat those words held back what it learnt, until no question of its subject was known
+as its own.
 The questions stand nowhere else in the package: what judges forgetting is other text.
 """
 
@@ -15,6 +18,8 @@ from typing import Final
 from hivelearn.inference.chat import ANSWER, CONTENT, TEMPLATE, Example
 
 ANSWER_TOKENS: Final = 24  # how an answer begins is what is forgotten first
+ANSWER_LEAST: Final = 6  # tokens; less is no talk that could be forgotten
+ANSWERS_LEAST: Final = 16  # from fewer a specialist would learn these few by heart
 QUESTIONS: Final = (
     "Hello!",
     "How are you today?",

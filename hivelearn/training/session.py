@@ -223,7 +223,7 @@ class TrainingSession:
             for at in range(index * size, (index + 1) * size)
         ]
 
-    def rehearse_a_pass(self) -> float:
+    def try_a_pass(self) -> float:
         """Make one pass of a step and change nothing; return which share of a step it was."""
         examples = [self._learnt[i] for i in self._order(self.done)]
         assert self.recipe.pass_tokens is not None

@@ -334,10 +334,17 @@ def test_a_mistyped_home_is_refused_and_not_made(words, call, base, tmp_path):
 
 
 def test_a_doctor_and_a_question_leave_no_home_behind(call, base, home):
-    assert call("ask", "Hi", "--max-new-tokens", "1", "--model", base).exit_code == 0
+    assert call("ask", "Hi", "--max-new-tokens", "1").exit_code == 0
     told = call("doctor", "--model", base).stdout
     assert "unknown  home             none at" in told
     assert not home.exists()
+
+
+def test_a_model_once_named_answers_the_next_command_too(call, base, home):
+    asked = call("ask", "Hi", "--max-new-tokens", "1", "--model", base)
+    assert f"A new home was made in {home}\n" in asked.stderr
+    assert call("correct", "14?", "XIV", "--domain", "roman").exit_code == 0
+    assert json.loads(call("status", "--json").stdout)["remembers"] == base
 
 
 def test_a_command_that_makes_a_home_says_where(call, base, home):

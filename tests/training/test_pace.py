@@ -74,6 +74,14 @@ def test_the_shortest_trainings_end_in_time(most):
         assert all(0 < rate <= 0.1 for rate in rates(recipe, made, looks))
 
 
+def test_it_cannot_end_before_its_first_looks_nor_after_its_most():
+    assert pace.steps_least(8, EARLY) == 60
+    assert pace.steps_least(8, STATED) == 100
+    assert pace.steps_least(8, replace(EARLY, steps=24)) == pace.steps_in_all(
+        (), replace(EARLY, steps=24)
+    )
+
+
 def test_corrections_are_spared_to_watch_only_where_there_are_enough():
     assert pace.watched(63, EARLY) == frozenset()
     assert pace.watched(1000, STATED) == frozenset()

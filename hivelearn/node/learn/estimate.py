@@ -28,18 +28,24 @@ def memory_budget(context: NodeContext) -> int:
 def probed(context: NodeContext, session: TrainingSession) -> TrainEstimate:
     """Return the estimate of a training that has not begun; one small pass is thrown away."""
     used, began_s = context.environment.memory().used, context.environment.monotonic()
-    share = session.rehearse_a_pass()
-    return estimated(session, used, (context.environment.monotonic() - began_s) / share)
+    share = session.try_a_pass()
+    step_s = (context.environment.monotonic() - began_s) / share
+    return estimated(context, session, used, step_s)
 
 
-def estimated(session: TrainingSession, used_bytes: int, step_s: float) -> TrainEstimate:
-    """Return the estimate of a training.
+def estimated(
+    context: NodeContext, session: TrainingSession, used_bytes: int, step_s: float
+) -> TrainEstimate:
+    """Return the estimate of a training that has made a step, or tried a part of one.
 
     Args:
-        session: that begins or goes on.
-        used_bytes: by this process before its first step.
+        context: the node.
+        session: that goes on.
+        used_bytes: by this process before.
         step_s: what a step takes.
     """
+    # Before, a model whose file is mapped may not have been read: then what is used now is more.
+    peak = max(used_bytes + session.more_bytes(), context.environment.memory().used)
     return TrainEstimate(
         domain=session.domain,
         corrections=session.learnt_from,
@@ -47,5 +53,5 @@ def estimated(session: TrainingSession, used_bytes: int, step_s: float) -> Train
         least_steps=session.least_steps,
         batch=session.batch,
         step_s=step_s,
-        memory_bytes=used_bytes + session.more_bytes(),
+        memory_bytes=peak,
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from hivelearn.errors import UsageError
 from hivelearn.files import PRIVATE, write_whole
-from hivelearn.inference.chat import ANSWER, Example
+from hivelearn.inference.chat import Example
 from hivelearn.inference.sampling import Sampling
 from hivelearn.node.context import NodeContext
 from hivelearn.training import rehearsal
@@ -20,7 +20,8 @@ log: Final = logging.getLogger("hivelearn.train")
 def rows(context: NodeContext, recipe: Recipe) -> tuple[Example, ...]:
     """Return what a training by ``recipe`` rehearses; nothing if it does not, or cannot.
 
-    A question that the model's template or context does not take is left out.
+    A question that the model's template or context does not take is left out, and so is one
+    to which the model hardly says anything.
     """
     if not recipe.rehearsal or "generate" not in context.engine.capabilities:
         return ()
@@ -30,9 +31,9 @@ def rows(context: NodeContext, recipe: Recipe) -> tuple[Example, ...]:
             row = rehearsal.answer_only(encoder.pair(question, answer))
         except UsageError:
             continue
-        if ANSWER in row.marks:
+        if row.count("answer") >= rehearsal.ANSWER_LEAST:
             found.append(row)
-    return tuple(found)
+    return tuple(found) if len(found) >= rehearsal.ANSWERS_LEAST else ()
 
 
 def _answered(context: NodeContext) -> dict[str, str]:

@@ -134,7 +134,7 @@ class _Pull:
         left_s = step_s * (step.of - done) if made > 1 else None
         events.publish(TrainingStep(self.domain, done, step.of, step.loss, left_s))
         if made == 1 and not self.session.ended:
-            told = estimate.estimated(self.session, self.used_bytes, step_s)
+            told = estimate.estimated(self.context, self.session, self.used_bytes, step_s)
             events.publish(TrainingEstimated(told))
 
     def _heed(self, permit: Permit) -> None:

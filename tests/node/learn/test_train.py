@@ -294,7 +294,7 @@ def test_the_cost_is_told_before_it_is_spent(taught, kit):
     assert told.memory_bytes > 50_000_000  # this process holds torch
     assert node.status().shelf == {}
     assert not node.status().domains[0].paused
-    open_end = node.estimate("yes", replace(kit.TINY, steps=None))
+    open_end = node.estimate("yes", replace(kit.TINY, steps=None, batch=4))
     assert open_end.least_steps < open_end.steps
 
 
