@@ -87,7 +87,7 @@ class NodeOptions:
 
         def tell(event: Event) -> None:
             if isinstance(event, HomeMade):
-                _say(f"A new home was made in {event.path}")
+                _say(f"A new home was made in {event.path}, for the model {context.choice.name}")
 
         context.events.subscribe(tell)
         return context

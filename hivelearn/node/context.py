@@ -118,11 +118,10 @@ class NodeContext:
         return engine
 
     def remember_model(self) -> None:
-        """Let the home keep the model that was named: the next command finds it without a name."""
-        if self.choice.source is None:
-            return
+        """Let the home, if there is one, keep the model that was named."""
+        if not self.home.exists:
+            return  # whoever makes it remembers
         with suppress(DiskError):  # a home that can only be read still answers
-            self.home.make()
             kept = home_model.remember(self.home.path, self.choice)
             if kept != self.choice.remembered:
                 self.choice = replace(self.choice, remembered=kept)

@@ -211,6 +211,7 @@ class SwarmRunner:
             self._loop.run_forever()
         finally:
             with contextlib.suppress(RuntimeError):  # at exit its threads are gone already
+                self._loop.run_until_complete(_ended())
                 self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 
@@ -245,6 +246,14 @@ class SwarmRunner:
         except BaseException:
             future.cancel()  # Ctrl-C or time out: what waits in the loop ends, too
             raise
+
+
+async def _ended() -> None:
+    """Cancel what still runs in this loop, and let it end: Ctrl-C leaves calls half done."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _views(fabric: Fabric) -> list[PeerView]:

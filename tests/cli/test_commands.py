@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -219,7 +220,10 @@ def test_who_came_and_left_again_was_met(call, base, tmp_path, home, until):
     where = ("--peer", told[0], "--listen", "127.0.0.1:0", "--no-discover")
     done = call("join", "roman", *where, "--wait", "3", "--model", base)
     guest.join()
-    assert (done.exit_code, done.stderr) == (0, f"A new home was made in {home}\n")
+    assert (done.exit_code, done.stderr) == (
+        0,
+        f"A new home was made in {home}, for the model {Path(base).name}\n",
+    )
 
 
 def test_the_doctor_tells_programs_what_he_tells_people(call, base):
@@ -334,22 +338,15 @@ def test_a_mistyped_home_is_refused_and_not_made(words, call, base, tmp_path):
 
 
 def test_a_doctor_and_a_question_leave_no_home_behind(call, base, home):
-    assert call("ask", "Hi", "--max-new-tokens", "1").exit_code == 0
+    assert call("ask", "Hi", "--max-new-tokens", "1", "--model", base).exit_code == 0
     told = call("doctor", "--model", base).stdout
     assert "unknown  home             none at" in told
     assert not home.exists()
 
 
-def test_a_model_once_named_answers_the_next_command_too(call, base, home):
-    asked = call("ask", "Hi", "--max-new-tokens", "1", "--model", base)
-    assert f"A new home was made in {home}\n" in asked.stderr
-    assert call("correct", "14?", "XIV", "--domain", "roman").exit_code == 0
-    assert json.loads(call("status", "--json").stdout)["remembers"] == base
-
-
 def test_a_command_that_makes_a_home_says_where(call, base, home):
     done = call("correct", "14?", "XIV", "--domain", "roman", "--model", base)
-    assert done.stderr == f"A new home was made in {home}\n"
+    assert done.stderr == f"A new home was made in {home}, for the model {Path(base).name}\n"
     assert call("correct", "9?", "IX", "--domain", "roman", "--model", base).stderr == ""
 
 

@@ -20,6 +20,7 @@ from hivelearn.inference.loading import load_model
 from hivelearn.inference.model_folder import NANO, resolve_model
 from hivelearn.inference.resident import ResidentEngine
 from hivelearn.inference.sampling import Sampling
+from hivelearn.store.home import Home
 
 BASE = bytes(32)
 
@@ -74,7 +75,7 @@ def test_a_conversion_prints_nothing_of_itself(gguf_file, capfd):
 def test_it_is_converted_once_and_two_copies_are_one_base(gguf_file, tmp_path, conversions, told):
     copy = tmp_path / "another name.GGUF"
     copy.write_bytes(gguf_file.read_bytes())
-    first = hl.Node(gguf_file, home=tmp_path / "one", device="cpu", progress=False)
+    first = hl.Node(gguf_file, home=Home.open(tmp_path / "one").path, device="cpu", progress=False)
     second = hl.Node(str(copy), home=tmp_path / "two", device="cpu", progress=False)
     assert len(conversions) == 1
     assert first.base == second.base

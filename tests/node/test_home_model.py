@@ -12,12 +12,13 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.node.home_model import FILE, RememberedModelError
 from hivelearn.node.status import read_status
+from hivelearn.store.home import Home
 from hivelearn.testing.models import small_model
 
 
 @pytest.fixture
 def home(tmp_path):
-    return tmp_path / "home"
+    return Home.open(tmp_path / "home").path
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_a_correction_alone_makes_a_home_remember(folder, home):
 
         ask.correct(context(home, folder.name), "14?", "XIV", domain="roman")
     assert context(home).folder == folder  # whatever directory one is in
+
+
+def test_a_home_that_is_made_by_a_correction_remembers_too(folder, tmp_path):
+    node = hl.Node(folder, home=tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()  # who only asked has written nothing to lose
+    node.correct("14?", "XIV", domain="roman")
+    assert context(tmp_path / "absent").folder == folder
 
 
 def test_looking_at_a_home_makes_it_remember_nothing(folder, home):
@@ -81,8 +89,6 @@ def test_a_home_of_the_nano_model_that_gets_another_says_so(folder, home, warned
 
 
 def test_a_model_inside_the_home_moves_with_it(folder, home, tmp_path):
-    hl.Node(shutil.copytree(folder, home.parent / "copy"), home=tmp_path / "unused")
-    hl.Node(home=home)  # made
     inside = shutil.copytree(folder, home / "models" / "mine")
     hl.Node(inside, home=home)
     moved = home.rename(tmp_path / "moved")
