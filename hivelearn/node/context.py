@@ -20,8 +20,8 @@ from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
 from hivelearn.inference.engine_table import open_engine
+from hivelearn.inference.loss_cache import LossCache
 from hivelearn.inference.model_folder import resolve_model
-from hivelearn.inference.prompt_loss_cache import PromptLossCache
 from hivelearn.node import event_log
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.events import EventStream, PermitChanged
@@ -32,6 +32,7 @@ from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Journal
+from hivelearn.store.loss_file import LossFile
 from hivelearn.store.offers import Offers
 from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
@@ -61,13 +62,15 @@ class NodeContext:
     home: Home = field(init=False)
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
-    prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
+    losses: LossCache = field(init=False)
 
     def __post_init__(self) -> None:
         """Open the home; keys and model wait."""
         self._opening = threading.RLock()
         self.home = Home.open(self.config.home, clock=self.clock)
         self.store = Store(self.home)
+        kept = LossFile(self.home.path / "losses.bin")
+        self.losses = LossCache(kept, precision=repr(self.config.engine_options))
         self.events.subscribe(event_log.write)
 
     # -- who, and with which model -----------------------------------------

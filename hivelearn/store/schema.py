@@ -97,7 +97,10 @@ _TWO: Final = (
     "DROP TABLE evidence",  # nothing ever wrote it
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO)
+# A claim has two bounds. An expert of before has one alone: it answers where its domain is stated.
+_FLOORS: Final = ("ALTER TABLE served ADD COLUMN floor REAL",)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, _FLOORS)
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

@@ -51,6 +51,7 @@ class Corrections:
         """
         with self._context.store.writing("forget corrections"):
             done = self._context.journal.forget(correction=correction, domain=domain)
+        self._context.losses.clear()
         self._context.events.publish(CorrectionsForgotten(done.corrections))
         return done
 

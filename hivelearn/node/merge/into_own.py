@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Gain, Measure
-from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.method_table import TABLE, operator
@@ -140,13 +139,15 @@ def _merged(
 def _trial(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]:
     """Return the evidence for serving ``candidate`` instead, and the generation it would be."""
     context, old = this.context, this.incumbent
-    card = router.card(context.engine.losses(this.probes.own, candidate, "prompt"))
+    card = measure.card(context, candidate, this.probes.own)
+    claim = measure.granted(context, candidate, card, this.domain)
     served = Served(
         patch=None,
         payload=candidate.root().hex(),
         author=context.identity.author,
         median=card.median if card else None,
-        ceiling=measure.granted(context, candidate, card.ceiling if card else None, this.domain),
+        ceiling=claim.ceiling if claim else None,
+        floor=claim.floor if claim else None,
     )
     trial = replace(
         old,
