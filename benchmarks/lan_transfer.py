@@ -4,6 +4,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -34,17 +35,21 @@ class OnePatchStore:
         """Offer everything in every topic."""
         return list(self._held)
 
-    def envelope(self, patch_id: bytes) -> bytes | None:
+    def envelope(self, patch_id: bytes, _topics: Collection[bytes]) -> bytes | None:
         """Return what is held."""
         return self._held[patch_id][0].envelope if patch_id in self._held else None
 
-    def payload(self, patch_id: bytes) -> Path | None:
+    def payload(self, patch_id: bytes, _topics: Collection[bytes]) -> Path | None:
         """Return the one file."""
         return self._held[patch_id][1] if patch_id in self._held else None
 
-    def wants(self, notice: Notice) -> bool:
+    def wants(self, _topic: bytes, notice: Notice) -> bool:
         """Want the first patch only."""
         return notice.id not in self._held and self.arrived_s is None
+
+    def trusts(self, _author: bytes) -> bool:
+        """Nobody competes here."""
+        return True
 
     def partial(self, notice: Notice) -> Path:
         """Return where it arrives."""

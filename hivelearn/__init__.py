@@ -17,8 +17,7 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.errors import HivelearnError as HivelearnError
     from hivelearn.errors import PeerError as PeerError
     from hivelearn.errors import UsageError as UsageError
-    from hivelearn.inference.answer import Answer as Answer
-    from hivelearn.inference.answer import Route as Route
+    from hivelearn.inference.route import Route as Route
     from hivelearn.integrations.transformers_trainer import SwarmCallback as SwarmCallback
     from hivelearn.merging.into_model import merge_into as merge_into
     from hivelearn.merging.merge import merge as merge
@@ -26,6 +25,7 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.merging.recipe.schedule import ByName as ByName
     from hivelearn.merging.recipe.schedule import Gradient as Gradient
     from hivelearn.merging.run.options import MergeOptions as MergeOptions
+    from hivelearn.node.ask.answer import Answer as Answer
     from hivelearn.node.config import NodeConfig as NodeConfig
     from hivelearn.node.node import Node as Node
     from hivelearn.patch.adapter import Adapter as Adapter
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
 
 _HOME = {
     "Adapter": "hivelearn.patch.adapter",
-    "Answer": "hivelearn.inference.answer",
+    "Answer": "hivelearn.node.ask.answer",
     "ByName": "hivelearn.merging.recipe.schedule",
     "DeviceError": "hivelearn.errors",
     "Governor": "hivelearn.device.governor",
@@ -52,7 +52,7 @@ _HOME = {
     "Permit": "hivelearn.device.permit",
     "Reading": "hivelearn.device.reading",
     "Recipe": "hivelearn.training.recipe",
-    "Route": "hivelearn.inference.answer",
+    "Route": "hivelearn.inference.route",
     "SwarmCallback": "hivelearn.integrations.transformers_trainer",
     "UsageError": "hivelearn.errors",
     "MergeOptions": "hivelearn.merging.run.options",

@@ -5,8 +5,9 @@ remedy of the error, so that a refusal always says what would be taken.
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from hivelearn.errors import UsageError
@@ -61,12 +62,14 @@ def a(kind: type, words: str) -> Rule:
     return Rule(words, lambda given: isinstance(given, kind))
 
 
-def many(each: Rule, words: str, least: int = 0) -> Rule:
-    """Take lists and tuples of ``least`` items or more, each as ``each`` takes it."""
+def many(each: Rule, words: str, least: int = 0, most: int = WHOLE_MAX) -> Rule:
+    """Take lists and tuples of ``least`` to ``most`` items, each as ``each`` takes it."""
 
     def holds(given: object) -> bool:
         return (
-            isinstance(given, list | tuple) and len(given) >= least and all(map(each.holds, given))
+            isinstance(given, list | tuple)
+            and least <= len(given) <= most
+            and all(map(each.holds, given))
         )
 
     return Rule(words, holds)
@@ -103,9 +106,31 @@ def check_names(known: Collection[str], given: Iterable[str], *, what: str) -> N
     """
     unknown = sorted(set(given) - set(known))
     if unknown:
+        meant = did_you_mean(unknown[0], known)
         raise UsageError(
-            f"{what} has no setting {unknown[0]!r}", remedy=f"It has: {', '.join(known)}."
+            f"{what} has no setting {unknown[0]!r}{meant}", remedy=f"It has: {', '.join(known)}."
         )
+
+
+def check_arguments(
+    known: Collection[str], positional: Sequence[object], named: Iterable[str], *, what: str
+) -> None:
+    """Raise UsageError unless a record can be made of these; for its ``__new__``.
+
+    A dataclass would raise TypeError, which no caller of ours should have to expect.
+    """
+    check_names(known, named, what=what)
+    if len(positional) > len(known):
+        raise UsageError(
+            f"{what} has {len(known)} settings, not {len(positional)}",
+            remedy=f"Give them by name: {', '.join(known)}.",
+        )
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'steps'?" if a known name is like what was given, else nothing."""
+    near = get_close_matches(given, list(known), 1, 0.6)
+    return f": did you mean {near[0]!r}?" if near else ""
 
 
 def check_record(rules: Mapping[str, Rule], record: object, *, what: str = "") -> None:

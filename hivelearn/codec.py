@@ -20,6 +20,7 @@ from hivelearn.errors import PeerError
 Value: TypeAlias = "int | bytes | str | bool | list[Value] | dict[int, Value] | None"
 
 DEPTH_MAX: Final = 8
+ITEMS_MAX: Final = 1 << 15  # of all containers together: 16,384 ids take 1 ms, a million zeros 300
 CRITICAL_KEYS: Final = 64  # in signed maps: unknown keys below are refused, others ignored
 UNIT: Final = 1_000_000  # fixed-point reals: one is 1e-6
 REAL_MAX: Final = 1e12
@@ -125,19 +126,20 @@ def _head(major: int, argument: int, out: bytearray) -> None:
 def decode(data: bytes) -> Value:
     """Return the value that ``data`` is the one encoding of.
 
-    Work is linear in ``len(data)``: a claimed length is checked against what
-    is left before anything is allocated.
+    Work is linear in ``len(data)`` and bounded by ``ITEMS_MAX``: a claimed length is
+    checked against what is left of both before anything is allocated.
 
     Raises:
         CodecError: whatever is wrong with it. No other error escapes.
     """
-    value, end = _read(data, 0, DEPTH_MAX)
+    value, end = _read(data, 0, DEPTH_MAX, [ITEMS_MAX])
     if end != len(data):
         raise CodecError(f"{len(data) - end} bytes after the end")
     return value
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+def _read(data: bytes, at: int, depth: int, left: list[int]) -> tuple[Value, int]:
+    """Return the value that begins at ``at`` and where it ends; ``left[0]`` items may follow."""
     major, argument, at = _read_head(data, at)
     if major == _UNSIGNED:
         return argument, at
@@ -150,7 +152,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     if major in (_BYTES, _TEXT):
         return _read_string(data, at, argument, text=major == _TEXT)
     if major in (_ARRAY, _MAP):
-        return _read_container(data, at, argument, depth, mapping=major == _MAP)
+        return _read_container(data, at, argument, depth, left, mapping=major == _MAP)
     raise CodecError("a tag")
 
 
@@ -183,24 +185,27 @@ def _read_string(data: bytes, at: int, size: int, *, text: bool) -> tuple[Value,
 
 
 def _read_container(
-    data: bytes, at: int, count: int, depth: int, *, mapping: bool
+    data: bytes, at: int, count: int, depth: int, left: list[int], *, mapping: bool
 ) -> tuple[Value, int]:
     if depth == 0:
         raise CodecError(f"nested deeper than {DEPTH_MAX}")
     if count * (1 + mapping) > len(data) - at:  # each key and item takes a byte at least
         raise CodecError("a container longer than what is left")
+    left[0] -= count
+    if left[0] < 0:
+        raise CodecError(f"more than {ITEMS_MAX} items")
     items: list[Value] = []
     table: dict[int, Value] = {}
     last = b""
     for _ in range(count):
         if not mapping:
-            item, at = _read(data, at, depth - 1)
+            item, at = _read(data, at, depth - 1, left)
             items.append(item)
             continue
         start = at
-        key, at = _read(data, at, 0)
+        key, at = _read(data, at, 0, left)
         if type(key) is not int or data[start:at] <= last:
             raise CodecError("map keys that are not ascending integers")
         last = data[start:at]
-        table[key], at = _read(data, at, depth - 1)
+        table[key], at = _read(data, at, depth - 1, left)
     return (table if mapping else items), at

@@ -8,6 +8,7 @@ there is if the disk fills up.
 """
 
 import errno
+import filecmp
 import os
 import secrets
 import sys
@@ -22,6 +23,7 @@ from hivelearn.errors import DeviceError
 Reached = Callable[[str], None]  # called with the name of each crash point as it is passed
 
 TMP_SUFFIX: Final = ".tmp"
+PRIVATE: Final = 0o600  # what a person said, and keys: for this user alone
 _FULL: Final = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -31,9 +33,9 @@ class DiskError(DeviceError):
 
     remedy = "Nothing was changed. Check the disk and its permissions, then try again."
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, *, remedy: str | None = None) -> None:
         self.path, self.said = path, what
-        super().__init__(f"{path}: {what}")
+        super().__init__(f"{path}: {what}", remedy=remedy)
 
 
 class DiskFullError(DiskError):
@@ -89,7 +91,7 @@ class Replacement:
         """
         if path.is_dir():  # known now, and not when half of the files are in place
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        self._path = path
+        self.path = path
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{TMP_SUFFIX}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         self.file: IO[bytes] = os.fdopen(os.open(self._part, flags, mode), "wb")
@@ -121,15 +123,39 @@ class Replacement:
 
     def put_in_place(self) -> None:
         """Give the finished file its name; a link there is replaced, not followed."""
-        rename_whole(self._part, self._path)
+        rename_whole(self._part, self.path)
+
+    def set_aside(self) -> Path | None:
+        """Move away what has the name, and return where to; None if it is nothing or the same."""
+        if not self.path.is_file() or filecmp.cmp(self.path, self._part, shallow=False):
+            return None
+        aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}{TMP_SUFFIX}")
+        rename_whole(self.path, aside)
+        return aside
 
 
 def replace_all(replacements: tuple[Replacement, ...]) -> None:
-    """Put files that belong together in place, none before all are on the disk. Raises OSError."""
+    """Put files that belong together in place, none before all are on the disk. Raises OSError.
+
+    The last is the one without which the others mean nothing. If another stands under its name,
+    that goes first: a process that dies between two renames leaves files that nobody opens,
+    never the new half of one thing with the old half of another.
+    """
     for each in replacements:
         each.finish()
-    for each in replacements:
-        each.put_in_place()
+    *rest, last = replacements
+    aside = last.set_aside() if rest else None
+    put = 0
+    try:
+        for each in replacements:
+            each.put_in_place()
+            put += 1
+    except OSError:
+        if aside is not None and not put:  # all is as it was
+            rename_whole(aside, last.path)
+        raise
+    if aside is not None:
+        aside.unlink(missing_ok=True)
 
 
 def write_whole(

@@ -3,8 +3,7 @@
 The root key is the author that people vouch for. It certifies one device key,
 which signs records and names the node on the network; so the root key can leave
 the machine, and a stolen device is one expired certificate away from silence.
-The certificate carries the *feed epoch*: a node that finds itself restored from
-a backup starts a new epoch instead of signing a second record with an old number.
+The certificate says nothing of feeds: a new one is begun without the root key.
 
 Ed25519 comes from libsodium through PyNaCl and nowhere else: libraries disagree
 about small-order keys, and two nodes must not.
@@ -51,7 +50,7 @@ class IdentityError(DeviceError):
     """The keys in the home are missing a part, unreadable or altered."""
 
     remedy = (
-        "Restore the home's `identity` folder from a backup, or move it away to be made anew; "
+        "Restore the home's `identity` folder from a backup, or go on in a new home; "
         "a new identity starts without anybody's trust."
     )
 
@@ -67,12 +66,12 @@ def verify(key: bytes, message: bytes, signature: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """``root`` lets ``device`` sign for it until ``not_after``, in feed ``epoch``."""
+    """``root`` lets ``device`` sign for it until ``not_after``."""
 
     root: bytes  # 32, Ed25519
     device: bytes  # 32, Ed25519
     not_after: int  # Unix seconds
-    epoch: int
+    epoch: int  # 0; it is signed, so it stays: earlier versions named the device's one feed here
     signature: bytes  # 64, by root
 
     def __post_init__(self) -> None:
@@ -105,7 +104,7 @@ class Identity:
 
     def __repr__(self) -> str:
         """Show names, never seeds."""
-        return f"Identity({short_name(self.author)}, epoch {self.certificate.epoch})"
+        return f"Identity({short_name(self.author)})"
 
     @property
     def author(self) -> bytes:
@@ -121,20 +120,6 @@ class Identity:
         """Return the device key's 64-byte signature over ``message``."""
         return SigningKey(self.device_seed).sign(message).signature
 
-    def with_next_epoch(self, now_s: float) -> "Identity":
-        """Return this identity with a certificate for the next feed epoch.
-
-        Raises:
-            UsageError: the root key is not on this machine.
-        """
-        if self.root_seed is None:
-            raise UsageError(
-                "a new feed epoch needs the root key, which is not in this home",
-                remedy="Bring `identity/root.key` back for one start.",
-            )
-        epoch = self.certificate.epoch + 1
-        return replace(self, certificate=_certify(self.root_seed, self.device, now_s, epoch))
-
 
 def _certify(root_seed: bytes, device: bytes, now_s: float, epoch: int) -> Certificate:
     root = SigningKey(root_seed)
@@ -149,6 +134,11 @@ def make(root_seed: bytes, device_seed: bytes, now_s: float, epoch: int = 0) -> 
     return Identity(_certify(root_seed, device, now_s, epoch), device_seed, root_seed)
 
 
+def is_in(folder: Path) -> bool:
+    """Return whether any part of an identity is kept in ``folder``."""
+    return any((folder / name).exists() for name in _FILES)
+
+
 def open_in(folder: Path, now_s: float) -> Identity:
     """Return the identity kept in ``folder``, made now if there is none.
 
@@ -159,7 +149,7 @@ def open_in(folder: Path, now_s: float) -> Identity:
             the disk refuses.
     """
     try:
-        if not any((folder / name).exists() for name in _FILES):
+        if not is_in(folder):
             return _make_once(folder, now_s)
         identity = _read(folder)
     except (OSError, PeerError, ValueError, TypeError) as error:

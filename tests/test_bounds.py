@@ -7,7 +7,7 @@ import pytest
 from hivelearn import bounds
 from hivelearn.bounds import FLAG, NONE, TEXT, a, many, real, whole
 from hivelearn.errors import UsageError
-from hivelearn.inference.engine import SAMPLING, Sampling
+from hivelearn.inference.sampling import SAMPLING, Sampling
 from hivelearn.node.config import RULES, NodeConfig
 from hivelearn.node.share.network import RULES as JOINING
 from hivelearn.node.share.network import JoinOptions
@@ -66,3 +66,16 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are():
 def test_every_setting_has_a_rule_that_takes_its_default(rules, record):
     assert rules.keys() == set(record.__slots__)
     bounds.check_record(rules, record())
+
+
+def test_a_name_that_is_nearly_right_is_told():
+    with pytest.raises(UsageError, match="no setting 'nate': did you mean 'note'"):
+        bounds.check_names(["rank", "note"], ["nate"], what="this")
+
+
+def test_a_record_that_cannot_be_made_is_refused_before_it_is():
+    bounds.check_arguments(["rank", "note"], (1,), ["note"], what="this")
+    with pytest.raises(UsageError, match="no setting 'rnak': did you mean 'rank'"):
+        bounds.check_arguments(["rank", "note"], (), ["rnak"], what="this")
+    with pytest.raises(UsageError, match="has 2 settings, not 3"):
+        bounds.check_arguments(["rank", "note"], (1, 2, 3), (), what="this")

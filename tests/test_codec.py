@@ -201,6 +201,26 @@ def test_a_claim_that_cannot_be_kept_is_refused_before_its_items_are_read(head):
     assert _Counted.read < 32
 
 
+@pytest.mark.parametrize("shape", ["zeros", "lists", "map", "lists of lists"])
+def test_a_million_small_things_are_refused_before_most_of_them_are_read(shape):
+    million = {
+        "zeros": b"\x9a" + (10**6).to_bytes(4, "big") + bytes(10**6),
+        "lists": b"\x9a" + (10**6).to_bytes(4, "big") + b"\x80" * 10**6,
+        "map": b"\xba" + (4 * 10**5).to_bytes(4, "big") + bytes(10**6),
+        "lists of lists": encode([[0] * 1_000] * 1_000),
+    }[shape]
+    raw = _Counted(million)
+    _Counted.read = 0
+    with pytest.raises(CodecError, match=f"more than {codec.ITEMS_MAX} items"):
+        decode(raw)
+    assert _Counted.read < 2 * codec.ITEMS_MAX
+
+
+def test_as_many_items_as_may_be_are_read():
+    most = [0] * (codec.ITEMS_MAX - 1)
+    assert decode(encode([most])) == [most]
+
+
 UNSAYABLE = {
     "float": 1.0,
     "NaN": math.nan,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.errors import PeerError, UsageError
+from hivelearn.errors import PeerError
 from hivelearn.identity import (
     CERTIFICATE_VALID_S,
     EPOCH_MAX,
@@ -129,18 +129,6 @@ def test_no_malformed_certificate_exists(change):
     with pytest.raises(PeerError) as caught:
         replace(ME.certificate, **change)
     assert caught.value.code == "cert.form"
-
-
-def test_the_next_epoch_keeps_the_keys_and_is_certified_anew():
-    later = ME.with_next_epoch(NOW + 5)
-    assert (later.author, later.device) == (ME.author, ME.device)
-    assert later.certificate.epoch == ME.certificate.epoch + 1
-    later.certificate.check(NOW + 5)
-
-
-def test_the_next_epoch_needs_the_root_key():
-    with pytest.raises(UsageError, match="root key"):
-        replace(ME, root_seed=None).with_next_epoch(NOW)
 
 
 def test_equal_seeds_make_equal_identities():

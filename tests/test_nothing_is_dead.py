@@ -21,7 +21,6 @@ ROOT = Path(__file__).parent.parent
 TESTING = "hivelearn.testing"  # public: used by others' tests
 # What nothing reaches and stays all the same, each with its reason.
 ALLOWED = {
-    "hivelearn.inference.chat.TEMPLATE": "a mark among three, written as what is there before",
     "hivelearn.swarm.topics.lobby": "the topic that a later issue meets strangers in",
     "hivelearn.inference.nano.texts.sentences": "drew general.txt, and says how to draw it again",
     "hivelearn.swarm.runner.SwarmRunner.domains_seen": "what is heard in the lobby, likewise",

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     r"hivelearn/(inference|training|testing|integrations)/": MODELS | {"transformers"},
     r"hivelearn/gate/probes\.py": MODELS,
     r"hivelearn/merging/(?!errors|recipe/)": MODELS,
-    r"hivelearn/patch/(adapter|peft_folder)\.py": MODELS,
+    r"hivelearn/patch/(adapter|gguf_file|open_model|peft_folder|plain_lora)\.py": MODELS,
     r"hivelearn/device/portable\.py": {"psutil"},
     r"hivelearn/swarm/fabrics/": SOCKETS,
     r"hivelearn/(cli|demo)[/.]": {"rich"},

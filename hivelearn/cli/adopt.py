@@ -25,7 +25,7 @@ def adopt(wanted: AdoptCommand) -> int:
     """
     from hivelearn.node.merge import merge
 
-    context = wanted.node.open()
+    context = wanted.node.open(existing=True)
     report = merge.merge(context, wanted.domain)
     print(report.to_json() if wanted.json else report)
     return DONE if report else NO_LIFT

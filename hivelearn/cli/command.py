@@ -22,6 +22,7 @@ from hivelearn.errors import DeviceError, HivelearnError
 from hivelearn.printable import printable
 
 if TYPE_CHECKING:
+    from hivelearn.node.config import NodeConfig
     from hivelearn.node.context import NodeContext
 
 T = TypeVar("T")
@@ -37,22 +38,59 @@ NOTHING_CHANGED: Final = "Nothing was changed."
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """Which node: the two options that every command has."""
+    """Which node: the options that every command has."""
 
     model: Annotated[
-        str | None, typer.Option(help="Folder or hub id of a causal LM. [default: the nano model]")
+        str | None,
+        typer.Option(
+            help="Folder, GGUF file or hub id of a causal LM; smollm2; nano. "
+            "[default: the one that the home remembers, else nano]"
+        ),
     ] = None
     home: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="The node's directory. [default: $HIVELEARN_HOME, else the platform's]"),
     ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run code out of the model's folder, with your rights."
+        ),
+    ] = False
 
-    def open(self) -> "NodeContext":
-        """Return the node's parts; its model is loaded when it is needed."""
+    def config(self) -> "NodeConfig":
+        """Return the configuration of this node."""
         from hivelearn.node.config import NodeConfig
-        from hivelearn.node.context import open_context
 
-        return open_context(self.model, NodeConfig(home=self.home))
+        # As it was typed: Path("") would be the current directory.
+        config = NodeConfig(home=cast("Path", self.home))
+        return (
+            config.with_settings({"trust_remote_code": True}) if self.trust_remote_code else config
+        )
+
+    def open(self, *, existing: bool = False) -> "NodeContext":
+        """Return the node's parts; its model is loaded when it is needed.
+
+        Args:
+            existing: for a command that only reads, or needs what was written before.
+
+        Raises:
+            NoHomeError: it must exist and does not.
+        """
+        from hivelearn.node.context import open_context
+        from hivelearn.node.events import Event, HomeMade
+        from hivelearn.store.errors import NoHomeError
+
+        context = open_context(self.model, self.config())
+        if existing and not context.home.exists:
+            raise NoHomeError(context.home.path)
+
+        def tell(event: Event) -> None:
+            if isinstance(event, HomeMade):
+                _say(f"A new home was made in {event.path}")
+
+        context.events.subscribe(tell)
+        return context
 
 
 DomainArgument = Annotated[str, typer.Argument(help="Such as roman.", show_default=False)]
@@ -60,13 +98,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def command(
-    app: typer.Typer, *, kept: str = NOTHING_CHANGED
+    app: typer.Typer, *, kept: str = NOTHING_CHANGED, name: str | None = None
 ) -> Callable[[Callable[[T], int]], Callable[[T], int]]:
     """Make a function of one record a command of ``app``; its docstring is the help.
 
     Args:
         app: where to.
         kept: what Ctrl-C leaves behind, one sentence.
+        name: of the command; the function's by default.
     """
 
     def register(run: Callable[[T], int]) -> Callable[[T], int]:
@@ -79,7 +118,7 @@ def command(
         shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
         shell.__annotations__ = {each.name: each.annotation for each in parameters}
         shell.__doc__ = run.__doc__
-        app.command(name=run.__name__)(shell)
+        app.command(name=name or run.__name__)(shell)
         return run
 
     return register

@@ -21,7 +21,7 @@ class CorrectCommand:
     subject: Annotated[str | None, typer.Option(help="Whom the correction concerns.")] = None
     file: Annotated[
         Path | None,
-        typer.Option("--import", help='JSON lines: {"prompt": …, "right": …}; all or none.'),
+        typer.Option("--import", help="A file: see `hivelearn corrections import`."),
     ] = None
     node: NodeOptions = field(default_factory=NodeOptions)
 
@@ -33,8 +33,7 @@ def correct(wanted: CorrectCommand) -> int:
     _check(wanted)
     context = wanted.node.open()
     if wanted.file is not None:
-        new = Corrections(context).import_jsonl(wanted.file, wanted.domain)
-        print(f"{new} new correction{'' if new == 1 else 's'}")
+        print(Corrections(context).import_from(wanted.file, wanted.domain))
         return DONE
     from hivelearn.node.ask import ask
 
@@ -49,7 +48,8 @@ def correct(wanted: CorrectCommand) -> int:
         subject=wanted.subject,
         wrong=wanted.wrong,
     )
-    print(f"{wanted.domain}: kept {'to judge by' if kept.holdout else 'to learn from'}")
+    judges = any(c.id == kept.id for c in context.journal.list(wanted.domain, holdout=True))
+    print(f"{wanted.domain}: kept {'to judge by' if judges else 'to learn from'}")
     return DONE
 
 

@@ -1,109 +1,73 @@
 """What `hivelearn doctor` looks at: one function a check, one line an answer.
 
-A check says ok, unknown (nothing to mend, only nothing to know) or problem with
-what to do. A check that fails in any way is a problem, never a traceback: a
-doctor must not faint.
+Those of the model are in `doctor_model.py`.
 """
 
+import os
 import platform
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from hivelearn.cli import doctor_model
+from hivelearn.cli.command import NodeOptions
+from hivelearn.cli.doctor_line import Check, State, failed, guarded, ok
 from hivelearn.device.governor import Governor
 from hivelearn.device.limits import COMFORT, SAFETY
 from hivelearn.device.reading import Reading
 from hivelearn.errors import HivelearnError
 from hivelearn.identity import full_name, short_name
-from hivelearn.node.config import NodeConfig
-from hivelearn.printable import printable
+from hivelearn.inference.errors import NoModelError
+from hivelearn.node.home_model import RememberedModelError
 
 if TYPE_CHECKING:
     from hivelearn.node.context import NodeContext
-
-State = Literal["ok", "unknown", "problem"]
 
 PACKAGES: Final = (
     "hivelearn torch transformers peft accelerate safetensors numpy datasets pynacl zeroconf"
 ).split()
 PYTHON_MIN: Final = (3, 11)
-QUESTION: Final = "Repeat: hive"
 LOOPBACK: Final = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the doctor's."""
-
-    name: str
-    state: State
-    what: str
-    todo: str = ""
-
-    def __str__(self) -> str:
-        """The line; a problem has a second one."""
-        line = f"{self.state:<8} {self.name:<16} {printable(self.what)}"
-        return f"{line}\n{'':<25} → {printable(self.todo)}" if self.todo else line
-
-
-def run(model: str | None, home: Path | None) -> Iterator[Check]:
-    """Yield the checks of the node on ``model`` in ``home``, each as soon as it is known."""
-    yield _guarded("python", python)
-    yield _guarded("packages", packages)
-    yield _guarded("torch", torch_device)
+def run(node: NodeOptions) -> Iterator[Check]:
+    """Yield the checks of a node, each as soon as it is known. Makes no home and no keys."""
+    yield guarded("python", python)
+    yield guarded("packages", packages)
+    yield guarded("torch", torch_device)
     context = None
     try:
-        context = _context(model, home)
+        context = node.open()
+    except (NoModelError, RememberedModelError) as error:
+        yield failed("model", error)
     except HivelearnError as error:
-        yield _failed("home", error)
+        yield failed("home", error)
     if context is not None:
         opened = context
-        yield _guarded("home", lambda: writable(opened))
-        yield _guarded("identity", lambda: identity(opened))
-        yield _guarded("inbox", lambda: inbox(opened))
+        yield guarded("home", lambda: writable(opened))
+        yield from losses(opened)
+        yield guarded("identity", lambda: identity(opened))
+        yield from feeds(opened)
+        yield guarded("inbox", lambda: inbox(opened))
         yield from adapters(opened)
     reading = _read()
     yield from sensors(reading)
     yield from permits(reading)
-    yield _guarded("loopback", loopback)
-    yield _guarded("discovery", discovery)
+    yield guarded("loopback", loopback)
+    yield guarded("discovery", discovery)
     if context is not None:
-        opened = context
-        yield _guarded("model", lambda: speaks(opened))
-
-
-def _context(model: str | None, home: Path | None) -> "NodeContext":
-    from hivelearn.node.context import open_context
-
-    return open_context(model, NodeConfig(home=home, progress=False))
+        yield from doctor_model.checks(context)
 
 
 def _read() -> Reading:
     from hivelearn.device import sensors as installed
 
     return installed.read()
-
-
-def _guarded(name: str, check: Callable[[], Check]) -> Check:
-    try:
-        return replace(check(), name=name)
-    except Exception as error:  # noqa: BLE001 - a broken package breaks in its own way
-        return _failed(name, error)
-
-
-def _failed(name: str, error: Exception) -> Check:
-    if isinstance(error, HivelearnError):
-        return Check(name, "problem", error.what, error.remedy)
-    return Check(name, "problem", f"{type(error).__name__}: {error}", "Reinstall hivelearn.")
-
-
-def ok(what: str) -> Check:
-    """Return a check that found nothing wrong; :func:`run` names it."""
-    return Check("", "ok", what)
 
 
 def python() -> Check:
@@ -144,6 +108,8 @@ def writable(context: "NodeContext") -> Check:
     """The home can be written, its database is whole, and who writes to it now."""
     from hivelearn.store.errors import WriterBusyError
 
+    if not context.home.exists:
+        return _absent(context.home.path)
     try:
         with context.store.writing("doctor", wait_s=0.0):
             version = context.store.database.version()
@@ -153,11 +119,55 @@ def writable(context: "NodeContext") -> Check:
     return ok(f"{context.home.path}, version {version}, writable, nobody else writes")
 
 
+def _absent(home: Path) -> Check:
+    """A home that is not there yet can be made, or not."""
+    ground = next(each for each in (home, *home.parents) if each.exists())
+    if not os.access(ground, os.W_OK):
+        todo = "Choose another directory with HIVELEARN_HOME or --home."
+        return Check("", "problem", f"none at {home} yet, and {ground} cannot be written", todo)
+    return Check("", "unknown", f"none at {home} yet; the first correction makes it")
+
+
+def losses(context: "NodeContext") -> Iterator[Check]:
+    """What was acknowledged is still there; each loss is a line until its record is deleted."""
+    from hivelearn.store.witness import LOSS_REMEDY
+
+    todo = LOSS_REMEDY.format(path=context.store.losses.path)
+    try:
+        pending = context.store.loss()
+    except HivelearnError as error:
+        yield failed("journal", error)
+        return
+    found = [*context.store.losses.list(), *([] if pending is None else [pending])]
+    for loss in found:
+        when = datetime.fromtimestamp(loss.found_s).astimezone()
+        yield Check("journal", "problem", f"{loss} (found {when:%Y-%m-%d %H:%M})", todo)
+    if not found:
+        yield replace(ok("nothing that was acknowledged is missing"), name="journal")
+
+
 def identity(context: "NodeContext") -> Check:
     """The keys can be read, and others would see this name."""
-    author = context.identity.author
-    context.identity.certificate.check(context.clock())
-    return ok(f"{short_name(author)}  {full_name(author)}")
+    keys = context.known_identity()
+    if keys is None:
+        return Check("", "unknown", "no keys yet; the first correction or `join` makes them")
+    keys.certificate.check(context.clock())
+    return ok(f"{short_name(keys.author)}  {full_name(keys.author)}")
+
+
+def feeds(context: "NodeContext") -> Iterator[Check]:
+    """Whether this home is an older copy of itself; what happened to its feeds and to others'."""
+    from hivelearn.node import feed_notes
+
+    try:
+        stale, history = feed_notes.stale(context), feed_notes.history(context)
+    except Exception as error:  # noqa: BLE001 - as for every check
+        yield failed("feeds", error)
+        return
+    yield from (Check("feeds", "problem", note, feed_notes.STALE_TODO) for note in stale)
+    yield from (replace(ok(note), name="feeds") for note in history)
+    if not stale and not history:
+        yield replace(ok("each is one history"), name="feeds")
 
 
 def inbox(context: "NodeContext") -> Check:
@@ -176,9 +186,9 @@ def adapters(context: "NodeContext") -> Iterator[Check]:
     try:
         lost = payloads.lost(context.store, context.base)
     except Exception as error:  # noqa: BLE001 - as for every check
-        yield _failed("adapters", error)
+        yield failed("adapters", error)
         return
-    yield from (_failed("adapters", error) for error in lost)
+    yield from (failed("adapters", error) for error in lost)
     if not lost:
         yield replace(ok("all that serve are whole"), name="adapters")
 
@@ -215,17 +225,3 @@ def discovery() -> Check:
     import zeroconf
 
     return ok(f"zeroconf {zeroconf.__version__}; `hivelearn join` shows who is found")
-
-
-def speaks(context: "NodeContext") -> Check:
-    """The model loads and says something."""
-    import time
-
-    from hivelearn.inference.engine import Sampling
-    from hivelearn.node.ask import ask
-
-    began_s = time.perf_counter()
-    answer = ask.ask(context, [QUESTION], ask.AskOptions(Sampling(8)))[0]
-    took_s = time.perf_counter() - began_s
-    where = context.folder.name if context.folder.name != "model" else "embedded nano model"
-    return ok(f"{where} answers {QUESTION!r} with {answer.text!r} after {took_s:.1f} s")

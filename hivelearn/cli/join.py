@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from hivelearn.cli.command import DONE, NodeOptions
+from hivelearn.cli.meeting import MeetingOptions
 from hivelearn.errors import PeerError
 
 if TYPE_CHECKING:
@@ -31,21 +32,9 @@ class JoinCommand:
     """What `join` was given."""
 
     domains: Annotated[list[str], typer.Argument(help="All that one wants to hear of.")]
-    peer: Annotated[
-        list[str] | None, typer.Option(help="host:port or hl1…@host:port; several times.")
-    ] = None
-    listen: Annotated[
-        str | None, typer.Option(help="host:port; port 0, as by default, is any free one.")
-    ] = None
-    secret: Annotated[
-        str | None, typer.Option(help="Closes the topics to others.", envvar="HIVELEARN_SECRET")
-    ] = None
-    fabric: Annotated[str, typer.Option(help="Which network.")] = "lan"
-    discover: Annotated[
-        bool | None, typer.Option(help="Look for peers on the local network, as by default.")
-    ] = None
     wait: Annotated[float, typer.Option(min=0.0, help="Stay for so many seconds.")] = 60.0
     publish: Annotated[bool, typer.Option("--publish", help="Announce own newest patches.")] = False
+    meeting: MeetingOptions = field(default_factory=MeetingOptions)
     node: NodeOptions = field(default_factory=NodeOptions)
 
 
@@ -56,12 +45,10 @@ def join(wanted: JoinCommand) -> int:
 
     Exit code 3: nobody was met.
     """
-    from hivelearn.node.share.network import JoinOptions, NodeNetwork
+    from hivelearn.node.share.network import NodeNetwork
 
     context = wanted.node.open()
-    options = {"peers": wanted.peer, "listen": wanted.listen, "discover": wanted.discover}
-    how = JoinOptions.of({"fabric": wanted.fabric, "secret": wanted.secret} | options)
-    with NodeNetwork(context).join(wanted.domains, how) as swarm:
+    with NodeNetwork(context).join(wanted.domains, wanted.meeting.how()) as swarm:
         print(f"listening on {swarm.address}", flush=True)
         if wanted.publish:
             for domain, told in _publish(context, swarm):
@@ -85,9 +72,9 @@ def _publish(context: "NodeContext", swarm: "Swarm") -> Iterable[tuple[str, str]
         if not own:
             yield domain, f"nothing to publish yet; `hivelearn train {domain}` makes a patch"
             continue
-        newest = max(own, key=lambda entry: (entry.epoch, entry.seq))
-        swarm.publish(context.adapters.patch(newest.id))
-        yield domain, f"published {newest.id.hex()[:8]}"
+        newest = max(own, key=lambda entry: (not entry.epoch, entry.arrived_s))  # as sealed
+        told = swarm.publish(context.adapters.patch(newest.id))
+        yield domain, f"published {told.id.hex()[:8]}"
 
 
 def _stay(

@@ -10,9 +10,10 @@ from hivelearn.cli.command import DONE
 from hivelearn.errors import UsageError
 
 if TYPE_CHECKING:
-    from hivelearn.merging.recipe.recipe import MergeRecipe
+    from hivelearn.merging.recipe.mergekit import Config
 
-_OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "plot", "rank")  # --base has none of these
+# --base has none of these.
+_OF_AN_ADAPTER: Final = ("dtype", "energy", "json", "names_of", "plot", "rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Merging:
         Path | None,
         typer.Option(help="Model folder: write it merged, not an adapter.", show_default=False),
     ] = None
+    names_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--names-of",
+            help="Model folder whose names count where folders spell a module in two ways.",
+            show_default=False,
+        ),
+    ] = None
     config: Annotated[
         Path | None, typer.Option(help="A mergekit YAML file.", show_default=False)
     ] = None
@@ -67,7 +76,8 @@ def merge(merging: Merging) -> int:
         print(methods())
         return DONE
     _check_place(merging)
-    folders, recipe, dtype = wanted(merging)
+    config = wanted(merging)
+    folders = [Path(source) for source in config.sources]
     if merging.out is None:
         raise UsageError("nowhere to write", remedy="Say where: hivelearn merge a/ b/ -o c/")
     if merging.base is not None:
@@ -75,12 +85,15 @@ def merge(merging: Merging) -> int:
         from hivelearn.merging.run.options import MergeOptions
 
         options = MergeOptions(out=merging.out)
-        print(f"written: {merge_into(merging.base, folders, recipe, options)}")
+        written = merge_into(merging.base, folders, config.recipe, options)
+        print("\n".join([f"written: {written}", *config.notes]))
         return DONE
     from hivelearn.merging import merge as front
 
     study = merging.plot is not None or merging.json
-    _, report = front.merge(folders, recipe, out=merging.out, dtype=dtype, study=study, report=True)
+    how: dict[str, Any] = {"dtype": config.dtype, "study": study, "model": merging.names_of}
+    _, report = front.merge(folders, config.recipe, out=merging.out, report=True, **how)
+    report = replace(report, notes=(*config.notes, *report.notes))
     if merging.plot is not None:
         from hivelearn.report.merge_figure import save
 
@@ -94,7 +107,7 @@ def _check_place(merging: Merging) -> None:
     given = {name for name in _OF_AN_ADAPTER if getattr(merging, name) not in (None, False)}
     if merging.base is not None and given:
         raise UsageError(
-            f"--base writes a whole model, which takes no --{min(given)}",
+            f"--base writes a whole model, which takes no --{min(given).replace('_', '-')}",
             remedy="A whole model keeps its own type and full rank, and has no report: leave "
             "out --rank, --energy, --dtype, --plot and --json.",
         )
@@ -107,8 +120,8 @@ def _check_place(merging: Merging) -> None:
         raise UsageError(f"--plot {plot} {what}", remedy="Name a PNG file in a folder that is.")
 
 
-def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
-    """Return folders, recipe and dtype, from a configuration file or from options.
+def wanted(merging: Merging) -> "Config":
+    """Return sources, recipe and dtype, from a configuration file or from options.
 
     Raises:
         UsageError: both, neither, or options that cannot be read.
@@ -136,7 +149,8 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
         negative = bool(merging.allow_negative)
         method = "linear" if merging.method is None else merging.method
         recipe = MergeRecipe(method, weights, settings, allow_negative=negative, **rest)
-        return list(merging.folders or ()), recipe, merging.dtype or "float32"
+        sources = tuple(map(str, merging.folders or ()))
+        return mergekit.Config(sources, recipe, merging.dtype or "float32")
     said = (merging.method, merging.density, merging.allow_negative)  # 0 and False are said, too
     lists = (merging.folders, merging.weight, merging.setting)  # typer leaves [] where none is said
     if any(lists) or any(value is not None for value in said):
@@ -146,8 +160,8 @@ def wanted(merging: Merging) -> "tuple[list[Path], MergeRecipe, str]":
             "--allow-negative.",
         )
     config = mergekit.read(merging.config)
-    paths = [Path(source) for source in config.sources]
-    return paths, replace(config.recipe, **rest), merging.dtype or config.dtype
+    recipe = replace(config.recipe, **rest)
+    return replace(config, recipe=recipe, dtype=merging.dtype or config.dtype)
 
 
 def _set(text: str) -> tuple[str, float | bool | str]:

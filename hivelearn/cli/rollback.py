@@ -17,7 +17,7 @@ def rollback(wanted: RollbackCommand) -> int:
     """Serve a domain's previous state again."""
     from hivelearn.node.merge import rollback
 
-    context = wanted.node.open()
+    context = wanted.node.open(existing=True)
     now = rollback.rollback(context, wanted.domain)
     print(now)
     if taken := rollback.taken_back(context, wanted.domain):

@@ -20,6 +20,6 @@ def status(wanted: StatusCommand) -> int:
     """Tell how the node stands; loads no model."""
     from hivelearn.node.status import read_status
 
-    now = read_status(wanted.node.open())
+    now = read_status(wanted.node.open(existing=True))
     print(now.to_json() if wanted.json else now)
     return DONE

@@ -1,14 +1,17 @@
 """`hivelearn train`: learn from corrections."""
 
+import sys
 from dataclasses import dataclass, field
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from hivelearn.cli.command import DONE, NO_LIFT, AsJson, DomainArgument, NodeOptions
-from hivelearn.training.recipe import Recipe
 
-USUAL: Final = Recipe()
+if TYPE_CHECKING:
+    from hivelearn.node.events import Event
+
+FOLLOWS: Final = "[default: follows the corrections]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +19,22 @@ class TrainCommand:
     """What `train` was given."""
 
     domain: DomainArgument
-    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = USUAL.steps
-    batch: Annotated[int, typer.Option(min=1, help="Corrections a step.")] = USUAL.batch
+    steps: Annotated[
+        int | None, typer.Option(min=1, help=f"Optimizer steps. {FOLLOWS}", show_default=False)
+    ] = None
+    batch: Annotated[
+        int | None, typer.Option(min=1, help=f"Corrections a step. {FOLLOWS}", show_default=False)
+    ] = None
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate. [default: follows the model]", show_default=False),
+    ] = None
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Of the LoRA. [default: 16]", show_default=False)
+    ] = None
+    estimate: Annotated[bool, typer.Option("--estimate", help="Only tell what it would cost.")] = (
+        False
+    )
     json: AsJson = False
     node: NodeOptions = field(default_factory=NodeOptions)
 
@@ -25,18 +42,33 @@ class TrainCommand:
 def train(wanted: TrainCommand) -> int:
     """Learn from a domain's corrections, or go on doing so.
 
-    With 20 held-out corrections or more the result serves only if it measures
-    better; with fewer it serves unmeasured, and the line says so.
+    Says after its first step how long it will take. With 20 held-out corrections or
+    more the result serves only if it measures better; with fewer it serves unmeasured,
+    and the line says so.
 
     Exit code 0: sealed and served. 1: sealed, but it measured no better.
     """
-    import json
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from hivelearn.node.learn import train
 
-    recipe = replace(USUAL, steps=wanted.steps, batch=wanted.batch)
-    context = wanted.node.open()
-    _, report = train.train(context, wanted.domain, recipe, context.config.safety)
-    print(json.dumps(asdict(report)) if wanted.json else report)
+    context = wanted.node.open(existing=True)
+    named = {name: getattr(wanted, name) for name in ("steps", "batch", "rate", "rank")}
+    stated = {name: value for name, value in named.items() if value is not None}
+    recipe = replace(context.config.recipe, **stated)
+    if wanted.estimate:
+        told = train.estimated(context, wanted.domain, recipe)
+        print(told.to_json() if wanted.json else told)
+        return DONE
+    with context.events.subscribe(_tell):
+        _, report = train.train(context, wanted.domain, recipe, context.config.safety)
+    print(report.to_json() if wanted.json else report)
     return DONE if report.adopted else NO_LIFT
+
+
+def _tell(event: "Event") -> None:
+    """Say on stderr what a training will cost; on a terminal the bar has the rest."""
+    from hivelearn.node.events import TrainingEstimated
+
+    if isinstance(event, TrainingEstimated):
+        print(event.estimate, file=sys.stderr, flush=True)

@@ -17,6 +17,6 @@ def trust(wanted: TrustCommand) -> int:
     """Tell whom the node believes, how much and why; loads no model."""
     from hivelearn.node.trust_table import read_trust
 
-    found = read_trust(wanted.node.open())
+    found = read_trust(wanted.node.open(existing=True))
     print(found.to_json() if wanted.json else found)
     return DONE

@@ -22,7 +22,7 @@ def unvouch(wanted: UnvouchCommand) -> int:
     from hivelearn.node import unvouch
 
     author = parse_name(wanted.key)
-    changed = unvouch.unvouch(wanted.node.open(), author)
+    changed = unvouch.unvouch(wanted.node.open(existing=True), author)
     print(f"the vouch for {short_name(author)} is withdrawn")
     for generation in changed:
         print(generation)

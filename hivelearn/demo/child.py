@@ -2,23 +2,28 @@
 
 One JSON object a line in, one a line out: ``{"do": name, ...}`` is answered by
 ``{"done": name, "seconds": s, ...}``; ``{"say": text}`` may come between. At the
-end of its input the process ends, so that no node outlives the demonstration.
+end of its input the process ends, in the middle of whatever it does: no node
+outlives the demonstration, however that ended.
 """
 
+import contextlib
 import json
 import logging
 import os
+import queue
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from hivelearn.errors import HivelearnError
 
 Message = dict[str, Any]
+END_S = 2.0  # from the end of the input to the end of the process, if it is busy
 
 
 class Child:
@@ -33,10 +38,10 @@ class Child:
 
         torch.set_num_threads(1)  # three nodes share the machine; more threads only wait
         self.seed = int(plan["seed"])
-        recipe = Recipe() if plan["steps"] is None else Recipe(steps=plan["steps"])
+        recipe = Recipe(steps=plan["steps"], batch=plan["batch"], rate=plan["rate"])
         self.node = Node(home=home, progress=False, recipe=recipe)
         self.domain = list(tasks.DOMAINS.values())[plan["number"]]
-        self.pairs = exam.questions(self.seed, plan["questions"])
+        self.questions = exam.Exam(exam.questions(self.seed, plan["questions"]))
         self.swarm: Any = None
         self.patch: Any = None
 
@@ -44,11 +49,19 @@ class Child:
         """Tell who this is."""
         return {"key": self.node.key, "name": self.node.name, "domain": self.domain.name}
 
-    def exam(self, _: Message) -> Message:
-        """Answer every subject's held-out questions."""
+    def exam(self, request: Message) -> Message:
+        """Answer held-out questions, of some subjects or of all; return what the base said, too."""
         from hivelearn.demo import exam
 
-        return {"scores": {name: exam.sit(self.node, pairs) for name, pairs in self.pairs.items()}}
+        subjects = request.get("subjects", exam.SUBJECTS)
+        scores = {name: self.questions.sit(self.node, name) for name in subjects}
+        return {"scores": scores, "base": [self.questions.told(name) for name in subjects]}
+
+    def hear(self, request: Message) -> Message:
+        """Take over what other nodes' base model, which is this one's, said before the training."""
+        for told in request["base"]:
+            self.questions.hear(told)
+        return {}
 
     def ask(self, request: Message) -> Message:
         """Answer one question."""
@@ -139,10 +152,25 @@ def _send(out: IO[str], message: Message) -> None:
     out.flush()
 
 
+def _requests(lines: IO[str]) -> Iterator[Message]:
+    """Yield what the parent asks; when it is gone, end this process, also while it works."""
+    heard: queue.Queue[Message | None] = queue.Queue()
+
+    def listen() -> None:
+        for line in lines:
+            heard.put(json.loads(line))
+        heard.put(None)
+        time.sleep(END_S)  # a child that waits for work ends in peace, meanwhile
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while (request := heard.get()) is not None:
+        yield request
+
+
 def serve(child: Child, lines: IO[str], out: IO[str]) -> None:
     """Do what each line says until the input ends."""
-    for line in lines:
-        request = json.loads(line)
+    for request in _requests(lines):
         action: Callable[[Message], Message] = getattr(child, request["do"])
         began_s = time.monotonic()
         try:
@@ -169,7 +197,8 @@ def main() -> None:
         except HivelearnError as error:
             _send(out, {"error": error.what, "remedy": error.remedy})
             return
-        serve(child, sys.stdin, out)
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone before it heard
+            serve(child, sys.stdin, out)
         child.bye({})
 
 

@@ -99,7 +99,16 @@ class Director:
                 pool.submit(actor.tell, do, **request)
                 for actor, request in zip(self.actors, requests, strict=True)
             ]
-            return [future.result() for future in told]
+            try:
+                return [future.result() for future in told]
+            except BaseException:
+                self.terminate()  # else the pool would wait until the others are done, for minutes
+                raise
+
+    def terminate(self) -> None:
+        """Ask all of them to stop in the middle of what they do."""
+        for actor in self.actors:
+            actor.terminate()
 
     def __enter__(self) -> Self:
         """Use the actors in a block."""
@@ -113,7 +122,6 @@ class Director:
     ) -> None:
         """End them all, whatever happened; at once if something did."""
         if error is not None:
-            for actor in self.actors:
-                actor.terminate()
+            self.terminate()
         with ThreadPoolExecutor(len(self.actors)) as pool:
             list(pool.map(Actor.end, self.actors))

@@ -15,7 +15,7 @@ from typing import Any
 
 from hivelearn.demo import tasks
 from hivelearn.demo.director import Director, Message
-from hivelearn.demo.exam import QUESTIONS
+from hivelearn.demo.exam import QUESTIONS, SUBJECTS
 from hivelearn.errors import UsageError
 from hivelearn.report.interval import bytes_text
 from hivelearn.report.table import Table
@@ -32,7 +32,10 @@ class Plan:
     seed: int = 0
     corrections: int = tasks.CORRECTIONS_MAX  # a domain; one in five judges instead of teaching
     questions: int = QUESTIONS  # a cell
-    steps: int | None = None  # of training; None is the default recipe's
+    # Steps of 16 reach with half the work what as many steps of 32 do; see docs/LOG.md.
+    steps: int = 240  # of training
+    batch: int = 16
+    rate: float = 0.007
 
 
 @dataclass
@@ -117,6 +120,7 @@ def _play(this: Run, nodes: Director) -> None:
         this.say(f"{actor.name} is {node['name']}; its expert teaches {node['domain']}")
     probe = _probe(this)
     first = nodes.actors[0].tell("ask", prompt=probe.prompt)
+    _share_base(nodes)
     _exam(this, nodes, "before")
     taught = nodes.all("teach", count=this.plan.corrections)
     for actor, count in zip(nodes.actors, taught, strict=True):
@@ -140,6 +144,13 @@ def _probe(this: Run) -> tasks.Pair:
     """Return one question that node-1's expert never taught it."""
     other = list(tasks.DOMAINS.values())[1]
     return tasks.questions(other, this.plan.seed, 1)[0]
+
+
+def _share_base(nodes: Director) -> None:
+    """All nodes have the same base model, so each answers a part of the questions, for all."""
+    count = len(nodes.actors)
+    parts = nodes.each("exam", [{"subjects": SUBJECTS[n::count]} for n in range(count)])
+    nodes.all("hear", base=[told for part in parts for told in part["base"]])
 
 
 def _exam(this: Run, nodes: Director, stage: str) -> None:

@@ -14,6 +14,7 @@ temperature may be a fanless laptop under a blanket (a quarter, on mains only).
 
 from datetime import time
 
+from hivelearn.device.battery_health import TROUBLES
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import FULL, QUARTER, REST, Component, Permit
 from hivelearn.device.reading import Reading, Sensed
@@ -32,7 +33,10 @@ def decide(last: Permit, reading: Reading, limits: DeviceLimits, now_local: time
     """
     cooling, heat = _heat(last.cooling, reading, limits)
     refusal = (
-        _refused_by_user(reading, limits, now_local) or heat or _refused_by_power(reading, limits)
+        _refused_by_user(reading, limits, now_local)
+        or heat
+        or _refused_by_health(reading)
+        or _refused_by_power(reading, limits)
     )
     if refusal:
         return Permit(REST, refusal, cooling)
@@ -78,13 +82,20 @@ def _refused_by_user(reading: Reading, limits: DeviceLimits, now_local: time) ->
     return ""
 
 
+def _refused_by_health(reading: Reading) -> str:
+    said = reading.battery_health.value
+    if said is None or said not in TROUBLES:
+        return ""
+    return f"The battery {TROUBLES[said]}, as it says itself ({said})."
+
+
 def _refused_by_power(reading: Reading, limits: DeviceLimits) -> str:
     mains, battery = reading.on_mains, reading.has_battery
     if mains.value is False:
         return "The machine runs on battery."
     if mains.value is None and battery.value:
         return f"There is a battery, and no telling whether the charger is in ({mains.why})."
-    percent = reading.battery_percent.value
+    percent = None if battery.value is False else reading.battery_percent.value
     if percent is not None and percent < limits.battery_min_percent:
         floor = limits.battery_min_percent
         return f"The battery is at {percent:.0f} % and charges to {floor:.0f} % first."

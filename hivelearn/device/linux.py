@@ -3,56 +3,63 @@
 Everything is read below an injectable root, so that a test hands in the
 recorded tree of a laptop or a phone. Units of sysfs: millidegrees for thermal
 zones and hwmon, tenths of a degree for a power supply's ``temp``
-(Documentation/ABI/testing/sysfs-class-power).
+(Documentation/ABI/testing/sysfs-class-power). What a value can mean is the work of
+:mod:`hivelearn.device.plausible`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from hivelearn.device import battery_health, power_supplies
+from hivelearn.device.plausible import believed_of, is_acpi_constant
 from hivelearn.device.reading import Reading, Sensed, known, unknown
+from hivelearn.device.sysfs import number, paths, text, to_float
 
 ROOT: Final = Path("/")
-PLAUSIBLE_C: Final = (-30.0, 130.0)  # beyond: a broken sensor, such as -273.2 or 255
 
 _CPU_WORDS: Final = ("cpu", "x86_pkg", "coretemp", "k10temp", "zenpower", "soc")
 _GPU_WORDS: Final = ("gpu", "amdgpu", "nouveau", "radeon")
 _BATTERY_WORDS: Final = ("battery", "bms")
 _OTHER_WORDS: Final = ("iwlwifi", "nvme", "drivetemp", "wifi", "modem", "pmic", "chg", "usb")
+_NO_SENSOR: Final = "int3400"  # a zone of policies, always at 20 °C
 
 
 def read_tree(root: Path = ROOT) -> Reading:
     """Return temperatures, power and load of the machine whose root is ``root``."""
-    zones = list(_temperatures(root))
-    supplies = _supplies(root)
-    batteries = [
-        s for s in supplies or () if s.get("type") == "Battery" and s.get("scope") != "Device"
-    ]
+    supplies = power_supplies.read(root)
+    batteries = [supply for supply in supplies or () if supply.is_battery]
+    packs = power_supplies.celsius(batteries)
+    felt = believed_of([*packs, *_zones(root)])
+    in_packs = [c for name, c in felt if name in {pack for pack, _ in packs}]
+    zones = [(name, c) for name, c in felt if name not in {pack for pack, _ in packs}]
     return Reading(
         cpu_c=_cpu_c(zones),
         gpu_c=_hottest(zones, _GPU_WORDS, "GPU"),
-        battery_c=_battery_c(batteries, zones),
-        battery_percent=_battery_percent(batteries),
+        battery_c=known(max(in_packs)) if in_packs else _hottest(zones, _BATTERY_WORDS, "battery"),
+        battery_percent=power_supplies.percent(batteries),
+        battery_health=battery_health.worst(battery.health for battery in batteries),
         has_battery=unknown("/sys/class/power_supply cannot be read")
         if supplies is None
         else known(bool(batteries)),
-        on_mains=_on_mains(supplies or (), batteries),
+        on_mains=power_supplies.on_mains(supplies or ()),
         load=_load(root),
     )
 
 
-def _temperatures(root: Path) -> Iterator[tuple[str, float]]:
-    """Yield (lower-case sensor name, °C), implausible values left out."""
-    places = [
-        (path.parent / "type", path) for path in _glob(root, "sys/class/thermal/thermal_zone*/temp")
-    ]
-    places += [
-        (path.parent / "name", path) for path in _glob(root, "sys/class/hwmon/hwmon*/temp*_input")
-    ]
+def _zones(root: Path) -> Iterator[tuple[str, float]]:
+    """Yield (lower-case sensor name, °C) of all that says anything."""
+    places = [(p.parent / "type", p) for p in paths(root, "sys/class/thermal/thermal_zone*/temp")]
+    places += [(p.parent / "name", p) for p in paths(root, "sys/class/hwmon/hwmon*/temp*_input")]
     for name_path, path in places:
-        millidegrees = _number(path)
-        if millidegrees is not None and PLAUSIBLE_C[0] < millidegrees / 1000 < PLAUSIBLE_C[1]:
-            yield (_text(name_path) or "unnamed").lower(), millidegrees / 1000
+        millidegrees, name = number(path), (text(name_path) or "unnamed").lower()
+        if millidegrees is None or _NO_SENSOR in name:
+            continue
+        if text(path.with_name(path.name.replace("_input", "_fault"))) == "1":
+            continue  # hwmon's own word for a broken sensor
+        celsius = millidegrees / 1000
+        if not (name.startswith("acpi") and is_acpi_constant(celsius)):
+            yield name, celsius
 
 
 def _cpu_c(zones: list[tuple[str, float]]) -> Sensed[float]:
@@ -70,70 +77,9 @@ def _hottest(zones: list[tuple[str, float]], words: tuple[str, ...], what: str) 
     return known(max(found)) if found else unknown(f"sysfs shows no {what} temperature")
 
 
-def _supplies(root: Path) -> list[dict[str, str]] | None:
-    """Return the attributes of every power supply, or None where one may not look."""
-    folder = root / "sys/class/power_supply"
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError:
-        return None
-    names = ("type", "scope", "online", "status", "capacity", "temp")
-    return [{name: _text(path / name) or "" for name in names} for path in paths]
-
-
-def _battery_c(batteries: list[dict[str, str]], zones: list[tuple[str, float]]) -> Sensed[float]:
-    tenths = [_float(b["temp"]) for b in batteries]
-    found = [t / 10 for t in tenths if t is not None and PLAUSIBLE_C[0] < t / 10 < PLAUSIBLE_C[1]]
-    if found:
-        return known(max(found))
-    return _hottest(zones, _BATTERY_WORDS, "battery")
-
-
-def _battery_percent(batteries: list[dict[str, str]]) -> Sensed[float]:
-    found = [p for p in (_float(b["capacity"]) for b in batteries) if p is not None]
-    return known(min(found)) if found else unknown("sysfs shows no battery charge")
-
-
-def _on_mains(supplies: Iterable[dict[str, str]], batteries: list[dict[str, str]]) -> Sensed[bool]:
-    chargers = [s["online"] for s in supplies if s["type"] not in ("Battery", "") and s["online"]]
-    if any(online != "0" for online in chargers):  # 1 on mains, 2 on a programmable USB charger
-        return known(value=True)
-    states = {b["status"] for b in batteries}
-    if "Discharging" in states or chargers:
-        return known(value=False)
-    if states & {"Charging", "Full", "Not charging"}:
-        return known(value=True)
-    return unknown("sysfs shows no charger")
-
-
 def _load(root: Path) -> Sensed[float]:
-    first = (_text(root / "proc/loadavg") or "").split(" ", 1)[0]
-    mean, cores = _float(first), len(_glob(root, "sys/devices/system/cpu/cpu[0-9]*"))
+    first = text(root / "proc/loadavg").split(" ", 1)[0]
+    mean, cores = to_float(first), len(paths(root, "sys/devices/system/cpu/cpu[0-9]*"))
     if mean is None or cores == 0:
         return unknown("/proc/loadavg or the list of cores cannot be read")
     return known(mean / cores)
-
-
-def _glob(root: Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(root.glob(pattern))
-    except OSError:  # Android forbids to list many of these folders
-        return []
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:  # absent, forbidden, or a driver that says EIO or ENODATA
-        return None
-
-
-def _number(path: Path) -> float | None:
-    return _float(_text(path) or "")
-
-
-def _float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

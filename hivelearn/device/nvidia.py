@@ -4,6 +4,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from hivelearn.device import plausible
 from hivelearn.device.reading import Reading, Sensed, known, unknown
 
 
@@ -24,7 +25,11 @@ def hottest(nvml: Any) -> Sensed[float]:
             found.append(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
     except nvml.NVMLError as error:  # one silent GPU may be the hot one: all are unknown
         return unknown(f"the NVIDIA driver says: {error}")
-    return known(float(max(found))) if found else unknown("the NVIDIA driver lists no GPU")
+    if not found:
+        return unknown("the NVIDIA driver lists no GPU")
+    if not all(plausible.believed(float(celsius), (1.0,)) and celsius for celsius in found):
+        return unknown(f"the NVIDIA driver shows what is no temperature: {found}")
+    return known(float(max(found)))
 
 
 @cache  # opening the driver takes tens of milliseconds, once

@@ -5,10 +5,15 @@ missing, psutil issues 1280, 2426), and ``sensors_battery`` gives None both for
 "no battery" and for "not told".
 """
 
+import sys
 from typing import Any, Final
 
+from hivelearn.device import plausible
 from hivelearn.device.reading import Reading, Sensed, known, unknown
 
+# There psutil reads the same files as linux.py: it takes a mouse for the machine's battery,
+# and one that it may not see for none.
+_ON_LINUX: Final = sys.platform in ("linux", "android")
 _CPU_CHIPS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "acpitz")
 
 
@@ -16,7 +21,7 @@ def read() -> Reading:
     """Return battery and load."""
     import psutil
 
-    battery = getattr(psutil, "sensors_battery", None)
+    battery = None if _ON_LINUX else getattr(psutil, "sensors_battery", None)
     temperatures = getattr(psutil, "sensors_temperatures", None)
     cores = psutil.cpu_count() or 1
     power = Reading() if battery is None else battery_of(battery())
@@ -37,9 +42,10 @@ def battery_of(battery: Any) -> Reading:
             has_battery=known(value=False), battery_percent=unknown(why), on_mains=unknown(why)
         )
     plugged = battery.power_plugged
+    charge = plausible.charge(battery.percent, moving=not plugged)
     return Reading(
         has_battery=known(value=True),
-        battery_percent=known(float(battery.percent)),
+        battery_percent=unknown("psutil shows no charge") if charge is None else known(charge),
         on_mains=unknown("psutil cannot tell whether it is plugged in")
         if plugged is None
         else known(bool(plugged)),
@@ -50,5 +56,12 @@ def temperature_of(chips: dict[str, list[Any]] | None) -> Sensed[float]:
     """Return the hottest CPU sensor from what ``psutil.sensors_temperatures()`` gave."""
     if chips is None:
         return unknown("psutil has no temperatures on this system")
-    found = [row.current for chip in _CPU_CHIPS for row in chips.get(chip, ()) if row.current]
-    return known(float(max(found))) if found else unknown("psutil lists no CPU temperature")
+    rows = [(chip, row.current) for chip in _CPU_CHIPS for row in chips.get(chip, ())]
+    found = [
+        float(celsius)
+        for chip, celsius in rows
+        if celsius is not None
+        and plausible.believed(celsius)
+        and not (chip == "acpitz" and plausible.is_acpi_constant(celsius))
+    ]
+    return known(max(found)) if found else unknown("psutil lists no CPU temperature")

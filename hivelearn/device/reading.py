@@ -46,6 +46,7 @@ def unknown(why: str) -> Sensed[T]:
 
 
 _NOT_ASKED: Sensed[float] = Sensed(None, "no source was asked")
+_WORD_NOT_ASKED: Sensed[str] = Sensed(None, "no source was asked")
 _FLAG_NOT_ASKED: Sensed[bool] = Sensed(None, "no source was asked")
 
 
@@ -57,6 +58,7 @@ class Reading:
     gpu_c: Sensed[float] = _NOT_ASKED  # hottest GPU, °C
     battery_c: Sensed[float] = _NOT_ASKED  # hottest system battery, °C
     battery_percent: Sensed[float] = _NOT_ASKED  # of the emptiest system battery, 0 to 100
+    battery_health: Sensed[str] = _WORD_NOT_ASKED  # in the driver's words; see battery_health.py
     idle_s: Sensed[float] = _NOT_ASKED  # since somebody last touched keyboard, mouse or terminal
     load: Sensed[float] = _NOT_ASKED  # running tasks per core, mean of one minute
     has_battery: Sensed[bool] = _FLAG_NOT_ASKED  # mice and headsets do not count
@@ -74,6 +76,8 @@ def _described(name: str, sensed: "Sensed[Any]") -> str:
     value = sensed.value
     if value is None:
         return str(sensed)
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name.endswith("_s"):

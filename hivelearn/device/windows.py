@@ -8,6 +8,7 @@ import ctypes
 import re
 from typing import Any, Final
 
+from hivelearn.device import plausible
 from hivelearn.device.reading import Reading, Sensed, known, unknown
 
 THERMAL_ZONE: Final = (
@@ -31,9 +32,11 @@ def parse_thermal_zone(text: str) -> Reading:
     CurrentTemperature`` (with ``/value`` or as a table).
     """
     tenths = [int(number) for number in re.findall(r"(?<!\d)\d{4}(?!\d)", text)]
-    if not tenths:
+    zones = [tenth / 10 - ZERO_C_IN_K for tenth in tenths if tenth not in plausible.ACPI_CONSTANTS]
+    found = [celsius for celsius in zones if plausible.believed(celsius)]
+    if not found:
         return Reading(cpu_c=unknown("Windows shows no thermal zone to this user"))
-    return Reading(cpu_c=known(max(tenths) / 10 - ZERO_C_IN_K))
+    return Reading(cpu_c=known(max(found)))
 
 
 def idle_between(last_input_ticks: int, now_ticks: int) -> Sensed[float]:

@@ -2,37 +2,24 @@
 
 The prompt is what the model's own chat template renders; the answer is
 tokenised apart from it, because that is how the model will meet it: generation
-begins after whole prompt tokens. A tokenizer without a chat template gets the
-plainest one (``user: …`` lines). Marks, not positions, let one example serve
+begins after whole prompt tokens. Marks, not positions, let one example serve
 training (answer 1, user's words .1), judging (answer) and routing (user's words).
 """
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from hivelearn.errors import UsageError
-
-Messages: TypeAlias = Sequence[Mapping[str, str]]
+from hivelearn.inference.chat_template import ConversationError, fitting
+from hivelearn.inference.errors import NoModelError
+from hivelearn.inference.messages import Messages, as_messages, check_text
+from hivelearn.inference.token_spans import contents, encoded, is_fast, opening
 
 TEMPLATE: Final = 0
 CONTENT: Final = 1  # tokens of the user's words
 ANSWER: Final = 2  # tokens of the answer and of the end of its turn
 PARTS: Final[Mapping[str, int]] = {"prompt": CONTENT, "answer": ANSWER}
-ROLES: Final = ("system", "user", "assistant")
 _MARK: Final = "\ue000"  # of Unicode's private use: stands in no conversation, is not stripped
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # half a character: no UTF-8, no token
-_PLAIN_TEMPLATE: Final = (
-    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
-class ConversationError(UsageError):
-    """These messages are no conversation that a model can answer."""
-
-    remedy = "Give a string, or messages like [{'role': 'user', 'content': 'Hello'}]."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +34,42 @@ class Example:
         return self.marks.count(PARTS[part])
 
 
-def as_messages(prompt: "str | Messages") -> list[dict[str, str]]:
-    """Return ``prompt`` as chat messages, checked.
+class VocabularyError(NoModelError):
+    """Tokenizer and weights do not belong together."""
 
-    Raises:
-        ConversationError: empty, or not a list of role and content.
-    """
-    if isinstance(prompt, str):
-        prompt = [{"role": "user", "content": prompt}]
-    if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
-        raise ConversationError(f"a {type(prompt).__name__} is no conversation")
-    messages = []
-    for message in prompt:
-        if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-            raise ConversationError(f"{str(message)[:80]!r} is not a message")
-        role, content = message["role"], message["content"]
-        if role not in ROLES or not isinstance(content, str):
-            raise ConversationError(f"a message of role {str(role)[:20]!r} without text")
-        _check_text(content)
-        messages.append({"role": role, "content": content})
-    if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"].strip():
-        raise ConversationError("the conversation does not end with a user's words")
-    return messages
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise ConversationError(f"a {type(text).__name__} where text belongs")
-    if half := _SURROGATE.search(text):
-        raise ConversationError(f"character U+{ord(half[0]):04X} is no text")
+    remedy = (
+        "Take the tokenizer that the model was trained with; or model.resize_token_embeddings("
+        "len(tokenizer)) and save both, then train the new tokens."
+    )
 
 
 class ChatEncoder:
     """Turns conversations into examples with one tokenizer.
 
     Args:
-        tokenizer: a fast transformers tokenizer.
-        end_ids: token ids that end a turn (the generation config's), first preferred.
+        tokenizer: a transformers tokenizer, fast or not.
+        end_ids: token ids that end a turn, preferred first; the one with which the chat
+            template ends an answer is one of them even if the model does not say so.
         context: the longest example the model takes, in tokens; None if it does not say.
+        rows: of the model's embedding: no token is beyond them; None if it does not say.
+
+    Raises:
+        ChatTemplateError, VocabularyError: no question could be asked with this tokenizer.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int], context: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        context: int | None,
+        rows: int | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
-        self._end_ids = tuple(end_ids)
-        self._context = context
-        self._template = None if tokenizer.chat_template else _PLAIN_TEMPLATE
+        self._context, self._rows = context, rows
+        self._template = fitting(tokenizer)
+        self._text_ids = None if is_fast(tokenizer) else max(tokenizer.get_vocab().values()) + 1
+        self.end_ids = self._all_ends(tuple(end_ids))
+        self._check_vocabulary()
 
     def prompt(self, prompt: "str | Messages") -> Example:
         """Return the example of a conversation that waits for its answer.
@@ -100,19 +78,11 @@ class ChatEncoder:
             ConversationError: no conversation, or longer than the model's context.
         """
         messages = as_messages(prompt)
-        text = self._render(messages, generation=True)
-        spans = self._spans(messages, text)
-        encoded = self.tokenizer(
-            text,
-            add_special_tokens=self._template is not None,
-            return_offsets_mapping=True,
-            verbose=False,  # `_checked` says what is too long, with what to do
-        )
-        marks = bytearray(len(encoded["input_ids"]))
-        for index, (start, end) in enumerate(encoded["offset_mapping"]):
-            if any(start < high and end > low for low, high in spans):
-                marks[index] = CONTENT
-        return self._checked(Example(tuple(encoded["input_ids"]), bytes(marks)))
+        text = self._template.render(messages, generation=True)
+        tokens, inside = encoded(self.tokenizer, text, self._spans(messages, text))
+        before = opening(self.tokenizer, text, tokens) if self._template.plain else ()
+        marks = bytes(len(before)) + bytes(CONTENT if one else TEMPLATE for one in inside)
+        return self._checked(Example((*before, *tokens), marks))
 
     def pair(self, prompt: "str | Messages", answer: str) -> Example:
         """Return the example of a conversation with its answer, ready to be learnt or judged.
@@ -120,9 +90,9 @@ class ChatEncoder:
         Raises:
             ConversationError: as for :meth:`prompt`, or the answer is no text.
         """
-        _check_text(answer)
+        check_text(answer)
         asked = self.prompt(prompt)
-        said = self.tokenizer(answer, add_special_tokens=False, verbose=False)["input_ids"]
+        said = self._plain_tokens(answer)
         tail = self._turn_end(as_messages(prompt))
         tokens = (*asked.tokens, *said, *tail)
         marks = asked.marks + bytes([ANSWER]) * (len(said) + len(tail))
@@ -130,49 +100,68 @@ class ChatEncoder:
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return what generated ``tokens`` say, cut at the end of the turn."""
-        kept = list(tokens)
-        for index, token in enumerate(kept):
-            if token in self._end_ids:
-                kept = kept[:index]
-                break
-        decoded: str = self.tokenizer.decode(kept, skip_special_tokens=True)
+        kept = tokens[: self.turn_length(tokens)]
+        if self._text_ids is not None:  # of an embedding with more rows than there are tokens
+            kept = [token for token in kept if token < self._text_ids]
+        decoded: str = self.tokenizer.decode(list(kept), skip_special_tokens=True)
         return decoded
 
-    def _render(self, messages: list[dict[str, str]], *, generation: bool) -> str:
-        try:
-            rendered: str = self.tokenizer.apply_chat_template(
-                messages,
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=generation,
-            )
-        except Exception as error:  # a template is foreign code and raises what it likes
-            raise ConversationError(f"the model's chat template refuses: {error}") from error
-        return rendered
+    def turn_length(self, tokens: Sequence[int]) -> int:
+        """Return how many of generated ``tokens`` stand before the one that ends the turn."""
+        ends = (index for index, token in enumerate(tokens) if token in self.end_ids)
+        return next(ends, len(tokens))
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        found: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+        return found
 
     def _spans(self, messages: list[dict[str, str]], text: str) -> list[tuple[int, int]]:
-        """Return where the user's words stand in ``text``, the rendered ``messages``.
-
-        They are not searched for: a user who says "user" or "a" would be found in the
-        template. The conversation is rendered with marks in their place instead.
-        """
+        """Return where the user's words stand in ``text``, the rendered ``messages``."""
         said = [m["content"] for m in messages if m["role"] == "user"]
-        marked = [{**m, "content": _MARK} if m["role"] == "user" else m for m in messages]
-        frame = self._render(marked, generation=True).split(_MARK)
-        for words in (said, [content.strip() for content in said]):  # many templates strip
-            if len(frame) == len(words) + 1 and text == _filled(frame, words):
-                return _between(frame, words)
-        return _found(text, said)
+        framed = [{**m, "content": _MARK} if m["role"] == "user" else m for m in messages]
+        frame = self._template.render(framed, generation=True).split(_MARK)
+        return contents(text, frame, said)
+
+    def _after_answer(self, messages: list[dict[str, str]]) -> list[int]:
+        """Return what the template writes after an answer; nothing if it takes none at the end."""
+        answered = [*messages, {"role": "assistant", "content": _MARK}]
+        try:
+            rendered = self._template.render(answered, generation=False)
+        except ConversationError:
+            return []
+        _, mark, after = rendered.rpartition(_MARK)
+        return self._plain_tokens(after) if mark else []
 
     def _turn_end(self, messages: list[dict[str, str]]) -> list[int]:
         """Return the tokens after an answer, up to and with the one that ends the turn."""
-        answered = [*messages, {"role": "assistant", "content": _MARK}]
-        _, mark, after = self._render(answered, generation=False).rpartition(_MARK)
-        tail = self.tokenizer(after, add_special_tokens=False)["input_ids"] if mark else []
+        tail = self._after_answer(messages)
         for index, token in enumerate(tail):
-            if token in self._end_ids:
-                return list(tail[: index + 1])
-        return list(self._end_ids[:1])
+            if token in self.end_ids:
+                return tail[: index + 1]
+        return list(self.end_ids[:1])
+
+    def _all_ends(self, told: tuple[int, ...]) -> tuple[int, ...]:
+        """Add the special token with which the template ends an answer.
+
+        A model tuned on a template of its own often names its ancestor's end of text
+        alone; without this its answers would go on into the next turn.
+        """
+        special = set(getattr(self.tokenizer, "all_special_ids", ()))
+        after = self._after_answer([{"role": "user", "content": "a"}])
+        found = next((token for token in after if token in special), None)
+        if found is None or found in told or (self._rows is not None and found >= self._rows):
+            return told
+        return (*told, found)
+
+    def _check_vocabulary(self) -> None:
+        try:
+            tokens = self.prompt("a").tokens
+        except ConversationError as error:
+            raise VocabularyError(f"no question can be asked: {error.what}") from None
+        if not tokens:
+            raise VocabularyError("the tokenizer makes no token of a question")
 
     def _checked(self, example: Example) -> Example:
         if self._context is not None and len(example.tokens) > self._context:
@@ -181,30 +170,11 @@ class ChatEncoder:
                 f"the model takes {self._context}",
                 remedy="Shorten it, or open a model with a longer context.",
             )
+        beyond = max(example.tokens, default=0)
+        if self._rows is not None and beyond >= self._rows:
+            name = self.tokenizer.convert_ids_to_tokens(beyond)
+            raise ConversationError(
+                f"{name!r} is token {beyond}, and the model has only {self._rows}",
+                remedy="Leave it out; the model never learned it.",
+            )
         return example
-
-
-def _filled(frame: Sequence[str], words: Sequence[str]) -> str:
-    return frame[0] + "".join(w + f for w, f in zip(words, frame[1:], strict=True))
-
-
-def _between(frame: Sequence[str], words: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the span of each of ``words`` between the pieces of ``frame``."""
-    spans, at = [], 0
-    for before, content in zip(frame, words, strict=False):  # the last piece follows all words
-        start = at + len(before)
-        at = start + len(content)
-        spans.append((start, at))
-    return spans
-
-
-def _found(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
-    """Return where each content stands, searched in order: for a template that rewrites them."""
-    spans, at = [], 0
-    for content in contents:
-        words = content.strip()
-        start = text.find(words, at)
-        if start >= 0:
-            at = start + len(words)
-            spans.append((start, at))
-    return spans

@@ -10,13 +10,14 @@ says what it can, and whoever needs more asks with :func:`require` first. Engine
 are opened by name in :mod:`hivelearn.inference.engine_table`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-from hivelearn.bounds import Rule, check_record, real, whole
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import ChatEncoder, Example
+from hivelearn.inference.completion import Completion, Listener
+from hivelearn.inference.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,31 +44,6 @@ class AdapterMismatchError(UsageError):
     """An adapter names modules or shapes that this model does not have."""
 
     remedy = "It was made for another model: open that one, or refuse the adapter."
-
-
-SAMPLING: Final[Mapping[str, Rule]] = {
-    "max_new_tokens": whole(1, 1 << 20),
-    # Logits are divided by it, in float32: far below they overflow, far above nothing is left.
-    "temperature": Rule("0", real(0, 0).holds) | real(1e-3, 1e3),
-    "top_p": real(0, 1, above=True),
-    "seed": whole(0),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to choose tokens. Temperature 0 is greedy and needs no seed."""
-
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what no sampler can do."""
-        check_record(SAMPLING, self, what="sampling so is impossible")
-        # transformers takes 2.0 and refuses 2.
-        object.__setattr__(self, "temperature", float(self.temperature))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +96,16 @@ class Engine(Protocol):
     def width(self) -> int:
         """The hidden size."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the model's folder is not taken as it stands there, for people."""
+
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Return (d_out, d_in) of each linear module that a LoRA may target, sorted by name."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Kinds of matrices of the model that are no such module, such as fused experts."""
 
     def norms(self) -> Mapping[str, float]:
         """Return the Frobenius norm of the weight of each module in :meth:`shapes`."""
@@ -134,9 +118,9 @@ class Engine(Protocol):
         examples: Sequence[Example],
         adapter: "Adapter | None",
         sampling: Sampling,
-        on_text: Callable[[str], None] | None = None,
-    ) -> list[str]:
-        """Return one answer an example; ``on_text`` hears the pieces if there is only one."""
+        listener: Listener | None = None,
+    ) -> list[Completion]:
+        """Return one answer an example; ``listener`` follows it and may end it."""
 
     def losses(
         self, examples: Sequence[Example], adapter: "Adapter | None", part: str

@@ -5,7 +5,7 @@ has to let the factors act while these run.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -18,8 +18,9 @@ from hivelearn.inference.clipped_gradients import ClippedSum
 from hivelearn.inference.engine import ClippedGradients, Gradients
 
 Leaves: TypeAlias = Mapping[str, tuple[Tensor, Tensor]]  # factors that gradients are asked for
-# Examples to (nll, marks), each (n, longest - 1): nats of every next token and what it is.
-Nll: TypeAlias = Callable[[Sequence[Example]], tuple[Tensor, Tensor]]
+# Examples and the marks that are asked for, to (nll, marks), each (n, longest - 1): nats of
+# every next token (0 where nobody asks) and what it is.
+Nll: TypeAlias = Callable[[Sequence[Example], Collection[int]], tuple[Tensor, Tensor]]
 
 
 def batch_gradients(
@@ -94,7 +95,7 @@ def clipped_sum(
 
 def _weighted_nll(nll: Nll, examples: Sequence[Example], prompt_weight: float) -> Tensor:
     """Return Σ w·nll over the examples: answers weigh 1, the user's words ``prompt_weight``."""
-    nats, marks = nll(examples)
+    nats, marks = nll(examples, (ANSWER, CONTENT) if prompt_weight else (ANSWER,))
     weight = (marks == ANSWER) + prompt_weight * (marks == CONTENT)
     return (nats * weight).sum()
 

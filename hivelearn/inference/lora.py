@@ -8,6 +8,7 @@ the base again as soon as the call ends. Why not PEFT's injection: docs/adr/0001
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.model_names import ModelNames
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -38,6 +40,38 @@ def linear_shapes(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
         elif isinstance(module, Conv1D):  # GPT-2 keeps its weights transposed
             shapes[name] = (module.nf, module.nx)
     return dict(sorted(shapes.items()))
+
+
+def left_out(model: torch.nn.Module) -> tuple[str, ...]:
+    """Return the kinds of matrices that no LoRA here reaches, sorted, without layer numbers.
+
+    A mixture's experts are one tensor since transformers 5 and its router is a class of its
+    own, so "all-linear" is attention alone there. Embeddings and the head are left out on
+    purpose and not named.
+    """
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    known = set()
+    for module in model.modules():
+        if module is head or isinstance(module, torch.nn.Linear | Conv1D | torch.nn.Embedding):
+            known |= {id(weight) for weight in module.parameters(recurse=False)}
+    found = {
+        ".".join(part for part in name.split(".") if not part.isdigit())
+        for name, weight in model.named_parameters()
+        if weight.ndim > 1 and id(weight) not in known
+    }
+    return tuple(sorted(found))
+
+
+def named_as(shapes: Mapping[str, tuple[int, int]], adapter: Adapter) -> Adapter:
+    """Return ``adapter`` with the model's own names, where it spells them in another way.
+
+    A name of which the model has no single counterpart stays, and :func:`check_fits` tells it.
+    """
+    names = ModelNames(frozenset(f"{name}.weight" for name in shapes))
+    spelled = {names.name_of(module) or module: pair for module, pair in adapter.factors.items()}
+    if len(spelled) < len(adapter.factors) or spelled.keys() == adapter.factors.keys():
+        return adapter
+    return replace(adapter, factors=spelled)
 
 
 def weight_norms(model: torch.nn.Module, names: Iterable[str]) -> dict[str, float]:

@@ -13,33 +13,37 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from transformers import StoppingCriteriaList
 
 from hivelearn.inference import lora
 from hivelearn.inference.batches import by_length, padded, with_room
 from hivelearn.inference.chat import PARTS, ChatEncoder, Example
-from hivelearn.inference.engine import (
-    Capability,
-    ClippedGradients,
-    Gradients,
-    Sampling,
-)
+from hivelearn.inference.completion import Completion, FinishReason, Listener
+from hivelearn.inference.engine import Capability, ClippedGradients, Gradients
 from hivelearn.inference.gradients import Leaves, batch_gradients, clipped_sum
 from hivelearn.inference.loading import LoadedModel, load_model
 from hivelearn.inference.resident_options import ResidentOptions
+from hivelearn.inference.sampling import Sampling
+from hivelearn.inference.stop_strings import cut
+from hivelearn.inference.stopping import CallersStop
 from hivelearn.inference.text_streamer import TextStreamer
+from hivelearn.inference.token_loss import TokenLoss
+from hivelearn.inference.token_spans import is_fast
 from hivelearn.patch.adapter import Adapter
 
 LOGITS_MAX: Final = 1 << 24  # floats of logits held at once: 64 MiB
 BATCH_TOKENS: Final = (64, 8_192)  # fewest and most padded tokens in one forward pass
+LOSS_TOKENS: Final = 1_024  # of one pass that keeps few logits: more are no faster on a CPU
 
 
 def open_resident(
     folder: Path, fingerprint: Callable[[], bytes], options: ResidentOptions
 ) -> "ResidentEngine":
     """Open the model in ``folder`` whole; see :mod:`hivelearn.inference.engine_table`."""
-    return ResidentEngine(load_model(folder, options.device, options.dtype), fingerprint())
+    loaded = load_model(
+        folder, options.device, options.dtype, trust_remote_code=options.trust_remote_code
+    )
+    return ResidentEngine(loaded, fingerprint())
 
 
 class ResidentEngine:
@@ -56,21 +60,20 @@ class ResidentEngine:
 
     def __init__(self, loaded: LoadedModel, base: bytes, batch_tokens: int | None = None) -> None:
         self._model = loaded.model
-        self._tokenizer = loaded.tokenizer
         self._device = next(loaded.model.parameters()).device
         self.base = base
         config = loaded.model.config.get_text_config()
         self.width: int = config.hidden_size
         context = getattr(config, "max_position_embeddings", None)
-        self._end_ids = _end_ids(loaded)
-        self._pad_id = self._tokenizer.pad_token_id
-        if self._pad_id is None:
-            self._pad_id = self._end_ids[0]
-        self.encoder = ChatEncoder(self._tokenizer, self._end_ids, context)
+        self._pad_id = loaded.special.pad
+        rows = loaded.model.get_input_embeddings().weight.shape[0]
+        self.encoder = ChatEncoder(loaded.tokenizer, loaded.special.ends, context, rows)
+        self.remarks = (*loaded.special.remarks, *_remarks(self.encoder))
         self._context: int | None = context
         self._shapes = lora.linear_shapes(self._model)
         self._norms: Mapping[str, float] | None = None
         self._lock = threading.RLock()
+        self._nll = TokenLoss(self._model, self._pad_id)
         by_vocabulary = LOGITS_MAX // config.vocab_size
         self._batch_tokens = batch_tokens or min(
             max(by_vocabulary, BATCH_TOKENS[0]), BATCH_TOKENS[1]
@@ -89,6 +92,11 @@ class ResidentEngine:
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """See :class:`Engine`."""
         return self._shapes
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """See :class:`Engine`."""
+        return lora.left_out(self._model)
 
     def norms(self) -> Mapping[str, float]:
         """See :class:`Engine`. Summed once."""
@@ -118,11 +126,11 @@ class ResidentEngine:
         examples: Sequence[Example],
         adapter: Adapter | None,
         sampling: Sampling,
-        on_text: Callable[[str], None] | None = None,
-    ) -> list[str]:
+        listener: Listener | None = None,
+    ) -> list[Completion]:
         """See :class:`Engine`. Examples are padded on the left and answered longest first."""
         sampled = sampling.temperature > 0
-        answers: dict[int, str] = {}
+        answers: dict[int, Completion] = {}
         batches = with_room(examples, self._batch_tokens, sampling.max_new_tokens, self._context)
         # fork_rng: sampling must not move the random state of the caller's own program.
         with (
@@ -134,41 +142,62 @@ class ResidentEngine:
             if sampled:
                 torch.manual_seed(sampling.seed)
             for batch in batches:
-                texts = self._complete([examples[i] for i in batch], sampling, on_text)
-                answers |= zip(batch, texts, strict=True)
+                said = self._complete([examples[i] for i in batch], sampling, listener)
+                answers |= zip(batch, said, strict=True)
         return [answers[index] for index in range(len(examples))]
 
     def _complete(
-        self,
-        examples: Sequence[Example],
-        sampling: Sampling,
-        on_text: Callable[[str], None] | None,
-    ) -> list[str]:
+        self, examples: Sequence[Example], sampling: Sampling, listener: Listener | None
+    ) -> list[Completion]:
+        listener = listener or Listener()
+        if listener.cancelled():  # it may have waited long for the lock
+            return [Completion("", "cancelled", len(each.tokens)) for each in examples]
         batch = padded(examples, self._pad_id, left=True)
         width = batch.ids.shape[1]
         room = sampling.max_new_tokens
         if self._context is not None:
             room = max(1, min(room, self._context - width))
-        choice: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
+        choice: dict[str, Any] = {"do_sample": False}
         if sampling.temperature > 0:
             choice = {
                 "do_sample": True,
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
+                "top_k": sampling.top_k or None,
             }
+        stop = CallersStop(self.encoder.text, sampling.stop, listener.cancelled, width)
+        streamer = None
+        if listener.on_text is not None and len(examples) == 1:
+            streamer = TextStreamer(self.encoder.text, listener.on_text, sampling.stop)
         out = self._model.generate(
             input_ids=batch.ids.to(self._device),
             attention_mask=batch.mask.to(self._device),
             max_new_tokens=room,
             pad_token_id=self._pad_id,
-            eos_token_id=list(self._end_ids),
-            top_k=None,
-            streamer=TextStreamer(self.encoder.text, on_text)
-            if on_text and len(examples) == 1
-            else None,
+            eos_token_id=list(self.encoder.end_ids) or None,
+            stopping_criteria=StoppingCriteriaList([stop]),
+            streamer=streamer,
             **choice,
         )
-        return [self.encoder.text(line[width:].tolist()) for line in out]
+        return [
+            self._completion(example, line[width : stop.ended.get(row)].tolist(), sampling, stop)
+            for row, (example, line) in enumerate(zip(examples, out, strict=True))
+        ]
+
+    def _completion(
+        self, example: Example, tokens: list[int], sampling: Sampling, stop: CallersStop
+    ) -> Completion:
+        """Return what generated ``tokens`` say, and why they end."""
+        text, stopped = cut(self.encoder.text(tokens), sampling.stop)
+        count = self.encoder.turn_length(tokens)
+        reason: FinishReason = "length"
+        if stopped:
+            reason = "stop_string"
+        elif count < len(tokens):
+            reason = "stop"
+        elif stop.cancelled:
+            reason = "cancelled"
+        return Completion(text, reason, len(example.tokens), count)
 
     def losses(
         self, examples: Sequence[Example], adapter: Adapter | None, part: str
@@ -176,8 +205,9 @@ class ResidentEngine:
         """See :class:`Engine`."""
         found = [math.nan] * len(examples)
         with self._lock, self.attach(adapter), torch.inference_mode():
-            for batch in by_length(examples, self._batch_tokens):
-                nll, marks = self._nll([examples[i] for i in batch])
+            tokens_max = LOSS_TOKENS if self._nll.apart else self._batch_tokens
+            for batch in by_length(examples, tokens_max):
+                nll, marks = self._nll([examples[i] for i in batch], (PARTS[part],))
                 wanted = marks == PARTS[part]
                 total = (nll * wanted).sum(dim=1, dtype=torch.float64)
                 mean = total / wanted.sum(dim=1)  # 0 / 0 is the NaN that is promised
@@ -215,20 +245,14 @@ class ResidentEngine:
             for name, (a, b) in adapter.factors.items()
         }
 
-    def _nll(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Return (nll, marks), each (n, longest - 1): nats of every next token and what it is."""
-        ids, mask, marks = (t.to(self._device) for t in padded(examples, self._pad_id))
-        logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        nll = F.cross_entropy(
-            logits[:, :-1].transpose(1, 2).float(), ids[:, 1:], reduction="none"
-        )  # (n, longest - 1)
-        return nll, marks[:, 1:]
 
-
-def _end_ids(loaded: LoadedModel) -> tuple[int, ...]:
-    found = getattr(loaded.model.generation_config, "eos_token_id", None)
-    if found is None:
-        found = loaded.tokenizer.eos_token_id
-    if found is None:
-        found = loaded.tokenizer.pad_token_id or 0
-    return tuple(found) if isinstance(found, list) else (int(found),)
+def _remarks(encoder: ChatEncoder) -> list[str]:
+    """Return what of the tokenizer a user should know."""
+    remarks = []
+    if not encoder.end_ids:
+        remarks.append(
+            "the model names no token that ends an answer: every answer runs to max_new_tokens"
+        )
+    if not is_fast(encoder.tokenizer):
+        remarks.append("the tokenizer is written in Python: the user's words are found by counting")
+    return remarks

@@ -27,7 +27,7 @@ from math import isnan
 from statistics import median
 from typing import Final
 
-from hivelearn.inference.answer import Route
+from hivelearn.inference.route import Route
 from hivelearn.patch.manifest import SIGNED_LOSS_MAX, RouterCard
 
 CARD_PROMPTS_MIN: Final = 20  # below, the edges of a holdout mean nothing: no claim at all

@@ -5,6 +5,8 @@ caller's, and leaving the callback out leaves the run as it was.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from inspect import signature
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from transformers import TrainerCallback
 
 from hivelearn.device.governor import Governor
 from hivelearn.errors import UsageError
+from hivelearn.node.learn.seal import check_sealable
 from hivelearn.patch.adapter import Adapter
 from hivelearn.store.correction import check_domain
 
@@ -32,8 +35,9 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
         Trainer(model=get_peft_model(model, config), callbacks=[learnt], ...).train()
         learnt.patch  # signed, on the node's shelf; node.adopt(learnt.patch) serves it
 
-    The model must be a PEFT LoRA on the node's own base; a model that does not
-    fit is refused before the first step, not after the last.
+    The model must be a PEFT LoRA on the node's own base, compiled or not; a model
+    that does not fit, or whose LoRA is too large for a patch, is refused before the
+    first step, not after the last.
 
     Attributes:
         adapter: the LoRA as training left it; kept even if sealing fails.
@@ -71,6 +75,25 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
         self.adapter: Adapter | None = None
         self.patch: Patch | None = None
 
+    def on_init_end(
+        self,
+        args: "TrainingArguments",  # noqa: ARG002 - the Trainer calls so
+        state: "TrainerState",  # noqa: ARG002
+        control: "TrainerControl",  # noqa: ARG002
+        **rest: Any,
+    ) -> None:
+        """Let a compiled model say what it takes.
+
+        torch.compile hides that, and the Trainer, which drops every column that the model
+        does not name, would drop them all.
+        """
+        model = rest.get("model")
+        inside = getattr(model, "_orig_mod", None)
+        if model is not None and inside is not None:
+            plain = inside.get_base_model() if hasattr(inside, "get_base_model") else inside
+            with suppress(AttributeError):  # a bound method of a later torch takes none
+                model.forward.__signature__ = signature(plain.forward)
+
     def on_train_begin(
         self,
         args: "TrainingArguments",  # noqa: ARG002 - the Trainer calls so
@@ -79,7 +102,7 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
         **rest: Any,
     ) -> None:
         """Refuse a model that could not be sealed, while nothing is lost yet."""
-        self._node.context.engine.check(Adapter.from_model(rest["model"]))
+        check_sealable(self._node.context, Adapter.from_model(rest["model"]))
         self._turns = self._governor.paced(count())
 
     def on_step_begin(
@@ -99,11 +122,13 @@ class SwarmCallback(TrainerCallback):  # type: ignore[misc]
     def on_train_end(
         self,
         args: "TrainingArguments",  # noqa: ARG002
-        state: "TrainerState",  # noqa: ARG002
+        state: "TrainerState",
         control: "TrainerControl",  # noqa: ARG002
         **rest: Any,
     ) -> None:
         """Seal what was learnt, and announce it if a swarm was given."""
+        if not state.is_world_process_zero:
+            return  # of many processes with one adapter, the first speaks for all
         self.adapter = Adapter.from_model(rest["model"])
         self.patch = self._node.seal(self.adapter, domain=self._domain)
         if self._swarm is not None:

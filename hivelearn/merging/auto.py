@@ -9,10 +9,12 @@ direction, in sign, or in honesty.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.files.sources import Mergeable
+from hivelearn.merging.files.place import refuse_place
+from hivelearn.merging.files.sources import Mergeable, open_all
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run.options import MergeOptions
 from hivelearn.merging.run.run import run_merge
@@ -88,6 +90,8 @@ def choose(
             "'auto' needs something to choose by",
             remedy="Pass validate=lambda adapter: ..., a score on held-out data, higher is better.",
         )
+    if options.out is not None:  # known now, and not after all the trials
+        refuse_place(Path(options.out), open_all(sources))
     quick = replace(options, out=None, dtype="float32", study=False, progress=False)
     trials = [
         Trial(recipe, _scored(validate, run_merge(sources, recipe, quick)[0]))

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, overload
 
-from hivelearn.bounds import FLAG, check
+from hivelearn.bounds import FLAG, NONE, Rule, check
 from hivelearn.merging.auto import Validate, choose
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.files.sources import Mergeable
@@ -16,6 +16,7 @@ from hivelearn.patch.adapter import Adapter
 from hivelearn.report.merge_report import MergeReport
 
 AUTO: Final = "auto"
+_SCORE: Final = NONE | Rule("a function from an adapter to its score", callable)
 _RECIPES: Final = ("energy", "allow_negative", "seed")  # settings that are the recipe's own
 
 
@@ -62,7 +63,8 @@ def merge(
 
     Args:
         sources: adapters, patches, open PEFT models or PEFT folders. Ranks and alphas
-            may differ; a module that one of them lacks counts as unchanged by it.
+            may differ; a module that one of them lacks counts as unchanged by it. A module
+            that two of them spell differently is matched by the model (``model=``), or refused.
         method: a name of :mod:`hivelearn.merging.recipe.method_table`, such as ``"linear"`` (the
             normalised mean of deltas, exact), ``"ties"``, ``"core_ties"``, ``"karcher"``,
             ``"robust"``; or ``"auto"``, which tries a few and keeps what scores best; or
@@ -76,7 +78,7 @@ def merge(
             pass), unless ``study=False``.
         settings: the method's own (``density=.3``, ``lam=.5``), the recipe's (``energy``,
             ``allow_negative``, ``seed``) and those of :class:`MergeOptions` (``dtype``,
-            ``trust``, ``study``, ``progress``).
+            ``trust``, ``study``, ``model``, ``progress``).
 
     Returns:
         An adapter with alpha = rank, or with ``report`` a tuple of it and its report. It
@@ -86,7 +88,7 @@ def merge(
         MergeError: settings or sources that cannot be merged, with the reason.
         AdapterError: a folder or model that is no plain LoRA.
     """
-    check({"report": FLAG}, {"report": report})
+    check({"report": FLAG, "validate": _SCORE}, {"report": report, "validate": validate})
     options = MergeOptions(out=out, study=report)
     chosen = {f.name: settings.pop(f.name) for f in fields(MergeOptions) if f.name in settings}
     options = replace(options, **chosen)

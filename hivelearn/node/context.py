@@ -5,30 +5,36 @@ need. The model is opened on first need, so that a node's status can be read, an
 correction left, by a process that never loads torch.
 """
 
+import logging
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hivelearn import identity
 from hivelearn.device import sensors
 from hivelearn.device.limits import DeviceLimits
+from hivelearn.device.memory import Memory, read_memory
 from hivelearn.device.permit import Permit
 from hivelearn.device.reading import Reading
+from hivelearn.files import DiskError
+from hivelearn.identity import Identity, IdentityError
 from hivelearn.inference.engine_table import open_engine
 from hivelearn.inference.loss_cache import LossCache
-from hivelearn.inference.model_folder import resolve_model
-from hivelearn.node import event_log
+from hivelearn.node import event_log, home_model, own_keys
 from hivelearn.node.config import NodeConfig
-from hivelearn.node.events import EventStream, PermitChanged
+from hivelearn.node.events import EventStream, HomeMade, LossFound, PermitChanged
+from hivelearn.node.home_model import ModelChoice
 from hivelearn.node.served import ServedAdapters
 from hivelearn.patch import fingerprint
+from hivelearn.report.progress import line_on_stderr
 from hivelearn.store.blobs import Blobs
 from hivelearn.store.checkpoints import Checkpoints
+from hivelearn.store.errors import LossWarning
 from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Journal
@@ -36,10 +42,13 @@ from hivelearn.store.loss_file import LossFile
 from hivelearn.store.offers import Offers
 from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
+from hivelearn.store.witness import LOSS_REMEDY, Loss
 
 if TYPE_CHECKING:
     from hivelearn.device.governor import Governor
     from hivelearn.inference.engine import Engine
+
+_log = logging.getLogger("hivelearn.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +59,57 @@ class Environment:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     read: Callable[[], Reading] = sensors.read
+    memory: Callable[[], Memory] = read_memory
 
 
 @dataclass(eq=False)
 class NodeContext:
     """One node's parts."""
 
-    folder: Path  # of the base model
+    asked: str | Path | None  # the model, as it was named
     config: NodeConfig
     environment: Environment
     home: Home = field(init=False)
+    choice: ModelChoice = field(init=False)
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
     losses: LossCache = field(init=False)
 
     def __post_init__(self) -> None:
-        """Open the home; keys and model wait."""
+        """Look at the home; keys and model wait, and what is not there is made when needed."""
         self._opening = threading.RLock()
-        self.home = Home.open(self.config.home, clock=self.clock)
-        self.store = Store(self.home)
+        self.home = Home.at(self.config.home, clock=self.clock, made=self._tell_made)
+        tell = line_on_stderr(self.config.progress)
+        self.choice = home_model.choose(self.asked, self.home.path, tell)
+        self.store = Store(self.home, lost=self._tell_lost)
         kept = LossFile(self.home.path / "losses.bin")
         self.losses = LossCache(kept, precision=repr(self.config.engine_options))
         self.events.subscribe(event_log.write)
+        self.store.loss()
 
     # -- who, and with which model -----------------------------------------
 
     @cached_property
-    def identity(self) -> identity.Identity:
-        """The node's keys, made at first use."""
-        return identity.open_in(self.home.path / "identity", self.clock())
+    def identity(self) -> Identity:
+        """The node's keys, made at first need."""
+        return own_keys.open_or_make(self.store, self.clock())
+
+    def known_identity(self) -> Identity | None:
+        """Return the node's keys if it has any; makes none."""
+        found = own_keys.find(self.store, self.clock())
+        return None if found is None else self.identity
+
+    @property
+    def folder(self) -> Path:
+        """Where the base model lies."""
+        return self.choice.folder
 
     @cached_property
     def base(self) -> bytes:
         """The base model's 32-byte fingerprint."""
-        return fingerprint.of_folder(self.folder, self.home.path / "fingerprints.json")
+        cache = self.home.path / "fingerprints.json"
+        # A directory that is no home yet stays empty: what else lies there makes it foreign.
+        return fingerprint.of_folder(self.folder, cache if self.home.exists else None)
 
     @cached_property
     def engine(self) -> "Engine":
@@ -92,7 +118,24 @@ class NodeContext:
         with self._opening, warnings.catch_warnings():
             # transformers brings tqdm, which misses widgets in a notebook; we draw nothing with it.
             warnings.filterwarnings("ignore", message="IProgress not found")
-            return open_engine(name, self.folder, lambda: self.base, options)
+            engine = open_engine(name, self.folder, lambda: self.base, options)
+        self.remember_model()
+        return engine
+
+    def remember_model(self) -> None:
+        """Let the home, if there is one, keep the model that was named."""
+        if not self.home.exists:
+            return  # whoever makes it remembers
+        with suppress(DiskError):  # a home that can only be read still answers
+            kept = home_model.remember(self.home.path, self.choice)
+            if kept != self.choice.remembered:
+                self.choice = replace(self.choice, remembered=kept)
+                if any(c.base != self.base for c in self.journal.list()):
+                    _log.warning(
+                        "this home was used with another model, and remembers %s from now on; "
+                        "`--model nano` opens the nano model",
+                        self.choice.name,
+                    )
 
     @property
     def is_open(self) -> bool:
@@ -150,6 +193,17 @@ class NodeContext:
         """Return Unix seconds."""
         return self.environment.clock()
 
+    def _tell_made(self, home: Path) -> None:
+        self.events.publish(HomeMade(home))
+        self.remember_model()
+        with suppress(IdentityError):  # a full disk: they are made at the next need
+            self.identity  # noqa: B018 - whoever has a home has a name to give to friends
+
+    def _tell_lost(self, loss: Loss) -> None:
+        told = f"{loss}. {LOSS_REMEDY.format(path=self.store.losses.path)}"
+        warnings.warn(told, LossWarning, stacklevel=2)
+        self.events.publish(LossFound(loss))
+
     def governor(
         self,
         limits: DeviceLimits,
@@ -185,5 +239,8 @@ class NodeContext:
 def open_context(
     model: str | Path | None, config: NodeConfig, environment: Environment | None = None
 ) -> NodeContext:
-    """Return the context of a node on ``model`` (a path, a hub id, or None)."""
-    return NodeContext(resolve_model(model), config, environment or Environment())
+    """Return the context of a node on ``model`` (a path, a hub id, a name, or None).
+
+    None is the model that the home remembers, else the nano model.
+    """
+    return NodeContext(model, config, environment or Environment())

@@ -19,16 +19,34 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Self, TypeAlias
 
 from hivelearn.device.permit import Permit
 from hivelearn.errors import UsageError
 from hivelearn.node.reports import Judged, RoundReport, TrainReport
+from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.store.correction import Correction
+from hivelearn.store.feeds import Why
 from hivelearn.store.generations import Generation
+from hivelearn.store.witness import Loss
 from hivelearn.swarm.events import PeerDown, PeerUp
 
 log: Final = logging.getLogger("hivelearn.events")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeMade:
+    """The first write to a home has made its directory."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LossFound:
+    """The disk has lost writes that had been acknowledged; the node goes on without them."""
+
+    loss: Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +80,21 @@ class TrainingStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingEstimated:
+    """A training has made its first step: what the rest of it will cost."""
+
+    estimate: TrainEstimate
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingStep:
     """One optimizer step was made."""
 
     domain: str
     done: int  # 1 … of
-    of: int
+    of: int  # as far as is known: a training may end when nothing more is gained
     loss: float  # weighted mean, nats per token
+    left_s: float | None = None  # until the end, from the second step on
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +129,27 @@ class PatchRefused:
     author: bytes
     domain: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForked:
+    """An author's device signed two histories of one feed; told once for each.
+
+    Nothing of it behind ``agreed`` is taken any more, until the author begins anew. It is
+    no fault: whoever puts a backup back does it. Of this node's own feed it says that
+    another copy of this home signs, too.
+    """
+
+    author: bytes
+    device: bytes
+    agreed: int  # the last number that both histories have
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRestarted:
+    """This home was found to be an older copy of itself; its feed goes on in a new epoch."""
+
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +191,20 @@ class RunFailed:
 
 
 Event: TypeAlias = (
-    CorrectionAdded
+    HomeMade
+    | LossFound
+    | CorrectionAdded
     | CorrectionsImported
     | CorrectionsForgotten
     | TrainingStarted
+    | TrainingEstimated
     | TrainingStep
     | TrainingEnded
     | PermitChanged
     | PatchArrived
     | PatchRefused
+    | FeedForked
+    | FeedRestarted
     | VerdictReached
     | MergeEnded
     | Adopted

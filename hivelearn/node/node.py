@@ -4,17 +4,17 @@ Every method is a few lines that hand over to a story or a station; read
 `learn/train.py` and `merge/merge.py` for what happens.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from hivelearn.identity import parse_name, short_name
-from hivelearn.inference.answer import Answer
-from hivelearn.inference.engine import Sampling
 from hivelearn.node import reputation, unvouch, validation
 from hivelearn.node.ask import ask
-from hivelearn.node.ask.ask import AskOptions
+from hivelearn.node.ask.answer import Answer
 from hivelearn.node.ask.corrections import Corrections
+from hivelearn.node.ask.options import AskChoices, AskOptions, sampling_of
+from hivelearn.node.ask.stream import AnswerStream
 from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import Environment, open_context
@@ -24,12 +24,13 @@ from hivelearn.node.merge import adopt, merge, rollback
 from hivelearn.node.reports import RoundReport, TrainReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
-from hivelearn.node.status import Status, read_status
+from hivelearn.node.status import Status, read_name, read_status
+from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.node.trust_table import TrustTable, read_trust
 
 if TYPE_CHECKING:
-    from hivelearn.inference.chat import Messages
     from hivelearn.inference.engine import Engine
+    from hivelearn.inference.messages import Messages
     from hivelearn.merging.recipe.recipe import MergeRecipe
     from hivelearn.patch.adapter import Adapter
     from hivelearn.patch.envelope import Patch
@@ -42,12 +43,14 @@ class Node:
     """A local model with its corrections, its specialists and its place in the swarm.
 
     Args:
-        model: folder or hub id of a causal language model, an open transformers
-            model (then ``tokenizer`` too), or nothing: the embedded nano model.
+        model: folder, GGUF file or hub id of a causal language model, "smollm2", "nano", an
+            open transformers model (then ``tokenizer`` too), or nothing: the model that the
+            home remembers, else the embedded nano model.
         tokenizer: of an open model.
         config: settings; single ones may be given by name instead.
         environment: clock, sleep and sensors; tests give their own.
-        settings: any field of :class:`NodeConfig`, such as ``home=...``.
+        settings: any field of :class:`NodeConfig`, such as ``home=...``, or option of the
+            engine, such as ``device="cpu"`` and ``trust_remote_code=True``.
 
     Attributes:
         config: its settings.
@@ -67,6 +70,7 @@ class Node:
         environment: Environment | None = None,
         **settings: Any,
     ) -> None:
+        validation.check(config=config)
         self.config = (config or NodeConfig()).with_settings(settings)
         if model is not None and not isinstance(model, str | Path):
             model = kept_in_home(model, tokenizer, self.config)
@@ -77,7 +81,8 @@ class Node:
 
     def __repr__(self) -> str:
         """Tell who and where."""
-        return f"Node({self.name}, {self.context.engine!r}, home={str(self.context.home.path)!r})"
+        name, home = read_name(self.context), str(self.home)
+        return f"Node({name}, {self.context.engine!r}, home={home!r})"
 
     @property
     def name(self) -> str:
@@ -134,22 +139,21 @@ class Node:
         prompt: "str | Messages",
         domain: str | None = None,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
         experts: Sequence[str] | None = None,
+        **choices: Unpack[AskChoices],
     ) -> Answer:
         """Answer one prompt.
 
         Args:
             prompt: text, or chat messages that end with the user's words.
             domain: if stated, that domain's specialist answers; else the router decides.
-            max_new_tokens: at most so many; the configuration's by default.
-            temperature: 0 is greedy.
-            seed: of sampling; the caller's random state is not touched.
             experts: ids to choose from, the sandbox included.
+            choices: ``max_new_tokens`` (the configuration's by default), ``temperature`` (0,
+                the default, is greedy), ``top_p``, ``top_k``, ``stop`` (text, or several,
+                before which the answer ends) and ``seed``; the caller's random state is not
+                touched.
         """
-        options = self._options(domain, max_new_tokens, temperature, seed, experts)
+        options = self._options(domain, experts, choices)
         return ask.ask(self.context, [prompt], options)[0]
 
     def ask_many(
@@ -157,47 +161,39 @@ class Node:
         prompts: "Sequence[str | Messages]",
         domain: str | None = None,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
         experts: Sequence[str] | None = None,
+        **choices: Unpack[AskChoices],
     ) -> list[Answer]:
         """Answer many prompts in batches; see :meth:`ask`."""
         validation.check(prompts=prompts)
-        options = self._options(domain, max_new_tokens, temperature, seed, experts)
-        return ask.ask(self.context, list(prompts), options)
+        return ask.ask(self.context, list(prompts), self._options(domain, experts, choices))
 
     def stream(
         self,
         prompt: "str | Messages",
         domain: str | None = None,
         *,
-        max_new_tokens: int | None = None,
-        temperature: float = 0.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """Yield the answer's text as it comes; see :meth:`ask`."""
-        options = self._options(domain, max_new_tokens, temperature, seed, None)
-        return ask.stream(self.context, prompt, options)
+        experts: Sequence[str] | None = None,
+        **choices: Unpack[AskChoices],
+    ) -> AnswerStream:
+        """Return the answer's text piece by piece, as it comes; see :meth:`ask`.
+
+        Its ``answer`` is the whole answer, and its ``close()`` ends the generation.
+        """
+        return AnswerStream(self.context, prompt, self._options(domain, experts, choices))
 
     def score(
         self, pairs: "Sequence[tuple[str | Messages, str]]", domain: str | None = None
     ) -> list[float]:
         """Return the loss of each (prompt, answer) as served, mean nats per answer token."""
         validation.check(pairs=pairs)
-        return ask.score(self.context, list(pairs), self._options(domain, 1, 0.0, 0, None))
+        return ask.score(self.context, list(pairs), self._options(domain, None, {}))
 
     def _options(
-        self,
-        domain: str | None,
-        max_new_tokens: int | None,
-        temperature: float,
-        seed: int,
-        experts: Sequence[str] | None,
+        self, domain: str | None, experts: Sequence[str] | None, choices: AskChoices
     ) -> AskOptions:
         validation.check(experts=experts)
-        count = self.config.max_new_tokens if max_new_tokens is None else max_new_tokens
-        sampling = Sampling(count, temperature, seed=seed)
+        sampling = sampling_of(choices, self.config.max_new_tokens)
         named = (experts,) if isinstance(experts, str) else tuple(experts or ())
         return AskOptions(sampling, domain, named)
 
@@ -213,19 +209,37 @@ class Node:
         """Journal a correction without asking first; see :meth:`Answer.correct`."""
         return ask.correct(self.context, prompt, right, domain=domain, subject=subject, wrong=wrong)
 
-    def train(self, domain: str, recipe: "Recipe | None" = None) -> "Patch | None":
+    def train(self, domain: str, recipe: "Recipe | None" = None, **mistaken: Any) -> "Patch":
         """Train on the domain's corrections, judge, seal, and serve unless it measures no better.
 
         Obeys heat and battery; checkpoints; goes on after an interruption bit for bit.
         ``node.last_training`` holds the figures.
 
+        Args:
+            domain: whose corrections.
+            recipe: how; without one, as the configuration says, and what that leaves open
+                follows the corrections.
+            mistaken: nothing; a recipe's settings stand in a recipe.
+
         Returns:
-            The sealed patch, or None if it was told to stop before its end.
+            The sealed patch.
         """
-        validation.check(recipe=recipe)
+        validation.check_train(recipe, mistaken)
         how = recipe or self.config.recipe
         patch, self._last = train.train(self.context, domain, how, self.config.safety)
+        assert patch is not None, "only who gives a sleep that ends can stop it before its end"
         return patch
+
+    def estimate(
+        self, domain: str, recipe: "Recipe | None" = None, **mistaken: Any
+    ) -> TrainEstimate:
+        """Return what `train` would cost here: time and memory, from one small pass of it.
+
+        Takes a second or two with a small model; the first time also asks the base model
+        what it will rehearse. A paused training is told as what is left of it.
+        """
+        validation.check_train(recipe, mistaken)
+        return train.estimated(self.context, domain, recipe or self.config.recipe)
 
     def seal(self, adapter: "Adapter", *, domain: str, licence: str = "") -> "Patch":
         """Make a signed patch of an adapter from elsewhere; it does not serve yet.
@@ -261,7 +275,7 @@ class Node:
     def vouch(self, key: str, note: str = "") -> None:
         """Say that one knows the owner of ``key`` (the full ``hl1…`` key); stays on this device."""
         validation.check(note=note)
-        reputation.vouch(self.context, parse_name(key), note)
+        reputation.vouch(self.context, parse_name(key), note, self._network.met())
 
     def unvouch(self, key: str) -> "tuple[Generation, ...]":
         """Withdraw a vouch; experts that nobody speaks for now stop serving at once.
@@ -282,7 +296,7 @@ class Node:
         self, domain: str, *, recipe: "MergeRecipe | None" = None, adopt: bool = True
     ) -> RoundReport:
         """Judge what rests here: admit or merge it; a merge serves only if it measures better."""
-        validation.check(merge_recipe=recipe)
+        validation.check(merge_recipe=recipe, adopt=adopt)
         return merge.merge(self.context, domain, recipe, adopt=adopt)
 
     def adopt(self, what: "RoundReport | Patch") -> RoundReport:

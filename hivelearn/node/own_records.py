@@ -1,12 +1,19 @@
-"""Own records: the next number made durable, the patch sealed, shelved, ready to travel."""
+"""Own records: sealed for this home, signed again for each swarm in which they are published.
 
-from dataclasses import replace
+What is sealed stands in no feed: a diary may be trained and never told. What is
+published takes the next place in the feed of that swarm, made durable before it
+is signed, so its id is another one, and it names nothing of any other swarm
+(`hivelearn.patch.feed`).
+"""
 
 from hivelearn.node.context import NodeContext
+from hivelearn.node.events import FeedForked, FeedRestarted
 from hivelearn.patch.adapter import Adapter
-from hivelearn.patch.envelope import Label, Patch, rebased, seal
+from hivelearn.patch.envelope import Label, Patch, placed, rebased, says_the_same, seal
+from hivelearn.patch.feed import UNPUBLISHED, agreed
 from hivelearn.patch.manifest import Receipt, RouterCard
-from hivelearn.patch.notice import Notice
+from hivelearn.patch.notice import Notice, read_envelope
+from hivelearn.store.feeds import Fork
 from hivelearn.store.shelf import Entry, State
 
 
@@ -20,25 +27,22 @@ def sign(
     shared_a: bool = False,
     licence: str = "",
 ) -> Patch:
-    """Sign ``adapter`` as this node's next record and put it on the shelf.
+    """Sign ``adapter`` as a record that stands in no feed, and put it on the shelf.
 
     The caller holds the writer lock.
     """
-    me = context.identity
-    feed = (me.device, me.certificate.epoch)
-    seq = context.shelf.next_seq(*feed)
     label = Label(
         domain=domain,
         base=context.base,
-        seq=seq,
-        prev=context.shelf.id_at(*feed, seq - 1),
+        seq=UNPUBLISHED.seq,
+        prev=UNPUBLISHED.prev,
         now_s=context.clock(),
         card=card,
         receipt=receipt,
         shared_a=shared_a,
         licence=licence,
     )
-    patch = seal(rebased(adapter, context.base), label, me)
+    patch = seal(rebased(adapter, context.base), label, context.identity)
     shelve(context, patch)
     return patch
 
@@ -49,6 +53,12 @@ def shelve(context: NodeContext, patch: Patch) -> None:
     context.shelf.add(entry_of(patch, "own", payload, context.clock()))
 
 
+def take_back(context: NodeContext, patch: Patch) -> None:
+    """Put an own patch that comes from a folder on the shelf. The caller holds the writer lock."""
+    meet(context, patch.notice)
+    shelve(context, patch)
+
+
 def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: float) -> Entry:
     """Return the shelf's entry for a record; ``payload`` names its blob, if that is here."""
     body = record.body
@@ -56,8 +66,9 @@ def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: f
         id=record.id,
         author=body.author,
         device=body.device,
-        epoch=body.certificate.epoch,
+        epoch=body.epoch,
         seq=body.seq,
+        prev=body.prev,
         domain=body.domain,
         base=body.base,
         envelope=record.envelope,
@@ -67,10 +78,78 @@ def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: f
     )
 
 
-def renew(context: NodeContext) -> None:
-    """Start a new feed epoch: this home was restored from an older copy of itself."""
-    from hivelearn import identity
+def for_swarm(context: NodeContext, patch: Patch, swarm: bytes) -> Patch:
+    """Return an own patch as it is published in ``swarm``: signed there before, or now.
 
-    fresh = context.identity.with_next_epoch(context.clock())
-    identity.save(fresh, context.home.path / "identity")
-    context.identity = replace(fresh)
+    The caller holds the writer lock.
+    """
+    meet(context, patch.notice)
+    for entry in context.on_shelf("own", patch.domain):
+        if _stands(context, entry, swarm) and says_the_same(_record(entry).body, patch.body):
+            return context.adapters.patch(entry.id)
+    return _publish(context, patch, swarm)
+
+
+def _publish(context: NodeContext, patch: Patch, swarm: bytes) -> Patch:
+    me, now_s = context.identity, context.clock()
+    stale = context.store.feeds.stale(swarm)
+    place = context.store.feeds.claim(swarm, me.device, now_s)
+    told = placed(patch, place, me, now_s)
+    shelve(context, told)
+    if stale is not None:
+        context.events.publish(FeedRestarted(stale))
+    return told
+
+
+def _record(entry: Entry) -> Notice:
+    # Time 0: what was signed here does not become another's because its offer has expired.
+    notice = read_envelope(entry.envelope, now_s=0.0)
+    assert notice is not None
+    return notice
+
+
+def _stands(context: NodeContext, entry: Entry, swarm: bytes) -> bool:
+    """Return whether an own record is in the feed of ``swarm``, and not behind a fork."""
+    feeds = context.store.feeds
+    if not entry.epoch or feeds.swarm_of(entry.epoch) != swarm:
+        return False
+    frozen = feeds.frozen(entry.device, entry.epoch)
+    return frozen is None or entry.seq <= frozen
+
+
+def meet(context: NodeContext, notice: Notice) -> None:
+    """Take notice of an own record that came from elsewhere: from others, from a folder.
+
+    One of the epoch that is signed in, and unknown here, was signed by a newer copy of
+    this home: the feed begins a new epoch. What both have signed is a fork, and what
+    was published here behind it is signed again, since nobody takes it any more.
+    """
+    body, feeds, shelf = notice.body, context.store.feeds, context.shelf
+    swarm = feeds.swarm_of(body.epoch) if body.epoch else None
+    if swarm is None or shelf.get(notice.id) is not None:
+        return
+    with context.store.writing("feed"):
+        known = shelf.around(body.device, body.epoch, body.seq)
+        common, now_s = agreed(notice.id, body.place, known), context.clock()
+        current, restarted = feeds.current(swarm), False
+        if current is not None and current.epoch == body.epoch:
+            feeds.begin(swarm, "met itself", now_s)
+            restarted = True
+        new = common is not None and feeds.freeze(
+            Fork(body.device, body.epoch, body.author, common, now_s)
+        )
+        if common is not None:
+            _publish_again(context, swarm, body.epoch, common)
+    if restarted:
+        context.events.publish(FeedRestarted("met itself"))
+    if new and common is not None:
+        context.events.publish(FeedForked(body.author, body.device, common))
+
+
+def _publish_again(context: NodeContext, swarm: bytes, epoch: int, common: int) -> None:
+    """Sign once more what this home published in ``epoch`` behind the number ``common``."""
+    for entry in context.shelf.list(state="own"):
+        behind = entry.epoch == epoch and entry.seq > common
+        if behind and context.offers.topic_of(entry.id) is not None:
+            told = _publish(context, context.adapters.patch(entry.id), swarm)
+            context.offers.replace(entry.id, told.id)

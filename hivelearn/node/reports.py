@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from hivelearn.gate.gain import Gain, Measure, Unmeasured
 from hivelearn.patch.verdict import Verdict
+from hivelearn.training.curve import Curve
+from hivelearn.training.recipe import Recipe
 
 Outcome = Literal["adopted", "admitted", "candidate", "no lift", "nothing to judge"]
 
@@ -108,6 +110,12 @@ class TrainReport:
     newer: int = 0  # corrections that came since it began, and wait for the next training
     left_out: int = 0  # corrections that do not fit the model
     anew: str = ""  # why an interrupted training was given up; empty if none was
+    watched: int = 0  # corrections of the training side that told when to end, never trained on
+    # On general questions, after against before: asked as if of this domain, and as they are.
+    general_stated: Measure = field(default_factory=Unmeasured)
+    general_routed: Measure = field(default_factory=Unmeasured)
+    recipe: Recipe | None = None  # nothing in it is open
+    curve: Curve = field(default_factory=Curve)
 
     def __str__(self) -> str:
         """Return one line."""
@@ -128,6 +136,12 @@ class TrainReport:
 
     def _remarks(self) -> list[str]:
         said = []
+        if isinstance(self.general_stated, Gain):
+            routed = self.general_routed
+            also = f" ({routed.mean:+.3f} routed)" if isinstance(routed, Gain) else ""
+            said.append(
+                f"general {self.general_stated.mean:+.3f} nats if its domain is stated{also}"
+            )
         if self.anew:
             said.append(f"begun anew: {self.anew}")
         if self.newer:
@@ -144,3 +158,7 @@ class TrainReport:
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss curve; needs ``hivelearn[plots]``."""
+        return self.curve.plot(ax, title=f"{self.domain}: {self.steps} steps")

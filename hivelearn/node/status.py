@@ -9,13 +9,13 @@ from typing import Final
 
 from hivelearn.errors import DeviceError
 from hivelearn.identity import IdentityError, full_name, short_name
-from hivelearn.inference.model_folder import NANO
-from hivelearn.node import measure, payloads
+from hivelearn.node import feed_notes, measure, payloads
 from hivelearn.node.context import NodeContext
 from hivelearn.node.served import served_id
 from hivelearn.report.table import Table
 from hivelearn.store.errors import LostAdapterError
 from hivelearn.store.generations import Generation, Served
+from hivelearn.store.witness import LOSS_REMEDY
 
 SHOWN_DIGITS: Final = 12  # of an id: enough to tell the patches of one shelf apart
 SHOWN_EXPERTS: Final = 12
@@ -50,7 +50,7 @@ class Status:
     """Everything worth knowing about a node at a glance."""
 
     name: str
-    key: str  # empty where the home has no keys that can be used
+    key: str  # empty where the home has no keys, or none that can be used
     home: Path
     model: str
     base: str  # fingerprint, hex
@@ -60,6 +60,7 @@ class Status:
     writer: str | None  # which process writes to the home and what, or None
     problems: tuple[str, ...] = ()  # what this disk has lost, each with what to do
     experts: tuple[ExpertStatus, ...] = ()  # what serves, then the sandbox
+    remembers: str | None = None  # the home's model, which calls take that name none
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
@@ -79,7 +80,7 @@ class Status:
         lines = [
             f"{self.name}  {self.key}",
             f"home   {self.home}",
-            f"model  {self.model} ({self.base[:16]})",
+            f"model  {self.model} ({self.base[:16]}){self._of_home()}",
             f"shelf  {shelf or 'empty'}; {self.vouched} vouched for",
         ]
         if self.writer:
@@ -96,6 +97,12 @@ class Status:
             if more := len(self.experts) - len(shown):
                 lines.append(f"and {more} more; `hivelearn status --json` has all")
         return "\n".join(lines)
+
+    def _of_home(self) -> str:
+        if self.remembers is None:
+            return ""
+        ours = self.remembers.rsplit("/", 1)[-1] == self.model
+        return ", this home's" if ours else f"; this home remembers {self.remembers}"
 
     __repr__ = __str__  # what a notebook or a shell shows is for people
 
@@ -141,15 +148,21 @@ def read_status(context: NodeContext) -> Status:
         name=name,
         key=key,
         home=context.home.path,
-        model="embedded nano model" if context.folder == NANO else context.folder.name,
+        model=context.choice.name,
+        remembers=context.choice.remembered,
         base=context.base.hex(),
         domains=tuple(domains),
         shelf={str(state): count for state, count in store.shelf.counts().items()},
         vouched=len(store.reputation.vouches()),
         writer=_writer(context),
-        problems=tuple(map(str, (*troubles, *lost))),
+        problems=(*_losses(context), *feed_notes.stale(context), *map(str, (*troubles, *lost))),
         experts=_experts(context, serving.values()),
     )
+
+
+def read_name(context: NodeContext) -> str:
+    """Return the node's short name, or in words why it has none; makes no keys."""
+    return _name(context)[0]
 
 
 def _left_out(context: NodeContext) -> list[str]:
@@ -177,12 +190,22 @@ def _experts(context: NodeContext, serving: Iterable[Generation]) -> tuple[Exper
 
 
 def _name(context: NodeContext) -> tuple[str, str, tuple[DeviceError, ...]]:
-    """Return short name, key, and what is wrong with them; new keys need room on the disk."""
+    """Return short name, key, and what is wrong with them."""
     try:
-        me = context.identity.author
+        me = context.known_identity()
     except IdentityError as error:
         return "(no keys)", "", (error,)
-    return short_name(me), full_name(me), ()
+    if me is None:
+        return "(no keys yet)", "", ()
+    return short_name(me.author), full_name(me.author), ()
+
+
+def _losses(context: NodeContext) -> list[str]:
+    """Return what this disk has lost of what was acknowledged, written down or not yet."""
+    store = context.store
+    pending = store.loss()
+    found = [*store.losses.list(), *([] if pending is None else [pending])]
+    return [f"{loss}\n→ {LOSS_REMEDY.format(path=store.losses.path)}" for loss in found]
 
 
 def _serves(generation: Generation | None, lost: Sequence[LostAdapterError]) -> str:

@@ -22,22 +22,25 @@ from hivelearn.store.generations import NEXT, Generation
 def unvouch(context: NodeContext, author: bytes) -> tuple[Generation, ...]:
     """Withdraw the vouch for ``author``; return the generations that serve less than before.
 
-    None, if the author's work speaks for them, or if nothing of theirs serves.
+    None, if the author's work speaks for them in its domains, or if nothing of theirs serves.
 
     Raises:
         UsageError: no vouch for this author stands.
     """
     store = context.store
     with store.writing("unvouch"), store.together():
-        lost = reputation.withdraw(context, author)
-        for candidate in store.candidates.list():
-            if _authors(context, candidate) & lost:
+        candidates = store.candidates.list()
+        serving = [g for base in store.generations.bases() for g in store.generations.serving(base)]
+        domains = {each.domain for each in candidates} | {each.domain for each in serving}
+        lost = reputation.withdraw(context, author, domains)
+        for candidate in candidates:
+            if _authors(context, candidate) & lost[candidate.domain]:
                 store.candidates.drop(candidate.number)
+        why = f"no vouch for {short_name(author)} any more"
         changed = tuple(
-            _serve_without(context, generation, lost, f"no vouch for {short_name(author)} any more")
-            for base in store.generations.bases()
-            for generation in store.generations.serving(base)
-            if any(expert.author in lost for expert in generation.experts)
+            _serve_without(context, generation, lost[generation.domain], why)
+            for generation in serving
+            if any(expert.author in lost[generation.domain] for expert in generation.experts)
         )
     context.events.publish(TrustChanged(author, vouched=False))
     for generation in changed:

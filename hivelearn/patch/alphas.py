@@ -2,17 +2,26 @@
 
 The expressions come with the file, from whoever wrote it. Python's ``re`` can be kept
 busy for ever by twenty characters, so they are matched by ``regex``, which also stops in
-time: all modules together have a few seconds.
+time: all expressions and modules together have one second. ``regex`` in turn takes for ever to
+compile twenty nested repetitions, so what it compiles is short and flat, and Python's
+own grammar. Most configurations need neither: their expressions are names of modules, which
+are looked up.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import regex
 
-SECONDS_MAX: Final = 5.0  # 224 expressions on 224 modules take .1
+SECONDS_MAX: Final = 1.0  # 224 expressions on 224 modules take .1
+RULES_MAX: Final = 512  # expressions that are no names; to compile one takes .2 ms
+LENGTH_MAX: Final = 1_000  # characters of one expression
+GROUPS_MAX: Final = 6  # one in another; every further one doubles the time to compile
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 Clock = Callable[[], float]
+Rule = tuple[int, "regex.Pattern[str]", Any]  # place in the file, expression, alpha
 
 
 class Alphas:
@@ -20,43 +29,70 @@ class Alphas:
 
     Raises:
         TypeError, AttributeError: ``alpha_pattern`` is no mapping of texts.
-        ValueError: an expression is none; the message says which.
+        ValueError: an expression is none, or too intricate; the message says which.
     """
 
     def __init__(self, config: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
         """Read ``lora_alpha`` and ``alpha_pattern``, and let the time begin."""
-        self._default = config.get("lora_alpha", 8)
-        self._rules = [
-            (_compiled(pattern), value)
-            for pattern, value in (config.get("alpha_pattern") or {}).items()
-        ]
         self._clock, self._end = clock, clock() + SECONDS_MAX
+        self._default = config.get("lora_alpha", 8)
+        self._names: dict[str, tuple[int, Any]] = {}  # expressions that are names of modules
+        self._rules: list[Rule] = []
+        for place, (pattern, value) in enumerate((config.get("alpha_pattern") or {}).items()):
+            if _NAME.fullmatch(pattern):
+                self._names[pattern] = place, value
+            elif len(self._rules) == RULES_MAX:
+                raise ValueError(f"more than {RULES_MAX} expressions that are no names")
+            else:
+                self._left()
+                self._rules.append((place, _compiled(pattern), value))
 
     def of(self, module: str) -> Any:
         """Return what the first expression says that matches the end of the name, from a dot on.
 
-        As PEFT 0.21 does it (``get_pattern_key``).
+        As PEFT 0.21 does it (``get_pattern_key``), but that a dot in a name is a dot.
 
         Raises:
             ValueError: the time is over.
         """
-        for pattern, value in self._rules:
-            if _matches(pattern, module, self._end - self._clock()):
+        parts = module.split(".")
+        ends = (".".join(parts[first:]) for first in range(len(parts)))
+        named = [self._names[end] for end in ends if end in self._names]
+        found = min(named, key=lambda each: each[0], default=None)
+        for place, pattern, value in self._rules:
+            if found is not None and found[0] < place:
+                break
+            if self._matches(pattern, module):
                 return value
-        return self._default
+        return self._default if found is None else found[1]
+
+    def _matches(self, pattern: "regex.Pattern[str]", module: str) -> bool:
+        try:
+            return bool(pattern.match(module, timeout=self._left()))
+        except TimeoutError:
+            raise _endless() from None
+
+    def _left(self) -> float:
+        """Return the seconds that are left, which are some."""
+        left_s = self._end - self._clock()
+        if left_s <= 0.0:
+            raise _endless()
+        return left_s
 
 
-def _matches(pattern: "regex.Pattern[str]", module: str, seconds: float) -> bool:
-    try:
-        if seconds > 0.0:
-            return bool(pattern.match(module, timeout=seconds))
-    except TimeoutError:
-        pass
-    raise ValueError(f"the expressions in it take more than {SECONDS_MAX:g} s")
+def _endless() -> ValueError:
+    return ValueError(f"the expressions in it take more than {SECONDS_MAX:g} s")
 
 
 def _compiled(pattern: str) -> "regex.Pattern[str]":
+    depth = deepest = 0
+    for char in pattern[: LENGTH_MAX + 1]:
+        depth += (char == "(") - (char == ")")
+        deepest = max(deepest, depth)
+    if len(pattern) > LENGTH_MAX or deepest > GROUPS_MAX:
+        raise ValueError(f"the expression {pattern[:40]!r} is too long, or nested too deeply")
     try:
+        re.compile(pattern)  # in Python's grammar, which knows no expression that calls itself
         return regex.compile(rf"(.*\.)?({pattern})$")
-    except (regex.error, RecursionError, OverflowError) as error:
+    except (re.error, regex.error, RecursionError, OverflowError, MemoryError) as error:
         raise ValueError(f"{pattern[:40]!r} is no regular expression: {error}") from None

@@ -15,14 +15,17 @@ from hivelearn import codec
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.files import Replacement, replace_all
 from hivelearn.identity import Identity
-from hivelearn.patch import chunks, notice
+from hivelearn.patch import chunks, hub, notice
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
+from hivelearn.patch.feed import Place
 from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
+from hivelearn.patch.model_card import ModelCard, write_card
 from hivelearn.patch.notice import Notice, read_envelope
 from hivelearn.patch.peft_config import WEIGHTS_FILE
+from hivelearn.patch.sealable import refuse_unsealable
 
 ENVELOPE_FILE: Final = "patch.cbor"
 VALID_S: Final = 365 * 86_400
@@ -69,6 +72,23 @@ class Patch:
         """The bytes that gossip, as signed."""
         return self.notice.envelope
 
+    def card(self) -> ModelCard:
+        """Return what the README.md beside this patch says, with what its author measured."""
+        body, receipt = self.body, self.body.receipt
+        facts = {"domain": body.domain, **self.adapter.card().facts, "author": body.author.hex()}
+        if receipt is not None:
+            facts["training"] = (
+                f"{receipt.steps} steps, {receipt.tokens} tokens, "
+                f"about {receipt.records} corrections"
+            )
+            if receipt.loss_before is not None and receipt.loss_after is not None:
+                facts["loss on the author's held-out corrections"] = (
+                    f"{receipt.loss_before:.3f} before, {receipt.loss_after:.3f} after, "
+                    "nats per token"
+                )
+        title, tags = f"LoRA patch for {body.domain}", (body.domain,)
+        return ModelCard(title, self.adapter.origin, facts, body.licence, tags)
+
     def save(self, folder: str | Path) -> Path:
         """Write a PEFT folder with the envelope beside it; return the folder.
 
@@ -79,7 +99,15 @@ class Patch:
         with written(path), Replacement(path / ENVELOPE_FILE) as signed:
             signed.file.write(self.envelope)
             replace_all((signed,))
+            write_card(path, self.card())
         return path
+
+    def push_to_hub(self, repo_id: str, **how: Any) -> str:
+        """Upload this patch, with its envelope, to a hub; return the address of the commit.
+
+        As :meth:`hivelearn.patch.adapter.Adapter.push_to_hub`.
+        """
+        return hub.push(self.save, repo_id, **how)
 
     @classmethod
     def load(cls, folder: str | Path, *, now_s: float | None = None) -> "Patch":
@@ -118,18 +146,19 @@ class Label:
     card: RouterCard | None = None
     shared_a: bool = False
     licence: str = ""
+    epoch: int = 0
 
 
 def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
     """Sign ``adapter`` and return the patch.
 
-    The caller makes ``label.seq`` durable *before* calling: a number signed
-    twice is a forged history in everybody's eyes.
+    The caller makes epoch and number of the label durable *before* calling: a
+    number signed twice is a fork in everybody's eyes (``patch.feed``).
 
     Raises:
         UsageError: the domain's name is not of the form ``[a-z0-9][a-z0-9._-]{0,62}``,
-            the adapter belongs to another base, the device's certificate has
-            expired, or nobody could read the patch. Nothing was signed.
+            the adapter belongs to another base or is too large, the device's certificate
+            has expired, or nobody could read the patch. Nothing was signed.
     """
     if DOMAIN.fullmatch(label.domain) is None:
         raise UsageError(
@@ -141,11 +170,8 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
             "the adapter was made for another base model",
             remedy="Seal it on a node that opened the model it was trained on.",
         )
-    if label.now_s > identity.certificate.not_after:
-        raise UsageError(
-            "this device's certificate has expired",
-            remedy="Bring `identity/root.key` back for one start: it renews the certificate.",
-        )
+    _require_certified(identity, label.now_s)
+    refuse_unsealable(adapter)
     payload = adapter.to_bytes()
     try:
         header.read(payload)
@@ -157,9 +183,55 @@ def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
             f"nobody could read this patch: {error.what}",
             remedy="Keep to the limits of hivelearn.patch.limits and hivelearn.patch.manifest.",
         ) from error
-    signature = identity.sign(notice.SIGNATURE_TAG + raw)
-    envelope = codec.encode({1: raw, 2: signature})
-    return unseal(envelope, payload, now_s=label.now_s)  # what we send, we can read
+    # What we send, we can read.
+    return unseal(_signed(raw, identity), payload, now_s=label.now_s)
+
+
+def placed(patch: Patch, place: Place, identity: Identity, now_s: float) -> Patch:
+    """Return the own ``patch`` signed again, as the record at ``place`` of a feed.
+
+    It says what it said; epoch, number, predecessor and times are new, and so is its id.
+    The caller makes the number durable before, as for :func:`seal`.
+
+    Raises:
+        UsageError: the device's certificate has expired. Nothing was signed.
+    """
+    _require_certified(identity, now_s)
+    body = replace(
+        patch.body,
+        certificate=identity.certificate,
+        epoch=place.epoch,
+        seq=place.seq,
+        prev=place.prev,
+        created=int(now_s),
+        valid_until=int(now_s) + VALID_S,
+    )
+    read = read_envelope(_signed(body.to_bytes(), identity), now_s=now_s)
+    assert read is not None
+    return Patch(read, patch.adapter, _DOOR)
+
+
+def says_the_same(one: Body, other: Body) -> bool:
+    """Return whether two records of an author differ only in place, times and certificate."""
+
+    def said(body: Body) -> Body:
+        return replace(
+            body, certificate=one.certificate, epoch=0, seq=0, prev=None, created=0, valid_until=0
+        )
+
+    return one.author == other.author and said(one) == said(other)
+
+
+def _require_certified(identity: Identity, now_s: float) -> None:
+    if now_s > identity.certificate.not_after:
+        raise UsageError(
+            "this device's certificate has expired",
+            remedy="Bring `identity/root.key` back for one start: it renews the certificate.",
+        )
+
+
+def _signed(raw: bytes, identity: Identity) -> bytes:
+    return codec.encode({1: raw, 2: identity.sign(notice.SIGNATURE_TAG + raw)})
 
 
 def _body(adapter: Adapter, label: Label, identity: Identity, payload: bytes) -> Body:
@@ -178,6 +250,7 @@ def _body(adapter: Adapter, label: Label, identity: Identity, payload: bytes) ->
         receipt=label.receipt,
         card=label.card,
         licence=label.licence,
+        epoch=label.epoch,
     )
 
 

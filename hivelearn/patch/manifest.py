@@ -1,9 +1,9 @@
 """The signed body of a record: everything a node must know before it asks for the payload.
 
-Keys 1 … 16 of one canonical map (table in ``Body``). Keys 6 and 7 are reserved for
+Keys 1 … 16 and 64 of one canonical map (table in ``Body``). Keys 6 and 7 are reserved for
 ancestry, the parents of a patch and the trunk it builds on: nobody writes anything but
 "none" there yet, and whoever does is refused like an unknown key. Unknown keys up to 63 are
-critical and refused; keys from 64 on are for later versions and ignored, here and
+critical and refused; those from 64 on are for later versions and ignored, here and
 in the sections (the signature covers the bytes as received, so nothing is lost).
 Reals are integers in units of 1e-6. Nothing here is looked up by name in a peer's text.
 """
@@ -20,9 +20,11 @@ from hivelearn.identity import Certificate
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
+from hivelearn.patch.feed import EPOCH_BITS, Place
 
 PATCH: Final = 1  # the only kind of record today; readers skip kinds they do not know
 _KEYS: Final = frozenset(range(1, 17))
+_EPOCH: Final = 64  # absent in a record of no feed, and in those of earlier versions
 _NO_PARENTS: Final[list[codec.Value]] = []  # key 6, reserved
 _NO_TRUNK: Final = None  # key 7, reserved
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
@@ -131,7 +133,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One record of a device's feed. Numbers are the map's keys."""
+    """One record; in a feed of its device, if it was published. Numbers are the map's keys."""
 
     author: bytes  # 2: Ed25519 root key
     certificate: Certificate  # 3: [device, not_after, epoch, signature]
@@ -148,11 +150,14 @@ class Body:
     card: RouterCard | None = None  # 13
     licence: str = ""  # 16: SPDX expression, empty if not stated
     kind: int = PATCH  # 1
+    epoch: int = 0  # 64: see hivelearn.patch.feed
 
     def __post_init__(self) -> None:
         """Refuse every field outside its limit."""
         require(self.author == self.certificate.root, "author is not the certificate's root")
         require(0 <= self.seq < 2**63, "seq is out of range")
+        require(0 <= self.epoch < 2**EPOCH_BITS, "the epoch is out of range")
+        require(self.seq > 0 or not self.epoch, "a feed's numbers begin at 1")
         # A crash between number and signature leaves a gap: prev may be unknown, nobody at fault.
         require(self.prev is None or self.seq > 0, "prev does not fit seq")
         ids = [self.base, self.payload_root, *([] if self.prev is None else [self.prev])]
@@ -176,6 +181,11 @@ class Body:
         """The key that signed: also the node's id on the network."""
         return self.certificate.device
 
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.epoch, self.seq, self.prev)
+
     def to_bytes(self) -> bytes:
         """Return the canonical bytes that are signed."""
         cert = self.certificate
@@ -198,6 +208,8 @@ class Body:
             15: self.valid_until,
             16: self.licence,
         }
+        if self.epoch:
+            value[_EPOCH] = self.epoch
         return codec.encode(value)
 
     @classmethod
@@ -216,7 +228,7 @@ class Body:
             case {
                 1: int(kind),
                 2: bytes(author),
-                3: [bytes(device), int(not_after), int(epoch), bytes(signature)],
+                3: [bytes(device), int(not_after), int(certified), bytes(signature)],
                 4: int(seq),
                 5: bytes() | None as prev,
                 8: bytes(base),
@@ -233,10 +245,12 @@ class Body:
             case _:
                 raise BodyError("a field has the wrong type")
         require(chunk == CHUNK_BYTES, f"chunks of {chunk} bytes, and not of {CHUNK_BYTES}")
-        _require_numbers(kind, not_after, epoch, seq, length, chunk, created, valid_until)
+        _require_numbers(kind, not_after, certified, seq, length, chunk, created, valid_until)
+        epoch = value.get(_EPOCH, 0)
+        require(type(epoch) is int and (epoch > 0 or _EPOCH not in value), "no epoch is that")
         return cls(
             author=author,
-            certificate=Certificate(author, device, not_after, epoch, signature),
+            certificate=Certificate(author, device, not_after, certified, signature),
             seq=seq,
             prev=prev,
             base=base,
@@ -250,4 +264,5 @@ class Body:
             card=None if card is None else RouterCard.from_value(card),
             licence=licence,
             kind=kind,
+            epoch=epoch,
         )

@@ -47,6 +47,15 @@ def record_id(body: bytes) -> bytes:
     return hashlib.sha256(ID_TAG + body).digest()
 
 
+def claimed_id(envelope: bytes) -> bytes:
+    """Return the id of the record in an envelope, which nobody has verified yet.
+
+    Raises:
+        PeerError: these bytes are no envelope.
+    """
+    return record_id(_parted(envelope)[0])
+
+
 def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
     """Verify an envelope and return its notice, or None for a kind of a later version.
 
@@ -57,13 +66,7 @@ def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
     Raises:
         PeerError: whatever is wrong with it; ``fault`` and ``code`` say whose and what.
     """
-    if len(envelope) > ENVELOPE_MAX_BYTES:
-        raise EnvelopeError(f"{len(envelope)} bytes", "frame.size")
-    match codec.decode(envelope):
-        case {1: bytes(raw), 2: bytes(signature), **rest} if not rest:
-            pass
-        case _:
-            raise EnvelopeError("not a body and a signature", "envelope.form")
+    raw, signature = _parted(envelope)
     value = codec.decode(raw)
     match value:
         case {1: int(kind), 2: bytes(author), 3: [*chain]} if type(kind) is int:
@@ -80,6 +83,16 @@ def read_envelope(envelope: bytes, *, now_s: float) -> Notice | None:
     if now_s > body.valid_until:
         raise PeerError("the record has expired", code="body.expired", fault="nobody")
     return Notice(record_id(raw), body, envelope)
+
+
+def _parted(envelope: bytes) -> tuple[bytes, bytes]:
+    """Return the body's bytes and the signature of an envelope."""
+    if len(envelope) > ENVELOPE_MAX_BYTES:
+        raise EnvelopeError(f"{len(envelope)} bytes", "frame.size")
+    match codec.decode(envelope):
+        case {1: bytes(raw), 2: bytes(signature), **rest} if not rest:
+            return raw, signature
+    raise EnvelopeError("not a body and a signature", "envelope.form")
 
 
 def _certificate(author: bytes, chain: list[Any]) -> Certificate:

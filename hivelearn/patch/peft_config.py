@@ -28,7 +28,9 @@ def config(
         "init_lora_weights": True,
         "fan_in_fan_out": False,
         "modules_to_save": None,
-        **_targeting(modules),
+        # Full names, and no layers_to_transform: what PEFT takes for a layer's number is an
+        # expert's in a mixture, and a vision tower has the names and numbers of the text's.
+        "target_modules": list(modules),
         "inference_mode": True,
     }
 
@@ -47,24 +49,3 @@ def layers(modules: Iterable[str]) -> tuple[int, ...]:
     """Return the layers of these modules, sorted, each once."""
     found = {layer_of(module) for module in modules}
     return tuple(sorted(number for number in found if number is not None))
-
-
-def _targeting(modules: Sequence[str]) -> dict[str, object]:
-    """Name exactly these modules: PEFT would wrap whatever else a short name matches.
-
-    If every layer has the same modules: their names inside a layer (what
-    servers expect) and the layers' numbers. Else full names.
-    """
-    inside: dict[str, set[str]] = {}
-    for name in modules:
-        parts = name.split(".")
-        after = next((i + 1 for i, part in enumerate(parts) if part.isdigit()), 0)
-        inside.setdefault(".".join(parts[:after]), set()).add(".".join(parts[after:]))
-    alike = {frozenset(names) for names in inside.values()}
-    # PEFT finds a layer's number behind two names or more ("model.layers.0."). An encoder has
-    # the same numbers and names as the decoder beside it, whether it was trained or not.
-    countable = all(prefix.count(".") > 1 and "coder." not in prefix for prefix in inside)
-    numbers = layers(modules)
-    if len(alike) == 1 and countable and len(inside) == len(numbers):
-        return {"target_modules": sorted(next(iter(alike))), "layers_to_transform": list(numbers)}
-    return {"target_modules": list(modules)}

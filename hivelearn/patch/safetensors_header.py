@@ -14,9 +14,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 from hivelearn.errors import PeerError
+from hivelearn.patch import bounded_json
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.limits import PATCH_RANK_MAX
 
 HEADER_MAX_BYTES: Final = 1 << 20
@@ -24,6 +27,11 @@ PAYLOAD_MAX_BYTES: Final = 512 << 20
 TENSORS_MAX: Final = 4_096
 DIM_MAX: Final = 1 << 20
 NAME_MAX: Final = 200
+FOREIGN_TENSORS_MAX: Final = 40_960  # a LoRA on 128 experts in 48 layers has 36,864
+FOREIGN_HEADER_MAX_BYTES: Final = 16 << 20
+# Of a header: itself and its metadata; then a mapping and two lists, and six commas, a tensor.
+_OBJECTS_MAX: Final = 2 + 3 * TENSORS_MAX
+_ITEMS_MAX: Final = 6 * TENSORS_MAX
 _LENGTH_BYTES: Final = 8
 ITEM_BYTES: Final[Mapping[str, int]] = {"BF16": 2, "F16": 2, "F32": 4}
 _MODULE = r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,31}"
@@ -124,6 +132,27 @@ def read(payload: bytes) -> Header:
     return Header(dtype, rank, factors, data_start)
 
 
+def refuse_crowded(file: Path) -> None:
+    """Refuse a safetensors file from elsewhere with more tensors than any adapter has.
+
+    The library lists a hundred thousand of them for a second before anybody can look. What
+    else is wrong with the file, it says itself.
+
+    Raises:
+        AdapterError: there are more, or the header is longer than theirs would be.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        raw = stream.read(min(size, FOREIGN_HEADER_MAX_BYTES))
+    if size > FOREIGN_HEADER_MAX_BYTES or raw.count(b'"data_offsets"') > FOREIGN_TENSORS_MAX:
+        raise AdapterError(
+            f"{file} has more than {FOREIGN_TENSORS_MAX} tensors, or a header of more than "
+            f"{FOREIGN_HEADER_MAX_BYTES >> 20} MiB: no adapter is like that",
+            remedy="Give the folder of a LoRA adapter, and not that of a model.",
+        )
+
+
 def _parse(raw: bytes) -> dict[str, object]:
     def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         table = dict(pairs)
@@ -132,9 +161,13 @@ def _parse(raw: bytes) -> dict[str, object]:
         return table
 
     try:
-        # Decoded here, for json.loads takes bytes of UTF-16 and UTF-32 too.
-        table = json.loads(raw.decode(), object_pairs_hook=unique)
-    except (ValueError, RecursionError):
+        table = bounded_json.parsed(
+            raw, objects_max=_OBJECTS_MAX, items_max=_ITEMS_MAX, pairs_hook=unique
+        )
+    except bounded_json.CrowdedError:
+        most = f"a payload has 1 … {TENSORS_MAX}"
+        raise HeaderError(f"more tensors than it may have: {most}", "count") from None
+    except ValueError:
         raise HeaderError("header is not JSON", "json") from None
     if type(table) is not dict:
         raise HeaderError("header is not a JSON object", "json")

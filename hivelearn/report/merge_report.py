@@ -31,6 +31,7 @@ class MergeReport:
         error: the same over all modules together.
         rank: of the result.
         why: why this method, if it was chosen by score.
+        notes: what a reader should know of the sources, the configuration or the file.
     """
 
     method: str
@@ -45,6 +46,7 @@ class MergeReport:
     error: float
     rank: int
     why: str = ""
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Tell method, size and loss in one line, then the sources' weights."""
@@ -52,7 +54,7 @@ class MergeReport:
             f"{self.method}: rank {self.rank}, {len(self.errors)} modules, "
             f"{self.error:.1%} lost to recompression"
         )
-        return "\n".join(filter(None, (head, self.why, str(self._table()))))
+        return "\n".join(filter(None, (head, self.why, *self.notes, str(self._table()))))
 
     def _repr_html_(self) -> str:
         return self._table(str(self).split("\n", 1)[0])._repr_html_()

@@ -30,10 +30,23 @@ def in_notebook() -> bool:
     return running is not None and "IPKernelApp" in running.config
 
 
+def line_on_stderr(setting: bool | None) -> Callable[[str], None]:  # noqa: FBT001 - a setting
+    """Return what says a line on stderr if :func:`wanted`, for work of a few long steps."""
+    if not wanted(setting):
+        return lambda _: None
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    return say
+
+
 class _Line(Protocol):
     """Where the line is drawn."""
 
     def draw(self, done: int, remark: str, *, at_once: bool) -> None: ...
+    def resize(self, total: int) -> None: ...
     def stop(self) -> None: ...
 
 
@@ -63,9 +76,13 @@ class Progress:
         if self._line is not None:
             self._line.stop()
 
-    def at(self, done: int, remark: str = "") -> None:
-        """Move to ``done``."""
+    def at(self, done: int, remark: str = "", total: int | None = None) -> None:
+        """Move to ``done``; the work may turn out to be of another size."""
         self._done = done
+        if total is not None and total != self._total:
+            self._total = total
+            if self._line is not None:
+                self._line.resize(total)
         if self._line is not None:
             self._line.draw(done, remark, at_once=False)
 
@@ -102,6 +119,9 @@ class _Terminal:
     def draw(self, done: int, remark: str, *, at_once: bool) -> None:  # noqa: ARG002 - rich's choice
         self._bar.update(self._task, completed=done, remark=remark)
 
+    def resize(self, total: int) -> None:
+        self._bar.update(self._task, total=total)
+
     def stop(self) -> None:
         self._bar.stop()
 
@@ -126,6 +146,9 @@ class _Cell:
             self._first = done, now_s  # a training that goes on does not begin at 0
         if at_once or now_s - self._drawn_s >= REDRAWN_S:
             self._write(now_s)
+
+    def resize(self, total: int) -> None:
+        self._total = total
 
     def stop(self) -> None:
         self._write(self._monotonic())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from hivelearn.files import (
+    PRIVATE,
     Reached,
     disk,
     rename_whole,
@@ -59,7 +60,7 @@ class Blobs:
             if target.is_file() and target.read_bytes() == data:
                 target.touch()  # young again: its new row comes in a moment
                 return name
-        write_whole(target, data, self._reached)
+        write_whole(target, data, self._reached, mode=PRIVATE)
         return name
 
     def adopt(self, partial: Path, name: str) -> str:

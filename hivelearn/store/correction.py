@@ -116,7 +116,10 @@ def is_holdout(prompt: bytes) -> bool:
 def check_domain(domain: object) -> None:
     """Raise DomainNameError unless ``domain`` can be a topic name."""
     if not isinstance(domain, str) or DOMAIN.fullmatch(domain) is None:
-        raise DomainNameError(f"{domain!r:.80} is no domain name")
+        what = f"{domain!r:.80} is no domain name"
+        if isinstance(domain, str) and DOMAIN.fullmatch(better := domain.strip().lower()):
+            what += f"; {better!r} is one"
+        raise DomainNameError(what)
 
 
 def to_plain(correction: Correction) -> dict[str, Any]:

@@ -13,6 +13,7 @@ writer may bring forward, is read as a copy in memory that was brought forward.
 
 import os
 import sqlite3
+import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,10 +22,24 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from hivelearn.errors import HivelearnError
-from hivelearn.files import DiskError, DiskFullError, DiskReadOnlyError, Reached, unwatched
-from hivelearn.store.errors import HomeDamagedError, LaterVersionError, NotWritingError
+from hivelearn.files import (
+    PRIVATE,
+    DiskError,
+    DiskFullError,
+    DiskReadOnlyError,
+    Reached,
+    disk,
+    unwatched,
+)
+from hivelearn.store.errors import (
+    HomeDamagedError,
+    LaterVersionError,
+    NoLocksError,
+    NotWritingError,
+)
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.schema import MIGRATIONS, Step
+from hivelearn.store.witness import Tally, Witness
 
 BUSY_WAIT_S: Final = 5.0  # how long SQLite waits for a reader or a recovery to finish
 
@@ -38,8 +53,18 @@ _REFUSALS: Final[dict[int, type[DiskError]]] = {
     sqlite3.SQLITE_CORRUPT: HomeDamagedError,
     sqlite3.SQLITE_NOTADB: HomeDamagedError,
     sqlite3.SQLITE_IOERR: DiskError,
-    sqlite3.SQLITE_BUSY: DiskError,
-    sqlite3.SQLITE_LOCKED: DiskError,
+}
+# Ours is the only writer and readers take turns, so whoever stays in the way is no hivelearn:
+# another program, or a file system on which a lock is never had.
+_NO_LOCKS: Final = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
 }
 
 
@@ -52,9 +77,10 @@ class Database:
         migrations: Sequence[Step] = MIGRATIONS,
         reached: Reached = unwatched,
         busy_wait_s: float = BUSY_WAIT_S,
+        witness: Witness | None = None,
     ) -> None:
         self.path, self._migrations, self._reached = path, migrations, reached
-        self._busy_wait_s = busy_wait_s
+        self._busy_wait_s, self._witness = busy_wait_s, witness
         self._begin()
         forgets(self)
 
@@ -62,6 +88,7 @@ class Database:
         self._turn = threading.RLock()  # one transaction at a time
         self._writer: sqlite3.Connection | None = None
         self._depth = 0
+        self._counts = False  # until its tables are those of this version
 
     def forget(self) -> None:
         """Have no connection: called in a forked child, which may not even close its parent's."""
@@ -110,7 +137,9 @@ class Database:
         finally:
             if os.getpid() == opened_by:
                 with self._turn:
-                    self._writer = None
+                    self._writer, self._counts = None, False
+                    if self._witness is not None:
+                        self._witness.close()
                     with suppress(sqlite3.Error):  # its last checkpoint can be made next time
                         writer.close()
 
@@ -126,11 +155,14 @@ class Database:
             begin, commit, undo = _boundary(self._depth)
             writer.execute(begin)
             self._depth += 1
-            begun_by = os.getpid()
+            begun_by, before = os.getpid(), writer.total_changes
+            tally = None
             try:
                 yield writer
                 if os.getpid() != begun_by:
                     return  # a forked child: its parent commits
+                if self._depth == 1 and writer.total_changes != before:
+                    tally = self._count(writer)
                 self._reached("before commit")
                 writer.execute(commit)
             except BaseException:
@@ -142,6 +174,29 @@ class Database:
             finally:
                 self._depth -= os.getpid() == begun_by
         self._reached("committed")
+        if tally is not None and self._witness is not None:
+            self._witness.write(tally)
+            self._reached("witnessed")
+
+    def _count(self, writer: sqlite3.Connection) -> Tally | None:
+        if not self._counts:
+            return None
+        rows = writer.execute(
+            "UPDATE tally SET commits = commits + 1 RETURNING commits, corrections, last"
+        ).fetchall()
+        if len(rows) != 1:
+            raise HomeDamagedError(self.path, "it does not know how much was written to it")
+        return Tally(*rows[0])
+
+    def tally(self) -> Tally:
+        """Return how much is held; nothing of an empty file."""
+        row = self.row("SELECT commits, corrections, last FROM tally")
+        return Tally(0, 0, "") if row is None else Tally(*row)
+
+    def count_from(self, commits: int) -> None:
+        """Let the next transaction be number ``commits`` + 1."""
+        with self.transaction() as writer:
+            writer.execute("UPDATE tally SET commits = ?", (commits - 1,))
 
     def compact(self) -> bool:
         """Rewrite the file without what was deleted, and empty the write-ahead log.
@@ -176,6 +231,7 @@ class Database:
         for number in range(self.version(), len(self._migrations)):
             with self.transaction() as writer:
                 self._take_step(writer, number)
+        self._counts = self._witness is not None
 
     def _take_step(self, writer: sqlite3.Connection, number: int) -> None:
         for act in self._migrations[number]:
@@ -213,7 +269,19 @@ class Database:
             raise NotWritingError("a write to the store outside `with store.writing(...)`")
         return self._writer
 
+    def _make_private(self) -> None:
+        """Let nobody else read what is said here; the log and its index get the same bits."""
+        if not self.path.exists():  # never opened beside SQLite: closing would drop its locks
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path = self.path.with_name(self.path.name + end)
+                if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                    path.chmod(PRIVATE)
+
     def _open_writer(self) -> sqlite3.Connection:
+        with disk(self.path):
+            self._make_private()
         writer = sqlite3.connect(
             self.path, timeout=self._busy_wait_s, isolation_level=None, check_same_thread=False
         )
@@ -240,8 +308,10 @@ class Database:
         reader = sqlite3.connect(uri, uri=True, timeout=self._busy_wait_s, isolation_level=None)
         try:
             reader.execute("PRAGMA user_version")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             reader.close()
+            if error.sqlite_errorcode in _NO_LOCKS:
+                raise  # each further try would wait as long
             log = self.path.with_name(f"{self.path.name}-wal")
             if log.exists() and log.stat().st_size:
                 raise
@@ -263,10 +333,13 @@ class Database:
         except HivelearnError:
             raise
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the family
-            if code not in _REFUSALS:
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code in _NO_LOCKS:
+                raise NoLocksError(self.path, str(error)) from error
+            kind = _REFUSALS.get(code & 0xFF)  # the low byte is the family
+            if kind is None:
                 raise  # a wrong statement is a bug of ours
-            raise _REFUSALS[code](self.path, str(error)) from error
+            raise kind(self.path, str(error)) from error
 
 
 def _boundary(depth: int) -> tuple[str, str, tuple[str, ...]]:

@@ -13,13 +13,28 @@ class HomeError(DiskError):
 class HomeDamagedError(HomeError):
     """The database file is not what this library wrote."""
 
-    remedy = "Copy the home away first; then restore hive.db from a backup, or move it aside."
+    remedy = (
+        "Copy the home away first; then restore hive.db from a backup, or go on in a new home "
+        "(--home or HIVELEARN_HOME)."
+    )
 
 
 class UnsafeHomeError(HomeError):
     """Others can read or write a home that this user does not own."""
 
     remedy = "Choose a directory of your own with HIVELEARN_HOME, or have its owner set mode 0700."
+
+
+class NoLocksError(HomeError):
+    """The file system under the home cannot lock files, so two writers could spoil it."""
+
+    remedy = (
+        "Choose a directory on a local disk as the home, with HIVELEARN_HOME or --home; "
+        "on this disk, another program that has hive.db open may also be in the way."
+    )
+
+    def __init__(self, path: Path, said: str) -> None:
+        super().__init__(path, f"files cannot be locked here ({said})")
 
 
 class MissingBlobError(HomeError):
@@ -42,6 +57,26 @@ class LostAdapterError(HomeError):
         self.remedy = f"`hivelearn rollback {domain}` serves what was before" + (
             f", `hivelearn train {domain}` makes it anew." if own else "."
         )
+
+
+class LossWarning(UserWarning):
+    """A home has lost writes that had been acknowledged; it goes on with what is left."""
+
+
+class NoHomeError(UsageError):
+    """What is to be read does not exist."""
+
+    remedy = "Check the path (--home, HIVELEARN_HOME); the first `hivelearn correct` makes a home."
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"there is no home at {path}")
+
+
+class HomePathError(UsageError):
+    """What was given can be no path."""
+
+    remedy = "Give the path of a directory, without control characters; `.` is the current one."
 
 
 class NotAHomeError(UsageError):
@@ -110,7 +145,22 @@ class StaleGenerationError(UsageError):
 class ForgetWhatError(UsageError):
     """Neither a correction nor a domain to forget, or both."""
 
-    remedy = 'Give one: node.corrections.forget(correction.id), or forget(domain="roman").'
+    remedy = (
+        'Give one: node.corrections.forget(correction.id), or forget(domain="roman"); '
+        "`hivelearn corrections forget ID`, or `--domain roman`."
+    )
+
+
+class UnknownCorrectionError(UsageError):
+    """No correction has this id, or more than one begins with it."""
+
+    remedy = "Take an id from `hivelearn corrections list`; eight digits or more will do."
+
+
+class ExportPathError(UsageError):
+    """Corrections cannot be written to something that is no path."""
+
+    remedy = "Give the path of a file."
 
 
 class CorrectionError(UsageError):
@@ -150,10 +200,13 @@ class DomainNameError(CorrectionError):
 
 
 class ImportLineError(CorrectionError):
-    """One line of a JSONL file cannot be imported, so none was."""
+    """A row of a file cannot be imported, so none was."""
 
-    remedy = "Fix that line and import the file again; nothing of it was stored."
-
-    def __init__(self, path: Path, line: int, why: str) -> None:
-        self.path, self.line, self.why = path, line, why
-        super().__init__(f"{path}, line {line}: {why}")
+    def __init__(
+        self, path: Path, line: int, why: str, wanted: str, *, unit: str = "line", more: int = 0
+    ) -> None:
+        self.path, self.line, self.why, self.more = path, line, why, more
+        what = f"{path}, {unit} {line}: {why}"
+        if more:
+            what += f"; and {more} more {unit}{'' if more == 1 else 's'}"
+        super().__init__(what, remedy=f"Nothing of it was stored. {wanted}")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from hivelearn.files import TMP_SUFFIX, Reached, disk, unwatched, write_whole
+from hivelearn.files import PRIVATE, TMP_SUFFIX, Reached, disk, unwatched, write_whole
 from hivelearn.store.correction import Correction, from_plain, to_plain
 from hivelearn.store.errors import CorrectionError
 
@@ -34,8 +34,8 @@ class Inbox:
         Raises:
             DiskFullError, DiskReadOnlyError: it is not stored.
         """
-        plain = to_plain(correction)
-        write_whole(self._path(correction), json.dumps(plain).encode(), self._reached)
+        path, plain = self._path(correction), to_plain(correction)
+        write_whole(path, json.dumps(plain).encode(), self._reached, mode=PRIVATE)
 
     def waiting(self) -> tuple[Correction, ...]:
         """Return what lies here, oldest first; garbage is passed over."""

@@ -4,6 +4,10 @@ The same question corrected again in the same domain supersedes the earlier
 answer; the earlier one stays as history. Time orders them, and the journal sees
 to it that a clock which ran back makes nobody's last word an old one.
 
+One question in five is held out by its hash. The only question of a domain never is:
+what is held out of one correction leaves nothing to learn. From its second question on
+a domain goes by the hash alone, so every node and every time divides it alike.
+
 Forgetting is real: the rows are deleted, the file is rewritten without them and
 the write-ahead log emptied, and if the process dies in between, the next writer
 finishes it.
@@ -16,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hivelearn.store.correction import TIME_MAX_S, Correction, to_conversation
+from hivelearn.store.correction import TIME_MAX_S, Correction, check_domain, to_conversation
 from hivelearn.store.database import Database, Row
-from hivelearn.store.errors import ForgetWhatError
+from hivelearn.store.errors import ForgetWhatError, UnknownCorrectionError
+from hivelearn.store.exports import to_dataset, write_jsonl
+from hivelearn.store.imports import Defaults, ImportReport, read_corrections
 from hivelearn.store.inbox import Inbox
-from hivelearn.store.jsonl import Defaults, read_jsonl, to_dataset, write_jsonl
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,6 +34,7 @@ _COLUMNS: Final = (
     "messages, correct, domain, base, created_s, wrong, subject, generation, id, prompt, holdout"
 )
 _SCRUB: Final = "scrub"  # an unfinished task: deleted text may still be in the files
+ID_DIGITS_MIN: Final = 8  # of an id that is shortened; four corrections in a million share eight
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,14 @@ class Count:
 class Forgotten:
     """What :meth:`Journal.forget` did."""
 
-    corrections: int
+    ids: tuple[str, ...]  # of the corrections that are gone
+    domains: tuple[str, ...]  # that they were of
     bytes_gone: bool  # False: a reader holds the old state; the next writer finishes
+
+    @property
+    def corrections(self) -> int:
+        """How many are gone, superseded answers among them."""
+        return len(self.ids)
 
 
 class Journal:
@@ -97,9 +109,17 @@ class Journal:
         # Names in the inbox tell microseconds; far from 1970 a double cannot tell even that.
         return min(math.nextafter(newest_s + 1e-6, math.inf), TIME_MAX_S)
 
-    def get(self, correction: str) -> Correction | None:
-        """Return the correction with this id, or None."""
-        return next((c for c in self._all() if c.id == correction), None)
+    def find(self, name: str) -> Correction:
+        """Return the correction whose id is, or begins with, ``name``.
+
+        Raises:
+            UnknownCorrectionError: none, or more than one.
+        """
+        found = [c for c in self._all() if len(name) >= ID_DIGITS_MIN and c.id.startswith(name)]
+        if len(found) != 1:
+            which = "no correction has the id" if not found else "several corrections begin with"
+            raise UnknownCorrectionError(f"{which} {name!r:.80}")
+        return found[0]
 
     def list(
         self, domain: str | None = None, *, holdout: bool | None = None, superseded: bool = False
@@ -108,21 +128,29 @@ class Journal:
 
         Args:
             domain: only these; None means all.
-            holdout: True for those that judge, False for those to train on, None for both.
+            holdout: True for those that judge, False for those to train on, None for both;
+                the only question of its domain is to train on.
             superseded: include answers that were corrected again later.
         """
         found = self._all(domain)
+        alone = _alone((c.domain, c.prompt) for c in found)
         if not superseded:
             found = latest(found)
-        return tuple(c for c in found if holdout is None or c.holdout == holdout)
+        return tuple(
+            c
+            for c in found
+            if holdout is None or (c.holdout and (c.domain, c.prompt) not in alone) == holdout
+        )
 
     def counts(self) -> dict[str, Count]:
         """Return per domain the number of different questions, sorted by domain."""
         waiting = {(c.domain, c.prompt, c.holdout) for c in self._inbox.waiting()}
         stored = self._db.rows("SELECT DISTINCT domain, prompt, holdout FROM corrections")
+        questions = waiting | {(d, p, bool(h)) for d, p, h in stored}
+        alone = _alone((domain, prompt) for domain, prompt, _ in questions)
         held: dict[str, list[bool]] = {}
-        for domain, _, holdout in waiting | {(d, p, bool(h)) for d, p, h in stored}:
-            held.setdefault(domain, []).append(holdout)
+        for domain, prompt, holdout in questions:
+            held.setdefault(domain, []).append(holdout and (domain, prompt) not in alone)
         return {
             domain: Count(training=held[domain].count(False), holdout=held[domain].count(True))
             for domain in sorted(held)
@@ -137,15 +165,20 @@ class Journal:
         if (correction is None) == (domain is None):
             raise ForgetWhatError("forget either one correction or one domain")
         self.drain()
+        if correction is not None:
+            found = self.find(correction)
+            said = [c for c in self._all(found.domain) if c.prompt == found.prompt]
+        else:
+            check_domain(domain)
+            said = list(self._all(domain))
         with self._db.transaction() as writer:
-            deleted = writer.execute(
-                "DELETE FROM corrections WHERE domain = ? OR (domain, prompt) IN"
-                " (SELECT domain, prompt FROM corrections WHERE id = ?)",
-                (domain, correction),
-            ).rowcount
-            if deleted:
+            gone = [(c.id,) for c in said]
+            writer.executemany("DELETE FROM corrections WHERE id = ?", gone)
+            writer.executemany("DELETE FROM left_out WHERE correction = ?", gone)
+            if gone:
                 writer.execute("INSERT OR REPLACE INTO unfinished VALUES (?)", (_SCRUB,))
-        return Forgotten(deleted, bytes_gone=self.scrub())
+        ids, domains = {c.id for c in said}, {c.domain for c in said}
+        return Forgotten(tuple(sorted(ids)), tuple(sorted(domains)), bytes_gone=self.scrub())
 
     def scrub(self) -> bool:
         """Finish an earlier :meth:`forget` if one is unfinished; say whether none is."""
@@ -167,21 +200,23 @@ class Journal:
         self._inbox.discard(waiting)
         return new
 
-    def import_jsonl(self, path: Path, defaults: Defaults) -> int:
-        """Store every line of a JSONL file or none; return how many were new.
+    def import_from(self, path: Path, defaults: Defaults) -> ImportReport:
+        """Store every row of a file or none; see :mod:`hivelearn.store.import_shapes`.
 
         Raises:
-            ImportLineError: the first line that cannot be read, by number.
+            ImportLineError: the first row that cannot be taken, by number.
         """
-        return self.add(read_jsonl(path, defaults))
+        read = read_corrections(path, defaults)
+        return ImportReport(len(read.corrections), self.add(read.corrections), read.passed_over)
 
-    def export_jsonl(self, path: Path) -> int:
-        """Write all corrections, superseded ones too; :meth:`import_jsonl` reads them back."""
-        return write_jsonl(path, self.list(superseded=True))
+    def export_to(self, path: Path, domain: str | None = None) -> int:
+        """Write corrections, superseded ones too; :meth:`import_from` reads them back."""
+        return write_jsonl(path, self.list(domain, superseded=True))
 
     def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
         """Return the corrections of :meth:`list` as a ``datasets.Dataset``."""
-        return to_dataset(self.list(domain, holdout=holdout))
+        judges = {c.id for c in self.list(domain, holdout=True)}
+        return to_dataset(self.list(domain, holdout=holdout), judges)
 
     def _all(self, domain: str | None = None) -> tuple[Correction, ...]:
         # The inbox first: what a writer drains in between is then seen twice, not never.
@@ -199,6 +234,14 @@ def latest(corrections: Iterable[Correction]) -> tuple[Correction, ...]:
     """Return the last answer to each question of each domain, oldest first."""
     last = {(c.domain, c.prompt): c for c in sorted(corrections, key=_age)}
     return tuple(sorted(last.values(), key=_age))
+
+
+def _alone(questions: Iterable[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
+    """Return the questions, each a domain and a hash, that are the only one of their domain."""
+    asked: dict[str, set[bytes]] = {}
+    for domain, prompt in questions:
+        asked.setdefault(domain, set()).add(prompt)
+    return {(domain, min(prompts)) for domain, prompts in asked.items() if len(prompts) == 1}
 
 
 def _age(correction: Correction) -> tuple[float, str]:

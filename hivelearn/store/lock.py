@@ -6,22 +6,26 @@ beside it only tells people who writes; it is read only when the lock is taken,
 and a stale one is overwritten by the next writer.
 """
 
+import errno
 import json
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
-from hivelearn.files import disk
-from hivelearn.store.errors import WriterBusyError
+from hivelearn.files import PRIVATE, disk
+from hivelearn.store.errors import NoLocksError, WriterBusyError
 from hivelearn.store.forked import forgets, never_freed
 
 LOCK_WAIT_S: Final = 1.0  # long enough for another process's one short write
 DOING_MAX_CHARS: Final = 200
+# What file systems say that know no locks: some network drives, some containers.
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 class WriterLock:
@@ -34,10 +38,13 @@ class WriterLock:
         forgets(self)
 
     def _begin(self) -> None:
-        # thread_local off: the thread that leaves last need not be the one that came first.
-        self._lock = FileLock(self._home / "writer.lock", thread_local=False)
+        self._begin_lock()
         self._gate = threading.Lock()
         self._inside = 0
+
+    def _begin_lock(self) -> None:
+        # thread_local off: the thread that leaves last need not be the one that came first.
+        self._lock = FileLock(self._home / "writer.lock", mode=PRIVATE, thread_local=False)
 
     def forget(self) -> None:
         """Hold nothing: called in a forked child. The lock is its parent's to release."""
@@ -55,6 +62,7 @@ class WriterLock:
         Raises:
             WriterBusyError: another process, or another lock object of this one, has it.
             DiskReadOnlyError: the home cannot be written.
+            NoLocksError: its file system has no locks.
         """
         with self._gate:
             if self._inside == 0:
@@ -81,7 +89,7 @@ class WriterLock:
     def _take(self, doing: str, wait_s: float) -> None:
         with disk(self._home):
             try:
-                self._lock.acquire(timeout=wait_s)
+                self._acquire(wait_s)
             except Timeout:
                 raise WriterBusyError(self._home, *self.holder()) from None
             try:
@@ -94,6 +102,25 @@ class WriterLock:
             except BaseException:
                 self._lock.release()
                 raise
+
+    def _acquire(self, wait_s: float) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="flock not supported")
+                self._lock.acquire(timeout=wait_s)
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise NoLocksError(self._home, str(error.strerror)) from error
+            raise
+        finally:
+            self._refuse_soft_lock()
+
+    def _refuse_soft_lock(self) -> None:
+        """Raise NoLocksError where filelock took to files, which a killed process leaves behind."""
+        if isinstance(self._lock, SoftFileLock):
+            self._lock.release()
+            self._begin_lock()
+            raise NoLocksError(self._home, "no flock here")
 
     def _give(self) -> None:
         with suppress(OSError):

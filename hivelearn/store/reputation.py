@@ -1,7 +1,8 @@
-"""What a home remembers of authors: vouches, standings, verdicts heard, faults at the door.
+"""What a home remembers of authors: vouches, evidence, blame, faults at the door.
 
-Plain columns, one row an author or a patch. What they mean and how they change is
-the trust room's arithmetic; this file knows none of it.
+What speaks for an author is bound to the updates that are here, a row each; it goes with
+them. What speaks against an author is bound to the key. What the columns mean and how
+they change is the trust room's arithmetic; this file knows none of it.
 
 Vouches here are local: nobody else sees them unless they are published as
 records of the feed. A withdrawn vouch is kept, so that its owner can see that
@@ -25,14 +26,24 @@ class VouchRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class StandingRecord:
-    """The figures of one author; see :class:`hivelearn.trust.standing.Standing`."""
+class BlameRecord:
+    """What speaks against one author; see :class:`hivelearn.trust.standing.Standing`."""
 
     author: bytes  # root key, 32 bytes
-    good: float
     bad: float
-    successes: int
     harms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRecord:
+    """What was judged of one patch on the shelf."""
+
+    patch: bytes  # PatchId, 32 bytes
+    author: bytes  # root key, 32 bytes
+    domain: str
+    judgement: str  # success, copy, void, failure, harm
+    worth: float  # of a success: 1.0 when it was judged, less with every round
+    compared: bool  # with what was here before it, so that it is known to be no copy
 
 
 class Reputation:
@@ -63,34 +74,67 @@ class Reputation:
         found = (VouchRecord(*row) for row in rows)
         return tuple(v for v in found if withdrawn or v.withdrawn_s is None)
 
-    def standings(self) -> tuple[StandingRecord, ...]:
-        """Return the figures of every author on record, by author."""
-        rows = self._db.rows(
-            "SELECT author, good, bad, successes, harms FROM standings ORDER BY author"
-        )
-        return tuple(StandingRecord(*row) for row in rows)
+    def blame(self) -> tuple[BlameRecord, ...]:
+        """Return what speaks against every author on record, by author."""
+        rows = self._db.rows("SELECT author, bad, harms FROM blame ORDER BY author")
+        return tuple(BlameRecord(*row) for row in rows)
 
-    def set_standings(self, records: Iterable[StandingRecord]) -> None:
-        """Store the figures of these authors; all others keep theirs."""
+    def set_blame(self, records: Iterable[BlameRecord]) -> None:
+        """Store what speaks against these authors; all others keep theirs."""
         with self._db.transaction() as writer:
             writer.executemany(
-                "INSERT OR REPLACE INTO standings VALUES (?, ?, ?, ?, ?)", map(astuple, records)
+                "INSERT OR REPLACE INTO blame VALUES (?, ?, ?)", map(astuple, records)
             )
 
-    def drop_standings(self, authors: Iterable[bytes]) -> None:
-        """Forget the figures of these authors."""
+    def drop_blame(self, authors: Iterable[bytes]) -> None:
+        """Forget what spoke against these authors."""
         with self._db.transaction() as writer:
-            writer.executemany("DELETE FROM standings WHERE author = ?", [(a,) for a in authors])
+            writer.executemany("DELETE FROM blame WHERE author = ?", [(a,) for a in authors])
+
+    def evidence(self) -> tuple[EvidenceRecord, ...]:
+        """Return what was judged of every patch that is here with its payload, by patch."""
+        rows = self._db.rows(
+            "SELECT patch, author, domain, judgement, worth, compared FROM evidence"
+            " JOIN patches ON id = patch WHERE state != 'refused' ORDER BY patch"
+        )
+        return tuple(
+            EvidenceRecord(patch, author, domain, judgement, worth, bool(compared))
+            for patch, author, domain, judgement, worth, compared in rows
+        )
 
     def heard(self) -> dict[bytes, str]:
-        """Return the judgement that counted last, by patch."""
-        return dict(self._db.rows("SELECT patch, judgement FROM heard ORDER BY patch"))
+        """Return the judgement that stands, by patch; of those that were refused, too."""
+        return dict(self._db.rows("SELECT patch, judgement FROM evidence ORDER BY patch"))
 
     def hear(self, judgements: Mapping[bytes, str]) -> None:
         """Remember what was judged of patches; of those that left the shelf, nothing."""
+        rows = [(p, said, float(said == "success")) for p, said in judgements.items()]
         with self._db.transaction() as writer:
-            writer.executemany("INSERT OR REPLACE INTO heard VALUES (?, ?)", judgements.items())
-            writer.execute("DELETE FROM heard WHERE patch NOT IN (SELECT id FROM patches)")
+            writer.executemany("INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, 0)", rows)
+            writer.execute("DELETE FROM evidence WHERE patch NOT IN (SELECT id FROM patches)")
+
+    def fade(self, share: float, patches: Iterable[bytes]) -> None:
+        """Leave this share of what these patches are worth."""
+        with self._db.transaction() as writer:
+            writer.executemany(
+                "UPDATE evidence SET worth = worth * ? WHERE patch = ?",
+                [(share, patch) for patch in patches],
+            )
+
+    def amend(self, found: Mapping[bytes, str]) -> None:
+        """Let these judgements stand instead: what a comparison or a harm has made of them."""
+        with self._db.transaction() as writer:
+            writer.executemany(
+                "UPDATE evidence SET judgement = ?, compared = 1 WHERE patch = ?",
+                [(said, patch) for patch, said in found.items()],
+            )
+
+    def doubt(self, patches: Iterable[bytes]) -> None:
+        """Let these patches count for nothing until they have been compared again."""
+        with self._db.transaction() as writer:
+            writer.executemany(
+                "UPDATE evidence SET compared = 0 WHERE patch = ?", [(p,) for p in patches]
+            )
 
     def faults(self) -> tuple[tuple[bytes, str], ...]:
         """Return author and domain of every fault at the door that no merge has heard of yet.

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hivelearn.store import settings_v1
+from hivelearn.store import settings_v1, standings_v2
 
 Step = Sequence[str | Callable[[sqlite3.Connection], None]]
 
@@ -97,10 +97,57 @@ _TWO: Final = (
     "DROP TABLE evidence",  # nothing ever wrote it
 )
 
+# A feed for each swarm in place of the device's one.
+_FEEDS: Final = (
+    "ALTER TABLE patches ADD COLUMN prev BLOB",
+    # The own feeds: an epoch each, the newest of a swarm is the one that is signed in.
+    """CREATE TABLE own_epochs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, swarm BLOB NOT NULL, epoch INTEGER NOT NULL,
+        last INTEGER NOT NULL, why TEXT NOT NULL, begun_s REAL NOT NULL)""",
+    # Epochs that are not one history: nothing behind `agreed` is taken any more.
+    """CREATE TABLE forks (
+        device BLOB NOT NULL, epoch INTEGER NOT NULL, author BLOB NOT NULL,
+        agreed INTEGER NOT NULL, found_s REAL NOT NULL,
+        PRIMARY KEY (device, epoch)) WITHOUT ROWID""",
+    # In the old feed each record named the one before, of whatever swarm: none is told again.
+    "DELETE FROM offers WHERE patch IN (SELECT id FROM patches WHERE state = 'own')",
+    "DROP TABLE feeds",
+)
+
+# What was acknowledged, counted where it is written: the witness outside repeats it.
+_TALLY: Final = (
+    """CREATE TABLE tally (
+        commits INTEGER NOT NULL, corrections INTEGER NOT NULL, last TEXT NOT NULL)""",
+    """INSERT INTO tally SELECT 0, (SELECT count(*) FROM corrections), ifnull(
+        (SELECT id FROM corrections ORDER BY rowid DESC LIMIT 1), '')""",
+    """CREATE TRIGGER correction_kept AFTER INSERT ON corrections BEGIN
+        UPDATE tally SET corrections = corrections + 1, last = NEW.id; END""",
+    # An id is a hash of what was said: it must not outlive what is forgotten.
+    """CREATE TRIGGER correction_gone AFTER DELETE ON corrections BEGIN
+        UPDATE tally SET corrections = corrections - 1,
+        last = CASE last WHEN OLD.id THEN '' ELSE last END; END""",
+)
+
+# What speaks for an author is bound to updates that are here, and so to their domains.
+_EVIDENCE: Final = (
+    # `worth` fades with every round; `compared` says whether it was looked for a copy.
+    """CREATE TABLE evidence (
+        patch BLOB PRIMARY KEY, judgement TEXT NOT NULL, worth REAL NOT NULL,
+        compared INTEGER NOT NULL) WITHOUT ROWID""",
+    # What speaks against an author is bound to the key, in every domain.
+    """CREATE TABLE blame (
+        author BLOB PRIMARY KEY, bad REAL NOT NULL, harms INTEGER NOT NULL) WITHOUT ROWID""",
+    standings_v2.convert,
+    "DROP TABLE standings",
+    "DROP TABLE heard",
+    # The device that told of a patch first; NULL where nobody noted it.
+    "ALTER TABLE patches ADD COLUMN relay BLOB",
+)
+
 # A claim has two bounds. An expert of before has one alone: it answers where its domain is stated.
 _FLOORS: Final = ("ALTER TABLE served ADD COLUMN floor REAL",)
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, _FLOORS)
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY, *_EVIDENCE, *_FLOORS))
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

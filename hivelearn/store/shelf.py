@@ -1,41 +1,40 @@
 """Patches and where each stands: the envelope's bytes, a state, the last verdict.
 
-The shelf judges nothing. It holds the table of moves that make sense, remembers
-refusals so that nothing is fetched twice, and keeps both envelopes when one
-device signed two different records with one number.
+The shelf judges nothing. It holds the table of moves that make sense and remembers
+refusals so that nothing is fetched twice. Of feeds it knows what lies around a
+number; what follows from that, ``feeds`` and ``patch.feed`` say.
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from hivelearn.errors import PeerError
+from hivelearn.patch.feed import Neighbours
 from hivelearn.store.correction import DOMAIN
 from hivelearn.store.database import Database
 from hivelearn.store.errors import UnknownPatchError, WrongStateError
 from hivelearn.store.schema import NEEDED_BLOBS
 
-State = Literal["parked", "quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
-Arrival = Literal["new", "known", "equivocation"]
+State = Literal["quarantined", "sandboxed", "admitted", "refused", "own", "merged"]
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 # To its own state a patch may always go: a new verdict in the old place.
 MOVES: Final = MappingProxyType(
     {
-        "parked": {"quarantined", "refused"},
         "quarantined": {"sandboxed", "admitted", "merged", "refused"},
         "sandboxed": {"admitted", "merged", "refused"},
         # Back to quarantine: its domain has become our own and is judged anew.
         "admitted": {"quarantined", "sandboxed", "merged", "refused"},
         "merged": {"sandboxed", "admitted", "refused"},
-        "refused": {"parked"},  # a person asked for a second look: it is fetched again
+        "refused": set[str](),
         "own": set[str](),
     }
 )
-WITHOUT_PAYLOAD: Final = {"parked", "refused"}
-WAITING: Final[tuple[State, ...]] = ("parked", "quarantined", "sandboxed")  # none of it serves
+WITHOUT_PAYLOAD: Final = {"refused"}
+WAITING: Final[tuple[State, ...]] = ("quarantined", "sandboxed")  # none of it serves
 REFUSED_MAX: Final = 1_024  # strangers' refusals remembered, so that none is fetched again
 ID_BYTES: Final = 32
 ENVELOPE_MAX_BYTES: Final = 64 * 1024
@@ -61,11 +60,13 @@ class Entry:
     domain: str
     base: bytes  # base fingerprint, 32 bytes
     envelope: bytes  # as received: signatures cover these bytes
-    payload: str | None  # blob name; None until it is here
+    payload: str | None  # blob name; None if it was refused before it was here
     state: State
     arrived_s: float
     verdict: str | None = None  # JSON: layer, code, measured, limit, fault
     reason: str = ""
+    prev: bytes | None = None  # id of number seq - 1, as its author says
+    relay: bytes | None = None  # device key of the peer that told of it first, if noted
 
     def __post_init__(self) -> None:
         keys = (self.id, self.author, self.device, self.base)
@@ -92,27 +93,13 @@ class Shelf:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def add(self, entry: Entry) -> Arrival:
-        """Put a verified record on the shelf.
-
-        Returns:
-            "known" if the id is here (nothing changes); "equivocation" if the
-            device has signed another record with this number: the newcomer is
-            kept as refused, for evidence; else "new".
-        """
+    def add(self, entry: Entry) -> bool:
+        """Put a verified record on the shelf; return False if its id is here already."""
         with self._db.transaction() as writer:
             if self.get(entry.id) is not None:
-                return "known"
-            feed = (entry.device, entry.epoch, entry.seq)
-            twin = self._db.row(
-                "SELECT id FROM patches WHERE device = ? AND epoch = ? AND seq = ?", feed
-            )
+                return False
             _insert(writer, entry)
-            if twin is None:
-                return "new"
-            reason = f"equivocation: {twin[0].hex()} has the same number"
-            _update(writer, entry.id, "refused", entry.payload, None, reason)
-            return "equivocation"
+            return True
 
     def get(self, patch: bytes) -> Entry | None:
         """Return the entry of this id, or None."""
@@ -120,9 +107,8 @@ class Shelf:
         return None if row is None else Entry(*row)
 
     def wants(self, patch: bytes) -> bool:
-        """Return whether its payload should be fetched: new here, or parked without it."""
-        entry = self.get(patch)
-        return entry is None or (entry.state == "parked" and entry.payload is None)
+        """Return whether its payload should be fetched: it is new here."""
+        return self.get(patch) is None
 
     def list(
         self,
@@ -141,23 +127,31 @@ class Shelf:
         )
         return tuple(Entry(*row) for row in rows)
 
-    def payloads(self, states: Sequence[State]) -> tuple[tuple[bytes, str], ...]:
-        """Return author and blob name of all in these states whose payload is here, by id."""
-        marks = ", ".join("?" * len(states))
+    def by_arrival(self) -> tuple[Entry, ...]:
+        """Return all whose payload is here and that were not refused, in order of arrival."""
         rows = self._db.rows(
-            "SELECT author, payload FROM patches"  # noqa: S608
-            f" WHERE payload IS NOT NULL AND state IN ({marks}) ORDER BY id",
-            states,
+            f"SELECT {_COLUMNS} FROM patches WHERE payload IS NOT NULL"  # noqa: S608
+            " AND state != 'refused' ORDER BY arrived_s, rowid"
         )
-        return tuple((author, payload) for author, payload in rows)
+        return tuple(Entry(*row) for row in rows)
+
+    def devices(self) -> dict[bytes, bytes]:
+        """Return whose each device key is that signed something here."""
+        return dict(self._db.rows("SELECT DISTINCT device, author FROM patches ORDER BY device"))
 
     def ids(self) -> set[bytes]:
         """Return the ids of all that is here, in whatever state."""
         return {patch for (patch,) in self._db.rows("SELECT id FROM patches")}
 
     def counts(self) -> dict[State, int]:
-        """Return how many patches are in each state, absent states left out."""
-        return dict(self._db.rows("SELECT state, COUNT(*) FROM patches GROUP BY state"))
+        """Return how many patches are in each state, absent states left out.
+
+        Of the own ones, what was signed again for a swarm is the same patch.
+        """
+        same = "CASE state WHEN 'own' THEN domain || payload ELSE id END"
+        return dict(
+            self._db.rows(f"SELECT state, COUNT(DISTINCT {same}) FROM patches GROUP BY state")  # noqa: S608
+        )
 
     def move(
         self,
@@ -166,7 +160,6 @@ class Shelf:
         *,
         verdict: str | None = None,
         reason: str = "",
-        payload: str | None = None,
     ) -> Entry:
         """Send a patch to another state, or give it a new verdict where it is.
 
@@ -175,11 +168,10 @@ class Shelf:
             state: where to; see ``MOVES``.
             verdict: JSON of the judgement behind the move; None keeps the last one.
             reason: one sentence for people.
-            payload: blob name, when it has just arrived; None keeps what is known.
 
         Raises:
             UnknownPatchError: not on the shelf.
-            WrongStateError: the table of moves does not allow it, or the payload is not here.
+            WrongStateError: the table of moves does not allow it.
         """
         with self._db.transaction() as writer:
             entry = self.get(patch)
@@ -187,12 +179,7 @@ class Shelf:
                 raise UnknownPatchError(f"patch {patch.hex()} is not on the shelf")
             if state != entry.state and state not in MOVES[entry.state]:
                 raise WrongStateError(f"patch {patch.hex()} is {entry.state}, not to be {state}")
-            # A refused patch's blob is swept, so a second look begins without it.
-            held = None if (entry.state, state) == ("refused", "parked") else entry.payload
-            held = payload or held
-            if held is None and state not in WITHOUT_PAYLOAD:
-                raise WrongStateError(f"patch {patch.hex()} cannot be {state}: no payload here")
-            _update(writer, patch, state, held, verdict or entry.verdict, reason)
+            _update(writer, patch, state, verdict or entry.verdict, reason)
             moved = self.get(patch)
             assert moved is not None
             return moved
@@ -218,38 +205,31 @@ class Shelf:
                 writer.executemany("DELETE FROM patches WHERE id = ?", gone)
         return len(gone)
 
+    def readmit(self, author: bytes, reason: str) -> None:
+        """Forget what was refused of ``author`` for this reason: it may come again."""
+        with self._db.transaction() as writer:
+            writer.execute(
+                "DELETE FROM patches WHERE author = ? AND state = 'refused' AND reason = ?",
+                (author, reason),
+            )
+
     def needs_blob(self, name: str) -> bool:
         """Return whether any row still needs the blob ``name``."""
         found = f"SELECT 1 FROM ({NEEDED_BLOBS}) WHERE payload = ? LIMIT 1"  # noqa: S608
         return self._db.row(found, (name,)) is not None
 
-    def next_seq(self, device: bytes, epoch: int) -> int:
-        """Return the next number of this device's feed, never returned before.
+    def around(self, device: bytes, epoch: int, seq: int) -> Neighbours:
+        """Return what lies here around a number of a device's epoch (the oldest, of twins)."""
 
-        Durable on return, so sign after it: a crash between leaves a gap, and a
-        gap is nobody's fault, while one number signed twice is. Starts at 1.
-        """
-        with self._db.transaction() as writer:
-            shelved = self._db.row(
-                "SELECT ifnull(max(seq), 0) FROM patches WHERE device = ? AND epoch = ?",
-                (device, epoch),
+        def first(what: str, number: int) -> bytes | None:
+            found = self._db.row(
+                f"SELECT {what} FROM patches WHERE device = ? AND epoch = ? AND seq = ?"  # noqa: S608
+                " ORDER BY rowid",
+                (device, epoch, number),
             )
-            assert shelved is not None
-            return int(
-                writer.execute(
-                    "INSERT INTO feeds VALUES (:device, :epoch, :shelved + 1) ON CONFLICT DO"
-                    " UPDATE SET last = max(last, :shelved) + 1 RETURNING last",
-                    {"device": device, "epoch": epoch, "shelved": shelved[0]},
-                ).fetchone()[0]
-            )
+            return None if found is None else found[0]
 
-    def id_at(self, device: bytes, epoch: int, seq: int) -> bytes | None:
-        """Return the id of the record with this number (the smallest of twins), or None."""
-        row = self._db.row(
-            "SELECT min(id) FROM patches WHERE device = ? AND epoch = ? AND seq = ?",
-            (device, epoch, seq),
-        )
-        return None if row is None else row[0]
+        return Neighbours(first("id", seq - 1), first("id", seq), first("prev", seq + 1))
 
 
 def _insert(writer: sqlite3.Connection, entry: Entry) -> None:
@@ -263,13 +243,12 @@ def _update(
     writer: sqlite3.Connection,
     patch: bytes,
     state: State,
-    payload: str | None,
     verdict: str | None,
     reason: str,
 ) -> None:
     writer.execute(
-        "UPDATE patches SET state = ?, payload = ?, verdict = ?, reason = ? WHERE id = ?",
-        (state, payload, verdict, reason, patch),
+        "UPDATE patches SET state = ?, verdict = ?, reason = ? WHERE id = ?",
+        (state, verdict, reason, patch),
     )
 
 

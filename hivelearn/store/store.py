@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from hivelearn.files import Reached, unwatched
@@ -11,6 +11,8 @@ from hivelearn.store.candidates import Candidates
 from hivelearn.store.checkpoints import Checkpoints
 from hivelearn.store.correction import Correction
 from hivelearn.store.database import Database
+from hivelearn.store.errors import HomeDamagedError
+from hivelearn.store.feeds import Feeds
 from hivelearn.store.forked import forgets, never_freed
 from hivelearn.store.generations import Generations
 from hivelearn.store.home import Home
@@ -22,6 +24,8 @@ from hivelearn.store.offers import Offers
 from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
+from hivelearn.store.witness import Loss, Losses, Tally, Witness
+from hivelearn.store.witness import lost as lost_since
 
 
 class Store:
@@ -33,11 +37,27 @@ class Store:
     transaction; :meth:`together` makes one of several.
     """
 
-    def __init__(self, home: Home, *, reached: Reached = unwatched) -> None:
-        self.home, self._reached = home, reached
-        self.database = Database(home.database, reached=reached)
+    def __init__(
+        self,
+        home: Home,
+        *,
+        reached: Reached = unwatched,
+        lost: Callable[[Loss], object] = lambda _: None,
+    ) -> None:
+        """Take a home apart; nothing is read or written yet.
+
+        Args:
+            home: may be one that was not made yet; the first write makes it.
+            reached: called with the name of each crash point.
+            lost: called once when the database turns out to have lost something.
+        """
+        self.home, self._reached, self._tell_lost = home, reached, lost
+        self._witness = Witness(home.path / "witness")
+        self.losses = Losses(home.path / "losses.jsonl")
+        self.database = Database(home.database, reached=reached, witness=self._witness)
         self.blobs = Blobs(home.blobs, home.partial, reached)
         self.shelf = Shelf(self.database)
+        self.feeds = Feeds(self.database, home.path / "feeds.json", reached)
         self.offers = Offers(self.database)
         self.generations = Generations(self.database)
         self.inbox = Inbox(home.inbox, reached)
@@ -47,6 +67,7 @@ class Store:
         self.candidates = Candidates(self.database)
         self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
+        self._told: int | None = None  # how many commits were missing when it was told
         self._begin()
         forgets(self)
 
@@ -74,12 +95,13 @@ class Store:
             WriterBusyError: another process writes; its message says which and what.
             DiskFullError, DiskReadOnlyError, LaterVersionError, HomeDamagedError.
         """
+        self.home.make()
         with self._gate:
-            if self._inside == 0:
-                self._enter(doing, wait_s)
+            found = self._enter(doing, wait_s) if self._inside == 0 else None
             self._inside += 1
         entered_by = os.getpid()
         try:
+            self._tell(found)  # outside the gate: whoever hears of it may write
             yield self
         finally:
             if os.getpid() == entered_by:  # a forked child was never in
@@ -98,6 +120,7 @@ class Store:
             joined = self._inside > 0
             self._inside += joined  # or the last block could end before the write
         if not joined:
+            self.home.make()
             self.inbox.leave(correction)
             return
         try:
@@ -105,20 +128,64 @@ class Store:
         finally:
             self._leave()
 
+    def loss(self) -> Loss | None:
+        """Return what the database has lost and no writer has written down yet; tell it once.
+
+        Raises:
+            HomeDamagedError: it is empty beside what only a filled one can have left.
+        """
+        found = self._compare()
+        self._tell(found)
+        return found
+
+    def _compare(self) -> Loss | None:
+        acknowledged = self._witness.read()  # before the database: see witness.py
+        held = self.database.tally()
+        if not held.commits and not self.database.version():
+            self._refuse_emptied(acknowledged)
+        return lost_since(acknowledged, held, self.home.clock())
+
+    def _tell(self, found: Loss | None) -> None:
+        if found is not None and found.commits != self._told:
+            self._told = found.commits
+            self._tell_lost(found)
+
+    def _refuse_emptied(self, acknowledged: Tally | None) -> None:
+        filled = acknowledged is not None and acknowledged.commits > 0
+        if filled or any(self.home.blobs.glob("*/*")):
+            raise HomeDamagedError(
+                self.home.database,
+                "empty or missing, beside a home that was in use",
+                remedy="Restore hive.db from a backup. If there is none, go on in a new home: "
+                "--home or HIVELEARN_HOME; a copy of `identity` there keeps your name.",
+            )
+
+    def _settle_loss(self) -> Loss | None:
+        """Write a loss down, and go on counting from what was acknowledged."""
+        found, held = self._compare(), self.database.tally()
+        if found is not None:
+            self.losses.add(found)
+            self.database.count_from(held.commits + found.commits)
+        elif held != self._witness.read():  # a crash came before it, or there is none yet
+            self._witness.write(held)
+        return found
+
     def _leave(self) -> None:
         with self._gate:
             self._inside -= 1
             if self._inside == 0:
                 self._open.close()
 
-    def _enter(self, doing: str, wait_s: float) -> None:
+    def _enter(self, doing: str, wait_s: float) -> Loss | None:
+        """Open for writing; return what turned out to be lost."""
         with ExitStack() as opening:
             opening.enter_context(self.home.writer(doing, wait_s))
-            self.database.version()  # refuse a later version before anything is touched
+            self._compare()  # refuse a later version or an emptied file before anything is touched
             opening.enter_context(self.database.opened())
             if not self._recovered:
                 self.database.check()
             self.database.migrate()
+            found = self._settle_loss()
             self.journal.drain(self._reached)
             self.inbox.tidy(self.home.clock())
             self.journal.scrub()
@@ -128,3 +195,4 @@ class Store:
             self._recovered = True
             opening.callback(self.journal.scrub)
             self._open = opening.pop_all()
+        return found

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from hivelearn.errors import HivelearnError, PeerError
-from hivelearn.patch.notice import Notice, read_envelope
+from hivelearn.patch.notice import Notice, claimed_id, read_envelope
 from hivelearn.swarm import messages
 from hivelearn.swarm.events import Observer, SwarmEvent, ignore
 from hivelearn.swarm.fabric import POST_MAX_BYTES, Fabric
 from hivelearn.swarm.limits import SwarmLimits
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.stats import SwarmStats
+from hivelearn.swarm.told import Told
 
 _log: Final = logging.getLogger("hivelearn.swarm")
 T = TypeVar("T")
@@ -41,6 +42,8 @@ class SwarmContext:
         """Bind them together."""
         self.fabric, self.store, self.config = fabric, store, config
         self.stats = SwarmStats()
+        self.topics: set[bytes] = set()  # joined now
+        self.told = Told(self._both_in)
         self.rng = random.Random(config.seed)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -63,8 +66,24 @@ class SwarmContext:
     async def post(self, topic: bytes, message: messages.WireMessage) -> None:
         """Publish, unless it is too large for a post; then it travels by sync alone."""
         frame = messages.encode(message)
-        if len(frame) <= POST_MAX_BYTES:
-            await self.fabric.publish(topic, frame)
+        if len(frame) > POST_MAX_BYTES:
+            return
+        match message:
+            case messages.Announce(envelope):
+                self._tell_all(topic, claimed_id(envelope))
+            case messages.Have(patch):
+                self._tell_all(topic, patch)
+            case _:
+                pass
+        await self.fabric.publish(topic, frame)
+
+    def _tell_all(self, topic: bytes, patch: bytes) -> None:
+        for peer in self.fabric.peers():
+            if self._both_in(peer, topic):
+                self.told.tell(peer, topic, [patch])
+
+    def _both_in(self, peer: bytes, topic: bytes) -> bool:
+        return topic in self.topics and self.fabric.in_topic(peer, topic)
 
     async def ask(self, function: Callable[..., T], *arguments: object) -> T | None:
         """Call the store in a worker thread; None if it failed, which is recorded.

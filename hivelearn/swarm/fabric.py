@@ -142,6 +142,12 @@ class Fabric(Protocol):
             UsageError: one of them is no address.
         """
 
+    def in_topic(self, peer: bytes, topic: bytes) -> bool:
+        """Return whether ``peer`` has proved to be in ``topic`` and has not left it since.
+
+        Callable from any thread.
+        """
+
     def peers(self) -> frozenset[bytes]:
         """Return the keys of the verified peers that are up."""
 

@@ -79,10 +79,21 @@ class Fetcher:
 
     async def want(self, topic: bytes, notice: Notice) -> None:
         """Fetch this payload as soon as somebody has it."""
+        trusted = await self.context.ask(self.context.store.trusts, notice.body.author)
         if notice.id in self._stored:
             return  # it came while the store was asked whether it is wanted
-        self._topic_of[notice.id] = topic
-        await self.step(on.Wanted(notice))
+        await self.step(on.Wanted(notice, bool(trusted)))
+        wanted = self.transfer.downloads
+        if notice.id in wanted:
+            self._topic_of = {one: of for one, of in self._topic_of.items() if one in wanted}
+            self._topic_of[notice.id] = topic
+
+    async def judge_again(self) -> None:
+        """Ask anew whose payloads go first: somebody may have been vouched for."""
+        for one in list(self.transfer.downloads.values()):
+            trusted = await self.context.ask(self.context.store.trusts, one.author)
+            if one.notice.id in self.transfer.downloads:
+                await self.step(on.Wanted(one.notice, bool(trusted)))
 
     async def tick(self) -> None:
         """Let time pass, for ever."""

@@ -15,7 +15,7 @@ from typing import TypeAlias, assert_never
 from hivelearn.errors import PeerError
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
-from hivelearn.swarm.limits import SwarmLimits, TokenBucket
+from hivelearn.swarm.limits import KeyedBuckets, SwarmLimits
 from hivelearn.swarm.messages import Announce, Domains, Have, WireMessage, decode
 
 Read = Callable[[bytes], Notice | None]  # raises PeerError
@@ -38,14 +38,7 @@ class PatchPublished:
     notice: Notice
 
 
-@dataclass(frozen=True, slots=True)
-class PeerLeft:
-    """A peer is gone; its bucket is freed."""
-
-    peer: bytes
-
-
-GossipEvent: TypeAlias = PostReceived | PatchPublished | PeerLeft
+GossipEvent: TypeAlias = PostReceived | PatchPublished
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +67,12 @@ class Gossip:
     floods: bool
     limits: SwarmLimits = field(default_factory=SwarmLimits)
     seen: "OrderedDict[bytes, bytes | None]" = field(default_factory=OrderedDict)
-    buckets: dict[bytes, TokenBucket] = field(default_factory=dict)
+    buckets: KeyedBuckets = field(init=False)  # by peer
     dropped: int = 0  # posts beyond a peer's rate
+
+    def __post_init__(self) -> None:
+        """Begin with full buckets."""
+        self.buckets = KeyedBuckets(self.limits.posts_per_s, self.limits.posts_burst)
 
 
 def step(gossip: Gossip, event: GossipEvent, now: float) -> list[GossipEffect]:
@@ -86,9 +83,6 @@ def step(gossip: Gossip, event: GossipEvent, now: float) -> list[GossipEffect]:
         case PatchPublished(topic, notice):
             remember(gossip, notice.envelope, notice.id)
             return [Publish(topic, Announce(notice.envelope, held=True))]
-        case PeerLeft(peer):
-            gossip.buckets.pop(peer, None)
-            return []
         case _:
             assert_never(event)
 
@@ -105,11 +99,7 @@ def _digest(envelope: bytes) -> bytes:
 
 
 def _received(gossip: Gossip, event: PostReceived, now: float) -> list[GossipEffect]:
-    limits, peer = gossip.limits, event.peer
-    if peer not in gossip.buckets:
-        burst = limits.posts_burst
-        gossip.buckets[peer] = TokenBucket(limits.posts_per_s, burst, burst, now)
-    bucket = gossip.buckets[peer]
+    bucket = gossip.buckets.of(event.peer, now)
     if not bucket.take(now):
         gossip.dropped += 1
         return []
@@ -118,8 +108,8 @@ def _received(gossip: Gossip, event: PostReceived, now: float) -> list[GossipEff
     except PeerError as error:
         if error.fault != "relay":
             return []
-        bucket.fine(now, limits.forged_cost)
-        return [Blame(peer, error.code)]
+        bucket.fine(now, gossip.limits.forged_cost)
+        return [Blame(event.peer, error.code)]
 
 
 def _read(gossip: Gossip, post: PostReceived) -> list[GossipEffect]:

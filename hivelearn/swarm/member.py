@@ -6,10 +6,13 @@ decided; fetching is the other half (``fetcher``).
 
 import asyncio
 import contextlib
+import inspect
 import logging
 from typing import Final, assert_never
 
-from hivelearn.errors import HivelearnError, UsageError
+from hivelearn.bounds import check, real
+from hivelearn.errors import HivelearnError, PeerError, UsageError
+from hivelearn.identity import KEY_BYTES
 from hivelearn.patch.notice import Notice
 from hivelearn.swarm import gossip, messages, sessions, sync
 from hivelearn.swarm.context import MemberConfig, SwarmContext
@@ -17,15 +20,24 @@ from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.events import PeerDown, PeerUp
 from hivelearn.swarm.fabric import OPEN_S, PROTOCOL_MAX, Fabric, Handler, Stream, Subscription
 from hivelearn.swarm.fetcher import Fetcher
+from hivelearn.swarm.limits import KeyedBuckets
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.payload_server import PayloadServer
 from hivelearn.swarm.topics import NONCE_BYTES
-from hivelearn.swarm.transfer_events import ProviderFound
+from hivelearn.swarm.transfer_events import PeerLeft, ProviderFound
 
 RETRY_S: Final = 5.0  # after an anti-entropy session that broke
+REST_S: Final = 8.0  # ... after one that could not bring all: half of its budget is there again
 JUDGED_MAX: Final = 65_536
 RESERVED: Final = frozenset({messages.SYNC_PROTOCOL, messages.BLOB_PROTOCOL})
 _log: Final = logging.getLogger("hivelearn.swarm")
+
+
+class TooManyError(PeerError):
+    """A peer asks more often than anybody needs to."""
+
+    fault = "nobody"  # perhaps it joined a hundred topics one after the other
+    code = "sync.rate"
 
 
 class Member:
@@ -38,7 +50,10 @@ class Member:
         self.stats = self._context.stats
         self._fetcher = Fetcher(self._context)
         self._gossip = gossip.Gossip(self._context.read, fabric.floods, config.limits)
-        self._payloads = PayloadServer(store.payload, config.offload)
+        limits = config.limits
+        self._notices = KeyedBuckets(limits.notices_per_s, limits.notices_burst)  # by peer
+        self._sessions = KeyedBuckets(limits.syncs_per_s, limits.syncs_burst)  # by peer
+        self._payloads = PayloadServer(store, self._context.told, config.offload)
         self._topics: dict[bytes, tuple[Subscription, asyncio.Task[None]]] = {}
         self._judged = self._fetcher.judged  # ids not wanted, or refused
         self._syncs: dict[bytes, tuple[asyncio.Event, asyncio.Task[None]]] = {}
@@ -49,7 +64,7 @@ class Member:
 
     async def start(self) -> None:
         """Start the fabric and begin to serve."""
-        self.fabric.handle(messages.SYNC_PROTOCOL, self._serve_sync)
+        self.fabric.handle(messages.SYNC_PROTOCOL, self._paced(self._serve_sync))
         self.fabric.handle(messages.BLOB_PROTOCOL, self._payloads.serve)
         self.fabric.on_peer(self._peer)
         await self.fabric.start()
@@ -64,6 +79,7 @@ class Member:
         if topic in self._topics:
             return
         await self.fabric.join(topic)
+        self._context.topics.add(topic)
         subscription = self.fabric.subscribe(topic)
         listening = self._context.spawn(self._listen(topic, subscription))
         self._topics[topic] = (subscription, listening)
@@ -73,6 +89,8 @@ class Member:
         """Stop hearing of ``topic``."""
         if topic in self._topics:
             subscription, listening = self._topics.pop(topic)
+            self._context.topics.discard(topic)
+            self._context.told.leave(topic)
             await self.fabric.leave(topic)
             listening.cancel()
             subscription.close()
@@ -87,9 +105,10 @@ class Member:
             UsageError: it is one of the swarm's own, or its name cannot be.
         """
         _check_protocol(protocol)
-        if not callable(handler):
+        called = getattr(handler, "__call__", None)  # noqa: B004 - of an object that is called
+        if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(called)):
             raise UsageError(
-                f"a {type(handler).__name__} cannot handle streams",
+                f"a {type(handler).__name__} that is not `async def` cannot handle streams",
                 remedy="Give an `async def handler(peer, stream)`.",
             )
         self.fabric.handle(protocol, handler)
@@ -97,6 +116,12 @@ class Member:
     async def open_stream(self, peer: bytes, protocol: str, *, timeout_s: float) -> Stream:
         """Open a stream of another protocol; see ``Fabric.open_stream``."""
         _check_protocol(protocol)
+        check({"timeout_s": real(0.0)}, {"timeout_s": timeout_s})
+        if type(peer) is not bytes or len(peer) != KEY_BYTES:
+            raise UsageError(
+                f"{peer!r:.80} is no peer",
+                remedy="Give the 32 bytes of its device key, as swarm.peers tells them.",
+            )
         return await self.fabric.open_stream(peer, protocol, timeout_s=timeout_s)
 
     # -- speaking ---------------------------------------------------------
@@ -116,6 +141,7 @@ class Member:
         """Begin anti-entropy with every peer now."""
         if judge_again:
             self._judged.clear()
+            self._context.spawn(self._fetcher.judge_again())
         for peer in self._syncs:
             self._nudge(peer)
 
@@ -141,8 +167,9 @@ class Member:
             self._context.emit(PeerDown(peer))
             self._syncs.pop(peer)[1].cancel()
             self._pulled.pop(peer, None)
+            self._context.told.forget(peer)
             self.stats.pulled(peer)
-            gossip.step(self._gossip, gossip.PeerLeft(peer), self._context.now())
+            self._context.spawn(self._fetcher.step(PeerLeft(peer)))
 
     def _nudge(self, peer: bytes) -> None:
         self.stats.want_pull(peer)
@@ -157,13 +184,16 @@ class Member:
         while True:
             nudge.clear()
             wait_s = self.config.limits.sync_every_s * self._context.rng.uniform(0.9, 1.1)
+            complete = True
             try:
-                await self._pull(peer)
+                complete = await self._pull(peer)
             except HivelearnError as error:
                 _log.debug("sync with %s: %s", peer.hex()[:8], error.what)
                 await self._context.blame_for(peer, error)
                 wait_s = min(RETRY_S, wait_s)
-            if not nudge.is_set():
+            if not complete:
+                wait_s = min(REST_S, wait_s)
+            elif not nudge.is_set():
                 self.stats.pulled(peer)
             for lobby, names in list(self._lobby.items()):
                 await self._context.post(lobby, messages.Domains(names))
@@ -171,7 +201,8 @@ class Member:
                 async with asyncio.timeout(wait_s):
                     await nudge.wait()
 
-    async def _pull(self, peer: bytes) -> None:
+    async def _pull(self, peer: bytes) -> bool:
+        """Ask what a peer holds; return whether that was all."""
         topics = frozenset(self._topics)
         held: set[bytes] = set()
         for topic in sorted(topics):
@@ -183,7 +214,9 @@ class Member:
             nonce=self.config.nonce(NONCE_BYTES),
             topics=topics,
             knows=lambda one: one in held or one in self._judged or one in under_way,
+            fetches=lambda one: one in under_way,
             read=self._context.read,
+            budget=self._notices.of(peer, self._context.now()).left(self._context.now()),
         )
         protocol = messages.SYNC_PROTOCOL
         stream = await self.fabric.open_stream(peer, protocol, timeout_s=OPEN_S)
@@ -192,7 +225,11 @@ class Member:
         except BaseException:
             stream.abort()
             raise
+        finally:
+            now = self._context.now()
+            self._notices.of(peer, now).fine(now, session.spent)
         self._pulled[peer] = frozenset(session.shared)
+        return not session.cut
 
     async def _serve_sync(self, peer: bytes, stream: Stream) -> None:
         session = sync.Offer(
@@ -202,12 +239,24 @@ class Member:
             topics=frozenset(self._topics),
             heads=self.store.heads,
             envelope=self.store.envelope,
-            holds=lambda patch: self.store.payload(patch) is not None,
+            holds=lambda patch, where: self.store.payload(patch, where) is not None,
+            told=self._context.told,
         )
         await sessions.offer(stream, session, self.config.offload)
         # It shares a topic in which our last pull did not see it: it joined later.
         if not session.shared <= self._pulled.get(peer, frozenset()) and peer in self._syncs:
             self._nudge(peer)
+
+    def _paced(self, handler: Handler) -> Handler:
+        """Return ``handler`` for so many sessions of a peer as anybody needs."""
+
+        async def paced(peer: bytes, stream: Stream) -> None:
+            now = self._context.now()
+            if not self._sessions.of(peer, now).take(now):
+                raise TooManyError("too many sessions in a short time")
+            await handler(peer, stream)
+
+        return paced
 
     # -- doing ------------------------------------------------------------
 
@@ -226,7 +275,7 @@ class Member:
     async def _take(self, effect: PeerEffect) -> None:
         match effect:
             case Consider(topic, peer, notice, held):
-                await self._consider(topic, notice)
+                await self._consider(topic, peer, notice)
                 if held:
                     await self._fetcher.step(ProviderFound(peer, notice.id))
             case AddProvider(peer, patch):
@@ -236,9 +285,9 @@ class Member:
             case _:
                 assert_never(effect)
 
-    async def _consider(self, topic: bytes, notice: Notice) -> None:
+    async def _consider(self, topic: bytes, peer: bytes, notice: Notice) -> None:
         with self.stats.at_the_store():
-            wanted = await self._context.ask(self._judge, notice)
+            wanted = await self._context.ask(self.store.wants, topic, notice, peer)
         if wanted:
             self.stats.progress_s = self._context.now()
             await self._fetcher.want(topic, notice)
@@ -247,9 +296,6 @@ class Member:
         self._judged[notice.id] = None
         if len(self._judged) > JUDGED_MAX:
             del self._judged[next(iter(self._judged))]
-
-    def _judge(self, notice: Notice) -> bool:
-        return self.store.payload(notice.id) is None and self.store.wants(notice)
 
 
 def _check_protocol(protocol: str) -> None:

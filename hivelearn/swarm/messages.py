@@ -43,9 +43,11 @@ def _is_bytes(value: object, size: int) -> bool:
     return type(value) is bytes and len(value) == size
 
 
-def _require_ids(ids: object, most: int, size: int = ID_BYTES) -> None:
+def _require_ids(ids: Any, most: int, size: int = ID_BYTES) -> None:
     _require(type(ids) is tuple and len(ids) <= most, f"more than {most} entries or no list")
-    _require(all(_is_bytes(one, size) for one in ids), f"an entry is not {size} bytes")  # type: ignore[attr-defined]
+    _require(all(_is_bytes(one, size) for one in ids), f"an entry is not {size} bytes")
+    # One answer for each entry: what stands there 256 times would be answered 256 times.
+    _require(len(set(ids)) == len(ids), "an entry stands twice")
 
 
 @dataclass(frozen=True, slots=True)

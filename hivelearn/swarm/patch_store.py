@@ -3,6 +3,7 @@
 The swarm knows no database and no trust; both are behind these methods.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -15,14 +16,20 @@ class PatchStore(Protocol):
     def heads(self, topic: bytes) -> list[bytes]:
         """Return the ids (32 bytes each) of the patches held for ``topic``."""
 
-    def envelope(self, patch_id: bytes) -> bytes | None:
-        """Return the envelope of a patch, as received."""
+    def envelope(self, patch_id: bytes, topics: Collection[bytes]) -> bytes | None:
+        """Return the envelope of a patch that is held for one of ``topics``, as received."""
 
-    def payload(self, patch_id: bytes) -> Path | None:
-        """Return the complete payload file to serve, or None."""
+    def payload(self, patch_id: bytes, topics: Collection[bytes]) -> Path | None:
+        """Return the complete payload file of a patch that is held for one of ``topics``."""
 
-    def wants(self, notice: Notice) -> bool:
-        """Return whether to fetch: base, size and author policy are judged here."""
+    def wants(self, topic: bytes, notice: Notice, relay: bytes) -> bool:
+        """Return whether to fetch what the peer ``relay`` (device key) told of in ``topic``.
+
+        Base, size and the policy about authors and relays are judged here.
+        """
+
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author (32-byte key) go before those of strangers."""
 
     def partial(self, notice: Notice) -> Path:
         """Return where the resumable partial file of a payload lies."""

@@ -16,15 +16,15 @@ joiners and healed partitions converge; gossip is only faster.
                                    (again until nothing is missing)
 
 Tags keep topics from strangers (``topics``). Envelopes are given only for
-patches that were told in the same session.
+patches that this peer was told (``told``).
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from hivelearn.errors import PeerError
-from hivelearn.patch.notice import Notice
+from hivelearn.patch.notice import Notice, claimed_id
 from hivelearn.swarm import topics
 from hivelearn.swarm.effects import AddProvider, Blame, Consider, PeerEffect
 from hivelearn.swarm.messages import (
@@ -38,6 +38,7 @@ from hivelearn.swarm.messages import (
     Want,
     WireMessage,
 )
+from hivelearn.swarm.told import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Finish:
     """End the session: there is nothing more to ask."""
 
 
+STRANGE_MAX: Final = 64  # messages of a later version in one session
 SyncEffect: TypeAlias = Send | Finish | PeerEffect
 
 
@@ -64,7 +66,13 @@ class Pull:
     nonce: bytes
     topics: frozenset[bytes]
     knows: Callable[[bytes], bool]  # is this patch id known here?
+    fetches: Callable[[bytes], bool]  # is its payload wanted right now?
     read: Callable[[bytes], Notice | None]  # raises PeerError
+    budget: int = HEADS_MAX  # envelopes that this peer may have us verify now
+    greeted: bool = False
+    strange: int = 0  # messages of a later version
+    spent: int = 0  # of the budget
+    cut: bool = False  # there was more than the budget allows
     shared: set[bytes] = field(default_factory=set)  # topics that the peer is in, too
     missing: dict[bytes, bytes] = field(default_factory=dict)  # patch -> topic, to be asked
     asked: dict[bytes, bytes] = field(default_factory=dict)  # patch -> topic, asked now
@@ -79,16 +87,18 @@ def begin(pull: Pull) -> list[SyncEffect]:
 def step(pull: Pull, message: WireMessage | None) -> list[SyncEffect]:
     """Return what follows from the peer's ``message`` (None: of a later version)."""
     match message:
-        case Greeting(nonce) if not pull.expected:
+        case Greeting(nonce) if not pull.greeted:
+            pull.greeted = True
             return _ask_heads(pull, nonce)
         case Heads(tag, patches) if tag in pull.expected:
-            return _compare(pull, pull.expected[tag], patches)
+            return _compare(pull, pull.expected.pop(tag), patches)  # once for each topic
         case Announce(envelope, held) if pull.asked:
             return _learn(pull, envelope, held=held)
         case Done():
             return _next_wants(pull)
         case None:
-            return []
+            pull.strange += 1
+            return [] if pull.strange <= STRANGE_MAX else [Finish()]
         case _:
             return [Blame(pull.peer, "sync.unasked"), Finish()]
 
@@ -105,30 +115,36 @@ def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[SyncE
     pull.shared.add(topic)
     effects: list[SyncEffect] = []
     for patch in patches:
-        if pull.knows(patch):
+        if pull.fetches(patch):
             effects.append(AddProvider(pull.peer, patch))
-        elif len(pull.missing) < HEADS_MAX:
+        elif pull.knows(patch):
+            pass
+        elif len(pull.missing) < pull.budget:
             pull.missing[patch] = topic
+        else:
+            pull.cut = True  # a later session brings the rest
     return effects
 
 
 def _next_wants(pull: Pull) -> list[SyncEffect]:
     # What was asked and not answered is gone from there; the next session sees.
     batch = list(pull.missing)[:WANTS_MAX]
+    pull.spent += len(batch)
     pull.asked = {patch: pull.missing.pop(patch) for patch in batch}
     return [Send(Want(tuple(batch)))] if batch else [Finish()]
 
 
 def _learn(pull: Pull, envelope: bytes, *, held: bool) -> list[SyncEffect]:
     try:
+        # Before the signature: what nobody asked for shall not cost us one.
+        topic = pull.asked.pop(claimed_id(envelope), None)
+        if topic is None:
+            return [Blame(pull.peer, "sync.unasked"), Finish()]
         notice = pull.read(envelope)
     except PeerError as error:
         return [Blame(pull.peer, error.code), Finish()] if error.fault == "relay" else []
     if notice is None:
         return []
-    topic = pull.asked.pop(notice.id, None)
-    if topic is None:
-        return [Blame(pull.peer, "sync.unasked"), Finish()]
     return [Consider(topic, pull.peer, notice, held)]
 
 
@@ -141,10 +157,11 @@ class Offer:
     nonce: bytes
     topics: frozenset[bytes]
     heads: Callable[[bytes], Iterable[bytes]]
-    envelope: Callable[[bytes], bytes | None]
-    holds: Callable[[bytes], bool]  # is the payload here?
+    envelope: Callable[[bytes, frozenset[bytes]], bytes | None]  # of a patch held for the topics
+    holds: Callable[[bytes, frozenset[bytes]], bool]  # is its payload here?
+    told: Told
     salt: bytes = b""
-    told: set[bytes] = field(default_factory=set)
+    asked: bool = False  # heads are told once: reading all of them is work
     shared: set[bytes] = field(default_factory=set)
 
 
@@ -158,7 +175,8 @@ def answer(offer: Offer, message: WireMessage | None) -> list[WireMessage]:
         case Greeting(nonce) if not offer.salt:
             offer.salt = topics.salt(nonce, offer.nonce)
             return [Greeting(offer.nonce)]
-        case AskHeads(tags) if offer.salt:
+        case AskHeads(tags) if offer.salt and not offer.asked:
+            offer.asked = True
             return _tell_heads(offer, tags)
         case Want(patches):
             return _tell_envelopes(offer, patches)
@@ -173,7 +191,7 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
     answers: list[WireMessage] = []
     for topic in (known[tag] for tag in tags if tag in known):
         patches = tuple(offer.heads(topic))[:HEADS_MAX]
-        offer.told.update(patches)
+        offer.told.tell(offer.peer, topic, patches)
         offer.shared.add(topic)
         answers.append(Heads(topics.tag(topic, offer.me, offer.salt), patches))
     return [*answers, Done()]
@@ -182,7 +200,8 @@ def _tell_heads(offer: Offer, tags: tuple[bytes, ...]) -> list[WireMessage]:
 def _tell_envelopes(offer: Offer, patches: tuple[bytes, ...]) -> list[WireMessage]:
     answers: list[WireMessage] = []
     for patch in patches:
-        envelope = offer.envelope(patch) if patch in offer.told else None
+        where = offer.told.where(offer.peer, patch)
+        envelope = offer.envelope(patch, where) if where else None
         if envelope is not None:
-            answers.append(Announce(envelope, held=offer.holds(patch)))
+            answers.append(Announce(envelope, held=offer.holds(patch, where)))
     return [*answers, Done()]

@@ -11,9 +11,10 @@ from hivelearn.swarm.effects import Blame
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The node wants this payload."""
+    """The node wants this payload; ``trusted`` says that it trusts its author."""
 
     notice: Notice
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class ProviderFound:
 
     peer: bytes
     patch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerLeft:
+    """A peer is gone, and has nothing for us any more."""
+
+    peer: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class Tick:
 DownloadEvent: TypeAlias = (
     ProviderFound | LeavesReceived | Rehashed | ChunkReceived | ChunkWritten | StreamLost | Settled
 )
-TransferEvent: TypeAlias = Wanted | Tick | DownloadEvent
+TransferEvent: TypeAlias = Wanted | PeerLeft | Tick | DownloadEvent
 
 # -- what is to be done -----------------------------------------------------
 

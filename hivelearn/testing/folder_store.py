@@ -6,6 +6,7 @@ care. Real nodes have a real one (``node``).
 
 import hashlib
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from hivelearn import codec, identity
@@ -13,15 +14,16 @@ from hivelearn.patch import chunks
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.manifest import Body
 from hivelearn.patch.notice import SIGNATURE_TAG, Notice, read_envelope
+from hivelearn.testing.fabric_contract import seed_of
 
 NOW_S = 1_700_000_000.0
 _SPEC = AdapterSpec(1, 1.0, "F32", ("q_proj",), (0,), shared_a=False)
 
 
 def author(name: str) -> identity.Identity:
-    """Return the identity that belongs to ``name``, always the same."""
-    root, device = (hashlib.sha256(f"{part}:{name}".encode()).digest() for part in ("root", "dev"))
-    return identity.make(root, device, NOW_S)
+    """Return the identity that belongs to ``name``; its device is the peer of that name."""
+    root = hashlib.sha256(f"root:{name}".encode()).digest()
+    return identity.make(root, seed_of(name), NOW_S)
 
 
 def envelope_of(body: Body, who: identity.Identity) -> bytes:
@@ -61,6 +63,7 @@ class FolderStore:
         self.held: dict[bytes, Notice] = {}
         self.blamed: list[tuple[bytes, str]] = []
         self.refuse: set[bytes] = set()  # patch ids that `wants` refuses
+        self.trusted: set[bytes] = set()  # authors' keys
         self._lock = threading.Lock()
 
     def put(self, notice: Notice, payload: bytes) -> None:
@@ -75,20 +78,28 @@ class FolderStore:
         with self._lock:
             return sorted(self.held)
 
-    def envelope(self, patch_id: bytes) -> bytes | None:
+    def envelope(self, patch_id: bytes, topics: Collection[bytes] = ()) -> bytes | None:
         """See ``PatchStore.envelope``."""
+        del topics
         with self._lock:
             notice = self.held.get(patch_id)
         return notice.envelope if notice is not None else None
 
-    def payload(self, patch_id: bytes) -> Path | None:
+    def payload(self, patch_id: bytes, topics: Collection[bytes] = ()) -> Path | None:
         """See ``PatchStore.payload``."""
+        del topics
         with self._lock:
             return self._file(patch_id) if patch_id in self.held else None
 
-    def wants(self, notice: Notice) -> bool:
+    def wants(self, topic: bytes, notice: Notice, relay: bytes) -> bool:
         """See ``PatchStore.wants``."""
-        return notice.id not in self.refuse
+        del topic, relay
+        with self._lock:
+            return notice.id not in self.held and notice.id not in self.refuse
+
+    def trusts(self, author: bytes) -> bool:
+        """See ``PatchStore.trusts``."""
+        return author in self.trusted
 
     def partial(self, notice: Notice) -> Path:
         """See ``PatchStore.partial``."""

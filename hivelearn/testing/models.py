@@ -12,7 +12,9 @@ from typing import Any, Final
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from hivelearn.errors import UsageError
 from hivelearn.inference.loading import quiet
+from hivelearn.printable import shown
 
 CHATML: Final = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -86,9 +88,17 @@ def small_model(folder: str | Path, family: str = "llama", seed: int = 0, width:
         family: one of ``FAMILIES``.
         seed: of the weights; two seeds are two bases with two fingerprints.
         width: hidden size, a multiple of 2.
+
+    Raises:
+        UsageError: no such family; the remedy names all.
     """
     from transformers import AutoModelForCausalLM
 
+    if family not in FAMILIES:
+        raise UsageError(
+            f"there is no small model of the family {shown(family)}",
+            remedy=f"There are: {', '.join(FAMILIES)}.",
+        )
     make, template, marks = _FAMILIES[family]
     tokenizer = _tokenizer(template, marks)
     config = make(

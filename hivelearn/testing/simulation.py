@@ -99,4 +99,4 @@ def give(member: Member, payload: bytes, **claims: Any) -> Notice:
 
 def has(member: Member, notice: Notice) -> bool:
     """Return whether a member holds a patch."""
-    return member.store.payload(notice.id) is not None
+    return member.store.payload(notice.id, [TOPIC]) is not None

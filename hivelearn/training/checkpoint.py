@@ -1,7 +1,8 @@
 """The state of a training as safetensors bytes, and back; what is damaged is refused.
 
 The metadata says which training it is of (a hash of all that the result depends
-on), how far it came, and what the caller calls its examples.
+on), how its recipe was fixed when it began, how far it came, and what the caller calls its
+examples. What the memory of that day allowed holds to the end: a training is one.
 """
 
 import json
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from hivelearn.errors import UsageError
+from hivelearn.training.curve import Curve
 from hivelearn.training.optimizer import TrainingState
 from hivelearn.training.recipe import Recipe
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 
 
 class CheckpointError(UsageError):
@@ -31,19 +33,23 @@ class TrainingId:
     """Which training a checkpoint is of."""
 
     digest: str  # of everything that the result depends on, but the step
-    recipe: Recipe  # to say what has changed
+    asked: Recipe  # as it was given, to say what has changed
 
 
-def write_checkpoint(state: TrainingState, training: TrainingId, names: Sequence[str]) -> bytes:
+def write_checkpoint(
+    state: TrainingState, training: TrainingId, fixed: Recipe, names: Sequence[str]
+) -> bytes:
     """Return ``state`` as bytes; ``names`` is what the caller calls the examples."""
     tensors = {"weights": state.weights, "mean": state.mean, "square": state.square}
-    recipe = asdict(training.recipe)
-    about = [_FORMAT, training.digest, state.done, state.tokens, recipe, names]
+    recipes, curve = [asdict(training.asked), asdict(fixed)], asdict(state.curve)
+    about = [_FORMAT, training.digest, state.done, state.tokens, recipes, curve, names]
     return safetensors.torch.save(tensors, metadata={"session": json.dumps(about)})
 
 
-def read_checkpoint(checkpoint: bytes, training: TrainingId, size: int) -> TrainingState:
-    """Return the state in ``checkpoint``.
+def read_checkpoint(
+    checkpoint: bytes, training: TrainingId, size: int
+) -> tuple[TrainingState, Recipe]:
+    """Return the state in ``checkpoint``, and the recipe as it was fixed.
 
     Args:
         checkpoint: of :func:`write_checkpoint`.
@@ -56,17 +62,22 @@ def read_checkpoint(checkpoint: bytes, training: TrainingId, size: int) -> Train
     about, tensors = _parts(checkpoint)
     try:
         weights, mean, square = (tensors[name] for name in ("weights", "mean", "square"))
-        version, digest, done, tokens, recipe, _names = about
+        version, digest, done, tokens, (asked, plain), curve, _names = about
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint is damaged: {error}") from error
     if version != _FORMAT or digest != training.digest:
-        raise CheckpointError(_difference(recipe, training.recipe))
+        raise CheckpointError(_difference(asked, training.asked))
     vectors = (weights, mean, square)
     whole = all(v.shape == (size,) and v.dtype == torch.float32 for v in vectors)
-    counted = type(done) is int and type(tokens) is int and 0 <= done <= training.recipe.steps
-    if not (whole and counted):
+    if not (whole and type(done) is int and type(tokens) is int and done >= 0):
         raise CheckpointError("the checkpoint's vectors or counts are out of range")
-    return TrainingState(weights, mean, square, done, tokens)
+    try:
+        fixed, told = Recipe(**plain), Curve.from_plain(curve, done)
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise CheckpointError(f"the checkpoint is damaged: {error}") from error
+    if fixed.steps is None or done > fixed.steps:
+        raise CheckpointError("the checkpoint's counts are out of range")
+    return TrainingState(weights, mean, square, done, tokens, told), fixed
 
 
 def names_in(checkpoint: bytes) -> tuple[str, ...]:

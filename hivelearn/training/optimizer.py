@@ -1,15 +1,16 @@
 """AdamW as a pure function: from one state and a gradient to the next state.
 
-A state is three flat vectors and two counts. Nothing is changed in place, so that
-whoever is interrupted in the middle still holds the state before.
+A state is three flat vectors, two counts and the losses so far. Nothing is changed in place,
+so that whoever is interrupted in the middle still holds the state before.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from hivelearn.errors import UsageError
+from hivelearn.training.curve import Curve
 from hivelearn.training.recipe import Recipe
 
 
@@ -28,18 +29,21 @@ class TrainingState:
     square: Tensor  # (n,) its second
     done: int = 0
     tokens: int = 0
+    curve: Curve = field(default_factory=Curve)
 
 
 def adamw(
-    last: TrainingState, gradient: Tensor, tokens: int, recipe: Recipe, trained: Tensor | None
+    last: TrainingState, gradient: Tensor, rate: float, recipe: Recipe, trained: Tensor | None
 ) -> TrainingState:
     """Return the state after one step: AdamW with decoupled decay, float32.
+
+    Tokens and curve stay as they were: whoever knows them adds them.
 
     Args:
         last: the state before.
         gradient: (n,), cut here to the recipe's norm.
-        tokens: how many carried weight in this step.
-        recipe: with its rate fixed.
+        rate: of this step.
+        recipe: the other settings.
         trained: (n,) 1 where weights may change, 0 where not; None trains all.
 
     Raises:
@@ -55,7 +59,7 @@ def adamw(
         raise DivergedError(f"step {last.done} has a gradient of norm {norm}")
     if norm > r.clip:
         gradient = gradient * (r.clip / norm)
-    rate, seen = r.rate_at(last.done), last.done + 1
+    seen = last.done + 1
     mean = last.mean.lerp(gradient, 1 - r.beta1)
     square = (last.square * r.beta2).addcmul_(gradient, gradient, value=1 - r.beta2)
     root = (square / (1 - r.beta2**seen)).sqrt_().add_(r.eps)
@@ -64,4 +68,4 @@ def adamw(
         lost = weights * (rate * r.weight_decay)
         weights = weights - (lost if trained is None else lost * trained)
     weights = weights.addcdiv(mean, root, value=-rate / (1 - r.beta1**seen))
-    return TrainingState(weights, mean, square, seen, last.tokens + tokens)
+    return TrainingState(weights, mean, square, seen, last.tokens, last.curve)

@@ -1,21 +1,29 @@
 """How a LoRA is trained: one frozen record, hashable, the same on every machine.
 
-The learning rate follows the model's width unless it is stated: a rate that
-suits 160 channels burns 1,536.
+What is None follows the model and the corrections (:mod:`hivelearn.training.follow`):
+how many steps, how many corrections each of them takes, how fast it learns.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Final, Self
 
-from hivelearn.bounds import FLAG, NONE, WHOLE_MAX, Rule, check_record, many, real, whole
+from hivelearn.bounds import (
+    FLAG,
+    NONE,
+    WHOLE_MAX,
+    Rule,
+    check_arguments,
+    check_record,
+    many,
+    real,
+    whole,
+)
 from hivelearn.errors import UsageError
 from hivelearn.patch.limits import ALPHA_MAX, ALPHA_MIN, PATCH_RANK_MAX
 
-RATE_TIMES_WIDTH: Final = 1.5  # measured on the nano model; see docs/LOG.md
 STEPS_MAX: Final = 1_000_000
 _SHARE: Final = real(0, 1)
 _BELOW_ONE: Final = real(0, 1, below=True)
@@ -26,9 +34,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "rank": whole(1, PATCH_RANK_MAX),
     "alpha": real(ALPHA_MIN, ALPHA_MAX),
     "targets": _NAME | many(_NAME, "a list of names", least=1),
-    "steps": whole(1, STEPS_MAX),
-    "batch": whole(1),
-    "microbatch": whole(1),
+    "steps": NONE | whole(1, STEPS_MAX),
+    "batch": NONE | whole(1),
+    "pass_tokens": NONE | whole(1),
     "rate": NONE | real(0, 1, above=True, below=True),
     "warmup": _BELOW_ONE,
     "floor": _SHARE,
@@ -38,6 +46,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "weight_decay": real(0),
     "clip": _POSITIVE,
     "prompt_weight": _SHARE,
+    "rehearsal": real(0),
+    "ends_early": NONE | FLAG,
     "freeze_a": FLAG,
     "seed": whole(-WHOLE_MAX),
 }
@@ -51,17 +61,24 @@ class Recipe:
         rank: of the LoRA, 1 … 64.
         alpha: the delta is ``alpha / rank · B · A``.
         targets: last parts of module names, or "all-linear" (without the head).
-        steps: optimizer steps.
-        batch: corrections a step.
-        microbatch: corrections in one forward pass.
-        rate: peak learning rate; None takes ``1.5 / width``, at most 0.01.
+        steps: optimizer steps; None goes on until the corrections that are watched gain
+            nothing more, see ``ends_early``.
+        batch: corrections a step; None follows how many there are.
+        pass_tokens: padded tokens in one forward pass; None takes what the memory allows.
+            It changes the gradient by no more than rounding.
+        rate: peak learning rate; None follows the model's width.
         warmup: share of the steps in which the rate rises linearly.
-        floor: share of the peak rate that the cosine ends at.
+        floor: share of the peak rate that it ends at.
         beta1, beta2, eps, weight_decay: of AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101).
         clip: largest L2 norm of the whole gradient.
         prompt_weight: weight of the user's words where an answer token weighs 1;
             without it prompt loss does not tell domains apart (0 against .1: at
             random against 180 of 180).
+        rehearsal: weight of what the base model itself answers to everyday questions, where
+            the loss of the corrections weighs 1. It keeps a specialist from forgetting how to
+            talk; 0 leaves it out.
+        ends_early: the rate stays at its peak until nothing more is gained, then falls;
+            ``steps`` is the most. None: where no steps are stated.
         freeze_a: keep A as it started (FFA-LoRA, arXiv:2403.12313).
         seed: of the order of corrections.
     """
@@ -69,9 +86,9 @@ class Recipe:
     rank: int = 16
     alpha: float = 32.0
     targets: str | tuple[str, ...] = "all-linear"
-    steps: int = 240
-    batch: int = 32
-    microbatch: int = 32
+    steps: int | None = None
+    batch: int | None = None
+    pass_tokens: int | None = None
     rate: float | None = None
     warmup: float = 0.08
     floor: float = 0.05
@@ -81,29 +98,21 @@ class Recipe:
     weight_decay: float = 0.0
     clip: float = 1.0
     prompt_weight: float = 0.1
+    rehearsal: float = 0.5
+    ends_early: bool | None = None
     freeze_a: bool = False
     seed: int = 0
+
+    def __new__(cls, *positional: object, **named: object) -> Self:
+        """Refuse names that a recipe does not have, as all that is wrong with one is refused."""
+        check_arguments(RULES, positional, named, what="a recipe")
+        return object.__new__(cls)
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot train."""
         if isinstance(self.targets, list):  # it would not be hashable
             object.__setattr__(self, "targets", tuple(self.targets))
         check_record(RULES, self, what="this recipe cannot train")
-
-    def for_width(self, width: int) -> Self:
-        """Return this recipe with its learning rate fixed for a model of ``width`` channels."""
-        if self.rate is not None:
-            return self
-        return replace(self, rate=min(RATE_TIMES_WIDTH / width, 0.01))
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of step 0, 1, …: linear warmup, then cosine to the floor."""
-        peak = self.rate if self.rate is not None else 0.001
-        rising = max(1, round(self.warmup * self.steps))
-        if step < rising:
-            return peak * (step + 1) / rising
-        share = (step - rising) / max(1, self.steps - rising)
-        return peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share)))
 
     def digest(self) -> str:
         """Return a hash that differs whenever two recipes train differently."""

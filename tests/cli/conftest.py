@@ -36,9 +36,9 @@ def home(tmp_path):
 def call(home):
     """Call a command in this process with a home of its own; ``home=False`` leaves it out."""
 
-    def run(*words, home=home):
+    def run(*words, home=home, typed=None):
         where = ("--home", str(home)) if home else ()
-        return CliRunner().invoke(app, [*words, *where], catch_exceptions=False)
+        return CliRunner().invoke(app, [*words, *where], input=typed, catch_exceptions=False)
 
     return run
 

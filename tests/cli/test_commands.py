@@ -1,6 +1,7 @@
 """Every command from its help to its exit code, on the embedded model, in a home of its own."""
 
 import json
+import shutil
 import threading
 
 import pytest
@@ -12,6 +13,9 @@ from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.node.share.network import JoinOptions, NodeNetwork
 from hivelearn.store.correction import Correction, to_conversation
+from hivelearn.store.errors import LossWarning
+from hivelearn.store.home import Home
+from hivelearn.store.store import Store
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
@@ -49,8 +53,11 @@ def test_every_command_has_help(name, call):
 def test_the_help_of_train_tells_the_recipes_own_defaults(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     said = call("train", "--help", home=None).stdout
-    for setting in (Recipe().steps, Recipe().batch):
-        assert f"[default: {setting};" in said
+    usual = Recipe()
+    assert (usual.steps, usual.batch, usual.rate) == (None, None, None)
+    assert said.count("[default: follows the corrections]") == 2
+    assert "[default: follows the model]" in said
+    assert f"[default: {usual.rank}]" in said
 
 
 def test_the_help_lists_all_commands_and_the_version_is_told(call):
@@ -65,7 +72,8 @@ def test_an_answer_goes_to_stdout_and_its_route_to_stderr(call, base):
     assert "base model" in done.stderr
     assert "base model" not in done.stdout
     said = json.loads(call("ask", "Hello", "--json", "--model", base).stdout)
-    assert said.keys() == {"text", "experts", "mode", "confidence"}
+    tokens = {"finish_reason", "prompt_tokens", "answer_tokens"}
+    assert said.keys() == {"text", "experts", "mode", "confidence", *tokens}
 
 
 def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
@@ -81,7 +89,7 @@ def test_a_correction_is_kept_with_what_was_wrong(call, home, base):
 def test_a_file_imported_twice_teaches_nothing_twice(call, tmp_path, base):
     words = ("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman")
     assert call(*words, "--model", base).stdout == "40 new corrections\n"
-    assert call(*words, "--model", base).stdout == "0 new corrections\n"
+    assert call(*words, "--model", base).stdout == "0 new corrections, 40 said before\n"
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 40
 
@@ -103,6 +111,23 @@ def test_train_adopt_and_rollback_tell_what_serves(call, tmp_path, base):
     assert "base model" in call("status", *on).stdout
 
 
+def test_a_recipe_can_be_given_and_its_cost_be_told_first(call, tmp_path, base):
+    on = ("--model", base)
+    call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
+    words = ("train", "roman", "--steps", "3", "--batch", "4", "--rank", "2", "--rate", "0.01")
+    told = call(*words, "--estimate", *on)
+    assert told.exit_code == 0
+    assert "for 3 steps of 4" in told.stdout
+    assert json.loads(call(*words, "--estimate", "--json", *on).stdout)["steps"] == 3
+    done = call(*words, "--json", *on)
+    recipe = json.loads(done.stdout)["recipe"]
+    assert (recipe["rank"], recipe["rate"], recipe["batch"]) == (2, 0.01, 4)
+    assert "for 3 steps of 4" in done.stderr
+    wrong = call("train", "roman", "--rank", "65", *on)
+    assert wrong.exit_code == 2
+    assert "from 1 to 64" in wrong.stderr
+
+
 def test_training_tells_its_figures_as_json(call, tmp_path, base):
     on = ("--model", base)
     call("correct", "--import", lessons(tmp_path / "a.jsonl"), "--domain", "roman", *on)
@@ -115,8 +140,9 @@ def test_vouching_counts(call, base):
     assert json.loads(call("status", "--json", "--model", base).stdout)["vouched"] == 1
 
 
-def test_a_vouch_is_seen_and_taken_back(call, base):
+def test_a_vouch_is_seen_and_taken_back(call, base, home):
     on = ("--model", base)
+    Home.open(home)
     assert "nobody is known yet" in call("trust", *on).stdout
     call("vouch", SOMEBODY, "--note", "met", *on)
     (row,) = json.loads(call("trust", "--json", *on).stdout)["rows"]
@@ -129,27 +155,86 @@ def test_a_vouch_is_seen_and_taken_back(call, base):
     assert "`hivelearn trust` lists" in again.stderr
 
 
+def test_vouches_lists_them_with_their_notes_also_withdrawn_ones(call, base):
+    on = ("--model", base)
+    call("correct", "14?", "XIV", "--domain", "roman", *on)
+    assert "no vouches" in call("vouches", *on).stdout
+    call("vouch", SOMEBODY, "--note", "met", *on)
+    call("unvouch", SOMEBODY, *on)
+    (row,) = json.loads(call("vouches", "--json", *on).stdout)["vouches"]
+    assert (row["key"], row["note"]) == (SOMEBODY, "met")
+    assert row["withdrawn"]
+    assert SOMEBODY in call("vouches", *on).stdout
+
+
+def test_peers_tells_who_is_there_and_where_a_connection_fails(call, base, tmp_path, until):
+    alone = ("--listen", "127.0.0.1:0", "--no-discover", "--model", base)
+    assert "nobody is there" in call("peers", "roman", "--wait", "0.1", *alone).stdout
+    other = open_context(base, NodeConfig(home=tmp_path / "other"))
+    there = JoinOptions.of({"listen": "127.0.0.1:0", "discover": False})
+    with NodeNetwork(other).join(["roman"], there) as swarm:
+        address = swarm.address
+        nowhere = ("--peer", "127.0.0.1:9", "--peer", address)
+        done = call("peers", "roman", "--wait", "3", "--json", *nowhere, *alone)
+    states = {row["state"]: row for row in json.loads(done.stdout)["peers"]}
+    assert states["verified"]["device"] == address.split("@")[0]
+    assert states["seen"]["failing"]
+
+
+@pytest.mark.parametrize("shell_name", ["bash", "zsh", "fish", "powershell"])
+def test_completion_prints_a_script_and_writes_to_no_settings(call, shell_name):
+    done = call("completion", shell_name, home=False)
+    assert done.exit_code == 0
+    assert "_HIVELEARN_COMPLETE" in done.stdout
+
+
+def test_the_script_of_completion_is_answered(shell):
+    words = {"COMP_WORDS": "hivelearn vo", "COMP_CWORD": "1"}
+    done = shell(_HIVELEARN_COMPLETE="complete_bash", **words)
+    assert done.stdout.split() == ["vouch", "vouches"]
+
+
 def test_a_join_that_meets_nobody_says_so(call, base):
     alone = ("--listen", "127.0.0.1:0", "--no-discover", "--wait", "0.2", "--publish")
     done = call("join", "roman", *alone, "--model", base)
     assert done.exit_code == 3
     assert "listening on hl1" in done.stdout
     assert "nothing to publish yet" in done.stdout
-    assert done.stderr.startswith("nobody was met\n→ Start `hivelearn join` there too")
+    assert "nobody was met\n→ Start `hivelearn join` there too" in done.stderr
 
 
-def test_who_came_and_left_again_was_met(call, base, tmp_path, until):
+def test_who_came_and_left_again_was_met(call, base, tmp_path, home, until):
     visitor = open_context(base, NodeConfig(home=tmp_path / "visitor"))
+    how = JoinOptions("lan", options={"listen": "127.0.0.1:0", "discover": False})
+    told = []
 
     def visit():
-        with NodeNetwork(visitor).join(["roman"], JoinOptions("memory")) as swarm:
+        with NodeNetwork(visitor).join(["roman"], how) as swarm:
+            told.append(swarm.address)
             until(lambda: any(peer.verified for peer in swarm.peers))
 
     guest = threading.Thread(target=visit)
     guest.start()
-    done = call("join", "roman", "--fabric", "memory", "--wait", "3", "--model", base)
+    until(lambda: told)
+    where = ("--peer", told[0], "--listen", "127.0.0.1:0", "--no-discover")
+    done = call("join", "roman", *where, "--wait", "3", "--model", base)
     guest.join()
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, f"A new home was made in {home}\n")
+
+
+def test_the_doctor_tells_programs_what_he_tells_people(call, base):
+    done = call("doctor", "--json", "--model", base)
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["problems"]) == (0, 0)
+    assert {"name", "state", "what", "todo"} == told["checks"][0].keys()
+    assert "model" in {check["name"] for check in told["checks"]}
+
+
+def test_a_network_of_one_process_is_not_joined_by_a_process(call, base):
+    done = call("join", "roman", "--fabric", "memory", "--model", base)
+    assert done.exit_code == 2
+    assert "of one Python process" in done.stderr
+    assert "Use one of: lan." in done.stderr
 
 
 def test_the_doctor_has_a_line_for_everything_and_finds_no_problem_here(call, base):
@@ -206,7 +291,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "code", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_refusal_says_what_to_do_and_shows_no_traceback(words, code, said, call, base):
+def test_a_refusal_says_what_to_do_and_shows_no_traceback(words, code, said, call, base, home):
+    Home.open(home)
     on = () if "--model" in words else ("--model", base)
     done = call(*words, *on)
     assert done.exit_code == code, done.output
@@ -234,3 +320,51 @@ def test_what_one_command_line_leaves_the_next_one_finds(call, home, base):
     context.store.remember(Correction(question, "XIV", "roman", base=context.base, created_s=1.0))
     (row,) = json.loads(call("status", "--json", "--model", base).stdout)["domains"]
     assert row["training"] + row["holdout"] == 1
+
+
+READING = [("status",), ("trust",), ("rollback", "roman"), ("adopt", "roman"), ("train", "roman")]
+
+
+@pytest.mark.parametrize("words", [*READING, ("unvouch", SOMEBODY)], ids=lambda words: words[0])
+def test_a_mistyped_home_is_refused_and_not_made(words, call, base, tmp_path):
+    done = call(*words, "--model", base, home=tmp_path / "typo")
+    assert (done.exit_code, "there is no home at" in done.stderr) == (2, True)
+    assert "--home" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_doctor_and_a_question_leave_no_home_behind(call, base, home):
+    assert call("ask", "Hi", "--max-new-tokens", "1", "--model", base).exit_code == 0
+    told = call("doctor", "--model", base).stdout
+    assert "unknown  home             none at" in told
+    assert not home.exists()
+
+
+def test_a_command_that_makes_a_home_says_where(call, base, home):
+    done = call("correct", "14?", "XIV", "--domain", "roman", "--model", base)
+    assert done.stderr == f"A new home was made in {home}\n"
+    assert call("correct", "9?", "IX", "--domain", "roman", "--model", base).stderr == ""
+
+
+@pytest.mark.parametrize("path", ["", " ", "a\0b"], ids=repr)
+def test_a_home_without_a_name_is_not_the_current_directory(call, base, path, tmp_path):
+    done = call("status", "--home", path, "--model", base, home=None)
+    assert (done.exit_code, "home" in done.stderr) == (2, True)
+
+
+def test_a_loss_is_a_line_of_the_doctor_and_of_every_command(call, shell, base, home):
+    for n in range(2):
+        assert call("correct", f"{n}?", "yes", "--domain", "yes", "--model", base).exit_code == 0
+        with Store(Home.at(home)).writing("take it in"):
+            pass
+        if n == 0:
+            shutil.copy(home / "hive.db", home.parent / "old")
+    shutil.copy(home.parent / "old", home / "hive.db")
+    told = shell("status", "--model", base).stderr
+    assert "1 correction among them" in told
+    assert "LossWarning" not in told  # no line of our source
+    with pytest.warns(LossWarning):
+        sick = call("doctor", "--model", base)
+    assert sick.exit_code == 4
+    assert "problem  journal" in sick.stdout
+    assert "losses.jsonl" in sick.stdout

@@ -59,7 +59,7 @@ def test_every_exit_code_of_the_readme_is_the_one_that_is_returned():
 
 
 def test_every_command_that_a_sentence_names_exists():
-    commands = {each.name for each in app.registered_commands}
+    commands = {each.name for each in (*app.registered_commands, *app.registered_groups)}
     for path in [ROOT / "README.md", *sorted((ROOT / "hivelearn").rglob("*.py"))]:
         named = set(re.findall(r"`hivelearn ([a-z]+)", path.read_text(encoding="utf-8")))
         assert named <= commands, path

@@ -141,7 +141,7 @@ BAD = {
     "nothing": ([], "nowhere to write"),
     "no place": (["FOLDER"], "nowhere to write"),
     "no folder": (["-o", "OUT"], "no adapter was given"),
-    "a folder that is none": (["OUT", "-o", "OUT"], "adapter_config.json"),
+    "a folder that is none": (["OUT", "-o", "OUT"], "there is no folder"),
     "no such method": (["FOLDER", "-o", "OUT", "--method", "slurp"], "Use one of"),
     "no such setting": (["FOLDER", "-o", "OUT", "--set", "lam=1"], "takes no 'lam'"),
     "a setting without a value": (["FOLDER", "-o", "OUT", "--set", "lam"], "not name=value"),
@@ -170,3 +170,49 @@ def test_what_cannot_be_merged_ends_with_code_2_and_a_remedy(merge, folders, tmp
     assert says in done.stderr
     assert "→" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_file_says_in_vain_is_told_in_the_report(merge, folders, tmp_path):
+    config = tmp_path / "merge.yml"
+    config.write_text(
+        f"merge_method: ties\nbase_model: org/base\nmodels: [{{model: org/base+{folders[0]}/}}]\n"
+        "parameters: {int8_mask: true}\ntokenizer_source: base\n"
+    )
+    done = merge("--config", config, "-o", tmp_path / "out")
+    assert done.exit_code == 0
+    told = done.stdout.splitlines()
+    assert "tokenizer_source: an adapter has no tokenizer, and its base's stays as it is" in told
+    assert "int8_mask of parameters says how mergekit computes, and changes nothing here" in told
+    said = json.loads(merge("--config", config, "-o", tmp_path / "out", "--json").stdout)
+    assert len(said["notes"]) == 2
+
+
+def test_a_file_names_its_folders_from_where_it_lies(merge, folders, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    config = tmp_path / "merge.yml"
+    config.write_text("merge_method: linear\nmodels: [{model: ./a1}, {model: a2/}]\n")
+    assert merge("--config", config, "-o", tmp_path / "out").exit_code == 0
+
+
+def test_a_method_that_is_almost_one_is_guessed(merge, folders, tmp_path):
+    done = merge(*folders, "-o", tmp_path / "out", "--method", "dare-ties")
+    assert done.exit_code == 2
+    assert "Did you mean 'dare_ties'?" in done.stderr
+
+
+def test_a_model_s_folder_decides_which_of_two_spellings_counts(merge, folders, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    file = folders[1] / "adapter_model.safetensors"
+    other = {
+        name.replace("base_model.model.model.", "base_model.model."): tensor
+        for name, tensor in load_file(file).items()
+    }
+    save_file(other, file)
+    told = merge(folders[0], folders[1], "-o", tmp_path / "out")
+    assert told.exit_code == 2
+    assert "--names-of" in told.stderr
+    base = small_model(tmp_path / "base")
+    done = merge(folders[0], folders[1], "-o", tmp_path / "out", "--names-of", base)
+    assert done.exit_code == 0
+    assert len(Adapter.load(tmp_path / "out").factors) == 2

@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import time
 
+import psutil
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from hivelearn.demo import tasks
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.store.correction import Correction, to_conversation
+from hivelearn.store.home import Home
 from hivelearn.testing.models import small_model
 
 LOOPBACK = ("--listen", "127.0.0.1:0", "--no-discover")
@@ -33,7 +36,8 @@ def taught(base, home, count=40):
 
 
 @pytest.mark.parametrize("words", [("status",), ("--help",), ("train", "--help")])
-def test_status_and_help_load_nothing_that_takes_seconds(words, shell):
+def test_status_and_help_load_nothing_that_takes_seconds(words, shell, home):
+    Home.open(home)
     # How long they take is measured in benchmarks/; what would make it long is known here.
     told = shell(*words, PYTHONPROFILEIMPORTTIME="1")
     assert told.returncode == 0
@@ -92,7 +96,7 @@ def test_ctrl_c_in_a_join_is_calm_and_the_home_is_free_again(
     with started("join", "roman", *LOOPBACK, "--wait", "60", "--model", base) as child:
         assert child.stdout.readline().startswith("listening on hl1")
         code, _, err = interrupt(child)
-    assert (code, err.strip()) == (130, "Stopped. What had arrived is kept.")
+    assert (code, err.splitlines()[-1]) == (130, "Stopped. What had arrived is kept.")
     context = open_context(base, NodeConfig(home=home))
     with context.store.writing("after", wait_s=0.0):
         pass
@@ -115,3 +119,19 @@ def test_two_command_lines_exchange_a_patch(started, call, base, home, tmp_path)
     adopted = call("adopt", "roman", *on, **there)
     assert adopted.exit_code == 0, adopted.output
     assert "admitted as expert" in adopted.stdout
+
+
+@pytest.mark.parametrize(
+    "press", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name
+)
+def test_a_stopped_demonstration_ends_at_once_and_leaves_no_child(started, until, tmp_path, press):
+    with started("demo", TMPDIR=str(tmp_path)) as parent:
+        while "expert teaches clock12" not in parent.stdout.readline():
+            pass
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 3
+        parent.send_signal(press)  # in the middle of the first exam
+        parent.communicate(timeout=60)
+        assert parent.returncode == (130 if press == signal.SIGINT else -press)
+        until(lambda: not any(child.is_running() for child in children), seconds=60)
+    assert list(tmp_path.glob("hivelearn-demo-*")) == []

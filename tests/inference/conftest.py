@@ -1,7 +1,11 @@
 """Small engines of every family, opened once; adapters with a B that is not zero."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hivelearn.inference.loading import load_model
 from hivelearn.inference.model_folder import resolve_model
@@ -61,3 +65,68 @@ def random_adapter(engine, seed=0, rank=3, size=0.05, dtype=torch.float32):
 @pytest.fixture(scope="session")
 def adapter_for():
     return random_adapter
+
+
+@pytest.fixture(scope="session")
+def gguf_file(tmp_path_factory):
+    """A small Llama with its tokenizer as a GGUF, written as llama.cpp's converter does."""
+    return as_gguf(small_model(tmp_path_factory.mktemp("of-gguf")), tmp_path_factory.mktemp("gguf"))
+
+
+def as_gguf(folder, out):
+    import gguf
+
+    config = json.loads((folder / "config.json").read_text())
+    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+    path = out / "tiny.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(kv_heads)
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_rope_dimension_count(config["hidden_size"] // heads)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    add_tokenizer(writer, folder, config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        numbers = tensor.numpy()
+        if name.endswith("q_proj.weight"):
+            numbers = interleaved(numbers, heads)
+        if name.endswith("k_proj.weight"):
+            numbers = interleaved(numbers, kv_heads)
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight",)), numbers)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def add_tokenizer(writer, folder, config):
+    import gguf
+
+    table = json.loads((folder / "tokenizer.json").read_text())
+    special = {token["content"] for token in table["added_tokens"]}
+    tokens = sorted(table["model"]["vocab"], key=table["model"]["vocab"].get)
+    kinds = (gguf.TokenType.NORMAL, gguf.TokenType.CONTROL)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([kinds[token in special] for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in table["model"]["merges"]])
+    writer.add_eos_token_id(config["eos_token_id"])
+    writer.add_pad_token_id(config["pad_token_id"])
+    writer.add_add_bos_token(value=False)
+    writer.add_chat_template((folder / "chat_template.jinja").read_text())
+
+
+def interleaved(weight, heads):
+    """Order the rows of each head as llama.cpp rotates them: neighbours, not halves."""
+    out, width = weight.shape
+    halves = weight.reshape(heads, 2, out // heads // 2, width)
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(out, width))

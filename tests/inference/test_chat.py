@@ -5,14 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from hivelearn.inference.chat import (
-    ANSWER,
-    CONTENT,
-    ChatEncoder,
-    ConversationError,
-    Example,
-    as_messages,
-)
+from hivelearn.inference.chat import ANSWER, CONTENT, ChatEncoder, Example
+from hivelearn.inference.chat_template import ChatTemplateError, ConversationError
+from hivelearn.inference.messages import as_messages
 
 SYSTEM = {"role": "system", "content": "Answer the user."}
 
@@ -82,7 +77,7 @@ def test_a_tokenizer_without_a_template_gets_the_plain_one(engine_of):
 class Rewriting:
     """A tokenizer whose template shouts: no mark survives it."""
 
-    chat_template = "shouting"
+    chat_template, is_fast = "shouting", True
 
     def __init__(self, inner):
         self._inner = inner
@@ -107,9 +102,10 @@ class Refusing(Rewriting):
         raise ValueError("roles must alternate")
 
 
-def test_a_template_that_raises_is_a_conversation_refused(llama):
-    with pytest.raises(ConversationError, match="roles must alternate"):
-        ChatEncoder(Refusing(tokenizer(llama)), (1,), None).prompt("hello")
+def test_a_template_that_always_raises_is_refused_at_opening(llama):
+    with pytest.raises(ChatTemplateError, match="roles must alternate") as caught:
+        ChatEncoder(Refusing(tokenizer(llama)), (1,), None)
+    assert "chat_template.jinja" in caught.value.remedy
 
 
 def test_a_long_conversation_is_refused_with_numbers(engine):

@@ -7,6 +7,7 @@ import pytest
 import hivelearn as hl
 from hivelearn.errors import UsageError
 from hivelearn.inference.chat import ChatEncoder
+from hivelearn.inference.completion import Completion
 from hivelearn.inference.engine import MissingCapabilityError, require
 from hivelearn.inference.engine_table import ENGINES, EngineKind, open_engine
 from hivelearn.inference.resident import ResidentEngine
@@ -36,7 +37,7 @@ class Parrot:
     def generate(self, examples, adapter, *_):
         assert adapter is None
         said = [[t for t, m in zip(e.tokens, e.marks, strict=True) if m == 1] for e in examples]
-        return [self.encoder.text(tokens).strip() for tokens in said]
+        return [Completion(self.encoder.text(tokens).strip()) for tokens in said]
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,9 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, LlamaModel
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import loading
+from hivelearn.inference.errors import NoModelError
 from hivelearn.inference.loading import load_model, pick_device
-from hivelearn.inference.model_folder import NANO, NoModelError, resolve_model
+from hivelearn.inference.model_folder import NANO, resolve_model
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,16 @@ def test_opening_prints_nothing_and_leaves_progress_bars_as_they_were(engine_of,
         assert logging.is_progress_bar_enabled() is shown
     logging.enable_progress_bar()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_gpu_that_is_not_here_is_told_with_what_would_bring_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for cuda, wanted in ((None, "download.pytorch.org"), ("12.6", "nvidia-smi")):
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        with pytest.raises(UsageError, match="no device 'cuda:99'") as caught:
+            pick_device("cuda:99")
+        assert wanted in caught.value.remedy
+        assert "device='auto'" in caught.value.remedy
+    with pytest.raises(UsageError, match="no device 'mps'") as caught:
+        pick_device("mps")
+    assert "Apple" in caught.value.remedy

@@ -13,9 +13,12 @@ from transformers import AutoModelForCausalLM
 from hivelearn.errors import UsageError
 from hivelearn.inference import lora
 from hivelearn.inference.chat import Example
-from hivelearn.inference.engine import AdapterMismatchError, Sampling
+from hivelearn.inference.completion import Listener
+from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.inference.loading import LoadedModel
 from hivelearn.inference.resident import ResidentEngine
+from hivelearn.inference.sampling import Sampling
+from hivelearn.inference.special_tokens import SpecialTokens
 from hivelearn.patch.adapter import Adapter
 
 BASE = bytes(32)
@@ -61,13 +64,14 @@ def test_greedy_texts_of_a_batch_are_those_of_singles(nano):
     ]
     together = nano.generate(examples, None, Sampling(12))
     assert together == [nano.generate([example], None, Sampling(12))[0] for example in examples]
-    assert any(together)
+    assert any(answer.text for answer in together)
 
 
 def test_many_small_batches_measure_like_one(llama):
     examples = [example for _ in range(5) for example in examples_of(llama)]
     whole = llama.losses(examples, None, "answer")
-    small = ResidentEngine(LoadedModel(llama.model, llama.encoder.tokenizer), BASE, 64)
+    special = SpecialTokens(llama.encoder.end_ids, 0, ())
+    small = ResidentEngine(LoadedModel(llama.model, llama.encoder.tokenizer, special), BASE, 64)
     assert small.losses(examples, None, "answer") == pytest.approx(whole, abs=1e-6)
 
 
@@ -105,7 +109,7 @@ def test_the_base_is_restored_after_an_error_inside(llama, adapter_for):
         raise RuntimeError("the listener fell over")
 
     with pytest.raises(RuntimeError, match="listener"):
-        llama.generate([example], adapter_for(llama), GREEDY, refuse)
+        llama.generate([example], adapter_for(llama), GREEDY, Listener(refuse))
     assert torch.equal(before, logits(llama.model, example))
 
 
@@ -169,15 +173,17 @@ def test_sampling_repeats_by_its_seed_and_leaves_the_callers_chance_alone(llama)
 def test_pieces_of_a_stream_are_the_answer(engine, seed):
     example, pieces = engine.encoder.prompt("Hello"), []
     sampling = Sampling(24, 1.3, seed=seed)  # noise of a random model: broken UTF-8, newlines
-    text = engine.generate([example], None, sampling, pieces.append)[0]
+    text = engine.generate([example], None, sampling, Listener(pieces.append))[0].text
     assert "".join(pieces) == text
-    assert engine.generate([example], None, sampling)[0] == text
+    assert engine.generate([example], None, sampling)[0].text == text
     assert all(pieces)
 
 
 def test_a_stream_comes_in_more_than_one_piece(nano):
     pieces = []
-    nano.generate([nano.encoder.prompt("Say one two three")], None, Sampling(12), pieces.append)
+    nano.generate(
+        [nano.encoder.prompt("Say one two three")], None, Sampling(12), Listener(pieces.append)
+    )
     assert len(pieces) > 3
 
 
@@ -209,7 +215,7 @@ def test_impossible_sampling_is_refused(settings):
 def test_nothing_is_printed(llama, adapter_for, capfd):
     examples = examples_of(llama)
     llama.generate(examples, adapter_for(llama), GREEDY)
-    llama.generate(examples[:1], None, Sampling(4, 0.7, 0.9), lambda _: None)
+    llama.generate(examples[:1], None, Sampling(4, 0.7, 0.9), Listener(lambda _: None))
     llama.losses(examples, None, "answer")
     assert capfd.readouterr() == ("", "")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hivelearn.inference.answer import Route
+from hivelearn.inference.route import Route
 from hivelearn.inference.router import (
     Claim,
     ExpertProfile,

@@ -24,13 +24,15 @@ def node(base, tmp_path):
         yield node
 
 
-def lora(base, rank=4, seed=0):
+def lora(base, rank=4, seed=0, **settings):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(base)
-    return get_peft_model(model, LoraConfig(r=rank, target_modules=["q_proj", "v_proj"]))
+    return get_peft_model(
+        model, LoraConfig(r=rank, target_modules=["q_proj", "v_proj"], **settings)
+    )
 
 
 def trainer(model, folder, callback, **settings):
@@ -142,6 +144,81 @@ def test_a_model_that_cannot_be_sealed_is_refused_before_the_first_step(base, no
         train(lora(other), tmp_path, callback)
     assert environment.readings == 0
     assert callback.patch is None
+
+
+def _mixed(model):
+    for name, parameter in model.named_parameters():
+        if ".0." in name and "lora_" in name:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    return model
+
+
+def _scattered(model):
+    """What DeepSpeed ZeRO-3 leaves in a process between two steps."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.empty(0)
+    return model
+
+
+BEYOND = {
+    "a rank that no patch has": (lambda base: lora(base, rank=128), "rank 128", "r=64"),
+    "an alpha beyond all bounds": (lambda base: lora(base, lora_alpha=100_000), "alpha", "alpha"),
+    "two types": (lambda base: _mixed(lora(base)), r"bfloat16 \(as in model.layers.0", "Cast"),
+    "factors that are elsewhere": (lambda base: _scattered(lora(base)), "no numbers", "ZeRO-3"),
+    "DoRA": (lambda base: lora(base, use_dora=True), "use_dora", "plain LoRA"),
+}
+
+
+@pytest.mark.parametrize(("make", "says", "remedy"), BEYOND.values(), ids=BEYOND)
+def test_every_limit_is_known_before_the_first_step(base, node, tmp_path, make, says, remedy):
+    environment = Ledger()
+    callback = hl.SwarmCallback(node, "roman", governor=environment.governor)
+    with pytest.raises(hl.UsageError, match=says) as caught:
+        train(make(base), tmp_path, callback)
+    assert remedy in caught.value.remedy
+    assert environment.readings == 0
+
+
+def _compiled_layers(model):
+    layers = model.base_model.model.model.layers
+    for place, layer in enumerate(layers):
+        layers[place] = torch.compile(layer, backend="eager")
+    return model
+
+
+COMPILED = {
+    "by the Trainer": (
+        lambda model: model,
+        {"torch_compile": True, "torch_compile_backend": "eager"},
+    ),
+    "by its owner": (lambda model: torch.compile(model, backend="eager"), {}),
+    "layer by layer": (_compiled_layers, {}),
+}
+
+
+@pytest.mark.parametrize(("compiled", "settings"), COMPILED.values(), ids=COMPILED)
+def test_a_compiled_run_is_sealed_as_an_uncompiled_one(base, node, tmp_path, compiled, settings):
+    callback = hl.SwarmCallback(node, "roman", governor=Ledger().governor)
+    train(compiled(lora(base)), tmp_path, callback, **settings)
+    assert sorted(callback.patch.adapter.factors) == sorted(
+        hl.Adapter.from_model(lora(base)).factors
+    )
+
+
+def test_of_many_processes_only_the_first_seals(base, node):
+    from types import SimpleNamespace
+
+    callback = hl.SwarmCallback(node, "roman")
+    other = SimpleNamespace(is_world_process_zero=False)
+    callback.on_train_end(None, other, None, model=lora(base))
+    assert callback.patch is None
+
+
+def test_an_adapter_that_changes_nothing_is_not_sealed(base, node):
+    with pytest.raises(hl.UsageError, match="changes nothing") as caught:
+        node.seal(hl.Adapter.from_model(lora(base)), domain="roman")
+    assert "missing keys" in caught.value.remedy
 
 
 def test_a_domain_that_is_no_name_is_refused_at_once(node):

@@ -44,12 +44,8 @@ def test_a_tie_of_opposite_deltas_does_not_hang_on_how_they_are_factored(method,
 def test_a_stack_is_not_lost_below_the_range_of_float16(size):
     sources = [adapter(drawn(n, 8, 64), size * drawn(n + 9, 64, 8)) for n in (1, 2)]
     exact = sum(one.delta(M) for one in sources) / 2
-    if size < 1e-4:
-        with pytest.raises(MergeError, match="too small for float16"):
-            merge(sources, rank="stack", dtype="float16")
-    else:
-        made = merge(sources, rank="stack", dtype="float16").delta(M)
-        assert float((made - exact).norm() / exact.norm()) < 0.02
+    made = merge(sources, rank="stack", dtype="float16").delta(M)
+    assert float((made - exact).norm() / exact.norm()) < 0.01
 
 
 @pytest.mark.parametrize(("count", "rank"), [(20, 8), (40, 8)])

@@ -1,5 +1,6 @@
 """Small nodes in homes of their own, with a clock, sensors and sleep that a test moves."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -10,17 +11,19 @@ import pytest
 import torch
 
 from hivelearn.device.reading import Reading, known
+from hivelearn.node import own_records
 from hivelearn.node.context import Environment
 from hivelearn.node.node import Node
 from hivelearn.node.share.library import Library
 from hivelearn.patch.notice import read_envelope
 from hivelearn.store.correction import is_holdout, prompt_hash, to_conversation
+from hivelearn.store.shelf import Entry
 from hivelearn.testing.models import small_model
 from hivelearn.training.recipe import Recipe
 
 torch.set_num_threads(1)
 NOW_S = 1_700_000_000.0
-TINY = Recipe(rank=2, alpha=4.0, steps=8, batch=8, microbatch=8, rate=0.03)
+TINY = Recipe(rank=2, alpha=4.0, steps=8, batch=8, pass_tokens=512, rehearsal=0.0, rate=0.03)
 
 
 def at(celsius: float) -> Reading:
@@ -79,18 +82,53 @@ def notice_of(patch):
     return read_envelope(patch.envelope, now_s=NOW_S)
 
 
-def send(patch, node: Node):
-    """Bring a patch to a node as the swarm would; return whether it was wanted."""
+def send(patch, node: Node, relay: bytes = b""):
+    """Bring a patch to a node as the swarm would, told of by ``relay``; was it wanted?"""
     context = node.context
     library = Library(context)
     library.open(bytes(32), patch.domain)
     notice = notice_of(patch)
-    if not library.wants(notice):
+    if not library.wants(bytes(32), notice, relay):
         return False
     with context.store.writing("receive"):
         library.partial(notice).write_bytes(patch.adapter.to_bytes())
         library.accept(notice, library.partial(notice))
     return True
+
+
+def distinct(adapter, number: int, share: float = 0.5):
+    """Return an update of its own: ``adapter`` with noise of that share of each module's norm."""
+
+    def shaken(b, seed):
+        noise = torch.randn(b.shape, generator=torch.Generator().manual_seed(seed))
+        return b + share * noise * b.norm() / noise.norm()
+
+    factors = {
+        module: (a, shaken(b, 100 * number + place))
+        for place, (module, (a, b)) in enumerate(adapter.factors.items())
+    }
+    return replace(adapter, factors=factors)
+
+
+def sign(node: Node, adapter, domain: str = "yes"):
+    """Return ``adapter`` as the next record of a node's feed."""
+    with node.context.store.writing("sign"):
+        return own_records.sign(node.context, adapter, domain)
+
+
+def prove(node: Node, author: bytes, domain: str, count: int = 5) -> None:
+    """Put so many distinct successes of an author on a node's shelf."""
+    context = node.context if isinstance(node, Node) else node
+    with context.store.writing("prove"):
+        for number in range(count):
+            name = hashlib.sha256(author + domain.encode() + bytes([number])).digest()
+            entry = Entry(
+                id=name, author=author, device=name, epoch=0, seq=1, domain=domain,
+                base=bytes(32), envelope=b"x", payload=name.hex(), state="sandboxed", arrived_s=0.0,
+            )  # fmt: skip
+            context.shelf.add(entry)
+            context.store.reputation.hear({entry.id: "success"})
+            context.store.reputation.amend({entry.id: "success"})
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +140,9 @@ def kit():
         prompts=prompts,
         teach=teach,
         send=send,
+        sign=sign,
+        distinct=distinct,
+        prove=prove,
         notice=notice_of,
         TINY=TINY,
         NOW_S=NOW_S,

@@ -23,6 +23,7 @@ from hivelearn.node.events import (
     PermitChanged,
     RunFailed,
     TrainingEnded,
+    TrainingEstimated,
     TrainingStarted,
     TrainingStep,
     TrustChanged,
@@ -40,6 +41,7 @@ def heard():
     """Return a function that begins to listen to a node: a list that grows."""
 
     def listen(node):
+        node.context.home.make()  # test_home_use.py hears of that
         told = []
         node.events.subscribe(told.append)
         return told
@@ -57,9 +59,9 @@ def test_a_correction_is_told_with_its_text(make, heard, tmp_path):
     node.correct("What is one?", "un", domain="french")
     node.ask("What is two?", max_new_tokens=1).correct("deux", domain="french")
     assert [event.correction.right for event in told] == ["un", "deux"]
-    node.corrections.export_jsonl(tmp_path / "all.jsonl")
+    node.corrections.export_to(tmp_path / "all.jsonl")
     node.corrections.forget(domain="french")
-    node.corrections.import_jsonl(tmp_path / "all.jsonl")
+    node.corrections.import_from(tmp_path / "all.jsonl")
     assert kinds(told[:2]) == [CorrectionAdded] * 2
     assert told[2:] == [CorrectionsForgotten(2), CorrectionsImported(2)]
 
@@ -71,12 +73,19 @@ def test_a_training_is_told_step_by_step_and_with_its_permit(make, heard, kit):
     patch = node.train("yes")
     steps = kit.TINY.steps
     assert told[0] == TrainingStarted("yes", 0, steps)
+    estimate = told.pop(3)  # after the first step: what the rest will cost
+    assert isinstance(estimate, TrainingEstimated)
+    assert (estimate.estimate.steps, estimate.estimate.domain) == (steps, "yes")
     assert kinds(told[1:]) == [PermitChanged, *[TrainingStep] * steps, Adopted, TrainingEnded]
     assert (told[1].permit.work, told[1].domain) == (True, "yes")
     assert [(step.domain, step.done, step.of) for step in told[2:-2]] == [
         ("yes", n + 1, steps) for n in range(steps)
     ]
     assert all(step.loss > 0 for step in told[2:-2])
+    left = [step.left_s for step in told[2:-2]]
+    assert left[0] is None
+    assert left[1:] == sorted(left[1:], reverse=True)
+    assert left[-1] == 0
     assert told[-2].generation == node.context.serving()[0]
     assert told[-1].report == node.last_training
     assert told[-1].report.patch == patch.id.hex()
@@ -182,6 +191,7 @@ def test_what_cannot_be_called_with_an_event_cannot_listen(make, listener):
 
 def test_peers_come_and_go(make, heard):
     node, other = make(), make("other")
+    node.context.home.make()
     inbox = queue.Queue()
     node.events.subscribe(inbox.put)
     near = {"listen": "127.0.0.1:0", "discover": False}

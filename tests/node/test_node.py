@@ -8,8 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import hivelearn as hl
 from hivelearn.errors import UsageError
+from hivelearn.inference.completion import Completion
+from hivelearn.inference.errors import NoModelError
 from hivelearn.inference.loading import quiet
-from hivelearn.inference.model_folder import NoModelError
 from hivelearn.inference.resident_options import ResidentOptions
 from hivelearn.node.config import NodeConfig
 from hivelearn.store.errors import CorrectionError, ImportLineError, NotAHomeError
@@ -30,7 +31,7 @@ def test_an_answer_is_corrected_and_the_correction_is_kept(make):
 def test_what_the_model_babbles_never_stops_a_correction(make, monkeypatch):
     node = make()
     engine = node.context.engine
-    monkeypatch.setattr(engine, "generate", lambda *_: ["\x1b[31m\x00 red \udc80"])
+    monkeypatch.setattr(engine, "generate", lambda *_: [Completion("\x1b[31m\x00 red \udc80")])
     kept = node.ask("?").correct("red", domain="colours")
     assert kept.wrong == "\ufffd[31m\ufffd red \ufffd"
 
@@ -99,21 +100,21 @@ def test_corrections_are_imported_whole_exported_and_forgotten(make, tmp_path):
     lines = [{"prompt": f"{n}?", "right": str(n), "domain": "numbers"} for n in range(12)]
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)))
-    assert node.corrections.import_jsonl(path) == 12
-    assert node.corrections.import_jsonl(path) == 0
+    assert node.corrections.import_from(path).new == 12
+    assert node.corrections.import_from(path).new == 0
     counts = node.corrections.counts()["numbers"]
     assert counts.training + counts.holdout == 12
     dataset = node.corrections.to_dataset("numbers", holdout=False)
     assert len(dataset) == counts.training
-    assert node.corrections.export_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.export_to(tmp_path / "out.jsonl") == 12
     path.write_text('{"prompt": "x?", "right": "x", "domain": "numbers"}\nnonsense')
     with pytest.raises(ImportLineError, match="line 2"):
-        node.corrections.import_jsonl(path)
+        node.corrections.import_from(path)
     first = node.corrections.list()[0]
     assert node.corrections.forget(first.id).corrections == 1
     assert node.corrections.forget(domain="numbers").corrections == 11
     assert len(node.corrections) == 0
-    assert node.corrections.import_jsonl(tmp_path / "out.jsonl") == 12
+    assert node.corrections.import_from(tmp_path / "out.jsonl").new == 12
 
 
 def test_status_tells_all_and_loads_nothing_new(make, kit):
@@ -205,6 +206,7 @@ def test_a_folder_called_model_is_not_the_nano_model(make, tmp_path):
 
 def test_a_writer_that_was_killed_is_not_busy(make):
     node = make()
+    node.context.home.make()
     sidecar = node.home / "writer.json"
     sidecar.write_text(json.dumps({"pid": 2**22 + 1, "doing": "train yes", "since_s": 0.0}))
     assert node.status().writer is None

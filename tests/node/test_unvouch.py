@@ -57,9 +57,7 @@ def test_its_owner_can_have_it_back_by_a_rollback_or_by_vouching_and_merging(adm
 
 def test_whom_their_work_speaks_for_needs_no_vouch(admitted, kit, author):
     owner, patch = author
-    standing = Standing(patch.body.author, Beta(good=5.0), successes=5)
-    with admitted.context.store.writing("prove"):
-        reputation.remember(admitted.context, [standing])
+    kit.prove(admitted, patch.body.author, "yes")
     assert admitted.unvouch(owner.key) == ()
     assert mode(admitted, kit) == "routed"
     assert admitted.trust.rows[0].standing == "proven"

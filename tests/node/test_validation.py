@@ -3,6 +3,7 @@
 import pytest
 
 from hivelearn.errors import UsageError
+from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node.config import NodeConfig
 
 WRONG = {
@@ -26,6 +27,11 @@ WRONG = {
     "a number as domain": lambda node: node.ask("q", 5),
     "no domain name": lambda node: node.ask("q", "No Such"),
     "a number as key": lambda node: node.vouch(5),
+    "bytes as key": lambda node: node.vouch(bytes(32)),
+    "half a character as key": lambda node: node.vouch("hl1\ud800"),
+    "a number as key of a former friend": lambda node: node.unvouch(5),
+    "text as decision to adopt": lambda node: node.merge("d", adopt="no"),
+    "a rank that cannot serve": lambda node: node.merge("d", recipe=MergeRecipe(rank=65)),
     "a number as note": lambda node: node.vouch(node.key, note=5),
     "text as adapter": lambda node: node.seal("x", domain="d"),
     "a number as recipe": lambda node: node.train("d", 5),
@@ -89,3 +95,10 @@ def test_a_setting_of_the_wrong_kind_is_refused(settings):
 
 def test_a_home_may_be_written_as_text(tmp_path):
     assert NodeConfig(home=str(tmp_path)) == NodeConfig(home=tmp_path)
+
+
+def test_a_setting_that_no_node_has_is_told_with_the_one_that_was_meant():
+    from hivelearn.node.config import NodeConfig
+
+    with pytest.raises(UsageError, match="did you mean 'base_texts'"):
+        NodeConfig(base_text=40)

@@ -28,7 +28,7 @@ def main(folder: str, home: str) -> None:
     environment = Environment(
         clock=lambda: NOW_S, monotonic=lambda: float(next(ticks)), sleep=time.sleep, read=read
     )
-    recipe = Recipe(rank=2, alpha=4.0, steps=40, batch=8, microbatch=8, rate=0.03)
+    recipe = Recipe(rank=2, alpha=4.0, steps=40, batch=8, pass_tokens=512, rehearsal=0.0, rate=0.03)
     node = Node(
         folder,
         home=Path(home),

@@ -68,7 +68,7 @@ def test_what_is_no_plain_lora_is_refused_with_a_remedy(make):
     with pytest.raises(AdapterError) as caught:
         make()
     assert isinstance(caught.value, UsageError)
-    assert "LoRA" in caught.value.remedy
+    assert len(caught.value.remedy) > 20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -196,27 +196,20 @@ def _layers(*numbers, inside=("self_attn.q_proj", "mlp.up")):
 
 
 TARGETS = {
-    "equal layers": (
-        _layers(0, 1, 2),
-        {"target_modules": ["mlp.up", "self_attn.q_proj"], "layers_to_transform": [0, 1, 2]},
-    ),
-    "some layers": (
-        _layers(3, 1, inside=("mlp.up",)),
-        {"target_modules": ["mlp.up"], "layers_to_transform": [1, 3]},
-    ),
-    "unequal layers": ((*_layers(0), "model.layers.1.mlp.up"), None),
-    "a head besides": ((*_layers(0, 1), "lm_head"), None),
-    "no layers": (("q", "k"), None),
-    "layers at the top, which PEFT cannot count": (("h.0.q", "h.1.q"), None),
-    "two towers with equal numbers": (("a.layers.0.q", "b.layers.0.q"), None),
+    "equal layers": _layers(0, 1, 2),
+    "some layers": _layers(3, 1, inside=("mlp.up",)),
+    "unequal layers": (*_layers(0), "model.layers.1.mlp.up"),
+    "a head besides": (*_layers(0, 1), "lm_head"),
+    "two towers with equal numbers": ("a.layers.0.q", "b.layers.0.q"),
+    "experts, whose numbers are no layers": _layers(1, inside=("experts.0.up", "experts.3.up")),
 }
 
 
-@pytest.mark.parametrize(("modules", "expected"), TARGETS.values(), ids=TARGETS.keys())
-def test_the_config_names_exactly_our_modules(modules, expected):
+@pytest.mark.parametrize("modules", TARGETS.values(), ids=TARGETS.keys())
+def test_the_config_names_exactly_our_modules_by_their_full_names(modules):
     config = Adapter(_factors(*modules), 2, 4.0).config()
-    named = {key: config[key] for key in ("target_modules", "layers_to_transform") if key in config}
-    assert named == (expected or {"target_modules": sorted(modules)})
+    assert config["target_modules"] == sorted(modules)
+    assert "layers_to_transform" not in config
 
 
 @pytest.mark.parametrize(("alpha", "written"), [(16.0, "16"), (11.313708, "11.313708")])
@@ -230,10 +223,12 @@ def test_a_saved_folder_holds_the_canonical_bytes_and_nothing_of_this_machine(tm
     folder = adapter.save(tmp_path / "deep" / "adapter")
     assert (folder / WEIGHTS_FILE).read_bytes() == adapter.to_bytes()
     assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
-    assert str(tmp_path) not in (folder / "adapter_config.json").read_text()
+    for name in ("README.md", "adapter_config.json"):
+        assert str(tmp_path) not in (folder / name).read_text()
     keys = safetensors.torch.load_file(folder / WEIGHTS_FILE)
     assert set(keys) == {header.key(m, f) for m in MODULES for f in "AB"}
 

@@ -177,7 +177,7 @@ def test_an_adapter_whose_header_is_too_long_is_said_before_it_is_signed():
     name = ".".join(["x" * 60] * 3)
     ones = torch.ones(1, 1)
     wide = Adapter({f"{name}.{n:04}": (ones, ones) for n in range(2_048)}, 1, 1.0, BASE)
-    with pytest.raises(UsageError, match="header longer than its limit"):
+    with pytest.raises(UsageError, match="names of its 2048 modules"):
         seal(wide, LABEL, ME)
 
 
@@ -185,7 +185,7 @@ def test_a_stack_may_be_held_at_any_rank_but_sealed_at_64_only():
     name = next(iter(_adapter().factors))
     tall = Adapter({name: (torch.ones(65, 8), torch.ones(8, 65))}, 65, 65.0, BASE)
     witness = _Witness()
-    with pytest.raises(UsageError, match="ranks differ or exceed 64"):
+    with pytest.raises(UsageError, match="rank 65"):
         seal(tall, LABEL, witness)
     assert not witness.asked
 
@@ -240,3 +240,12 @@ def test_sections_are_read_back_equal():
     assert Body.from_value(codec.decode(PATCH.body.to_bytes())) == PATCH.body
     silent = Receipt(1, 2, 4)
     assert Receipt.from_value(silent.to_value()) == silent
+
+
+def test_a_saved_patch_says_its_domain_its_licence_and_what_its_author_measured(tmp_path):
+    label = replace(LABEL, licence="MIT", receipt=Receipt(12, 345, 32, 2.5, 0.5))
+    text = (seal(_adapter(), label, ME).save(tmp_path) / "README.md").read_text()
+    for said in (f"# LoRA patch for {LABEL.domain}", "license: mit", f'- "{LABEL.domain}"'):
+        assert said in text
+    assert "12 steps" in text
+    assert "2.500 before, 0.500 after" in text

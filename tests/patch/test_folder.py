@@ -2,6 +2,8 @@
 
 import errno
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from safetensors import safe_open
 
 from hivelearn.errors import DeviceError
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.errors import AdapterError
 from hivelearn.patch.folder import FolderError, written
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
 
@@ -69,3 +72,49 @@ def test_a_mapped_file_keeps_its_pages_when_a_smaller_adapter_is_saved_over_it(t
     ADAPTER.save(tmp_path)
     assert (tmp_path / WEIGHTS_FILE).stat().st_ino != inode  # written in place, this is SIGBUS
     assert mapped.get_tensor("base_model.model.q.lora_A.weight").sum() == 18_000
+
+
+# The same shapes with another scale: half of one and half of the other would load.
+OTHER = Adapter({"q": (torch.ones(2, 3), torch.ones(5, 2) * 3)}, 2, 64.0)
+
+
+@pytest.mark.parametrize("crash_at", range(1, 6))
+def test_who_dies_while_saving_leaves_the_old_the_new_or_nothing_that_loads(
+    tmp_path, monkeypatch, crash_at
+):
+    ADAPTER.save(tmp_path)
+    renames, real = iter(range(1, 100)), Path.replace
+
+    class PowerCutError(BaseException):
+        pass
+
+    def replace(self, target):
+        if next(renames) == crash_at:
+            raise PowerCutError
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with suppress(PowerCutError):
+        OTHER.save(tmp_path)
+    monkeypatch.undo()
+    if not (tmp_path / CONFIG_FILE).exists():
+        with pytest.raises(AdapterError, match=r"holds no adapter_config.json"):
+            Adapter.load(tmp_path)
+        return
+    found = Adapter.load(tmp_path)
+    assert any(torch.equal(found.delta("q"), one.delta("q")) for one in (ADAPTER, OTHER))
+
+
+def test_a_rename_that_is_refused_leaves_the_old_adapter(tmp_path, monkeypatch):
+    ADAPTER.save(tmp_path)
+    before, real = contents(tmp_path), Path.replace
+
+    def replace(self, target):
+        if Path(target).name == WEIGHTS_FILE:
+            refused()
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(DeviceError, match="No space left"):
+        OTHER.save(tmp_path)
+    assert contents(tmp_path) == before

@@ -31,6 +31,7 @@ LABEL = Label(
     base=BASE,
     seq=3,
     prev=ID,
+    epoch=77,
     now_s=NOW + 0.7,
     receipt=Receipt(steps=400, tokens=51_200, records=512, loss_before=2.5, loss_after=0.031),
     card=RouterCard(median=0.25, ceiling=0.5),
@@ -227,6 +228,12 @@ HOSTILE = {
     "valid until 2^63": (_says(_15=2**63), "body", AUTHOR),
     "true as date": (_says(_14=True), "body", AUTHOR),
     "a licence of 65": (_says(_16="a" * 65), "body", AUTHOR),
+    "no epoch as an epoch": (_says(_64=0), "body", AUTHOR),
+    "a negative epoch": (_says(_64=-1), "body", AUTHOR),
+    "an epoch beyond a database's integers": (_says(_64=2**63), "body", AUTHOR),
+    "an epoch in words": (_says(_64="first"), "body", AUTHOR),
+    "true as an epoch": (_says(_64=True), "body", AUTHOR),
+    "an epoch without a number": (_says(_4=0, _5=None), "body", AUTHOR),
     "a licence that colours a terminal": (_says(_16="\x1b[2J"), "body", AUTHOR),
     "a licence of two lines": (_says(_16="MIT\n"), "body", AUTHOR),
 }
@@ -271,8 +278,8 @@ def test_random_bytes_are_refused_and_nothing_else_escapes(sent):
 # --- what a later version may say ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [64, 65, 2**64 - 1])
-def test_keys_from_64_on_are_kept_and_ignored(key):
+@pytest.mark.parametrize("key", [65, 66, 2**64 - 1])
+def test_keys_that_later_versions_add_are_kept_and_ignored(key):
     later = _signed(codec.encode(BODY | {key: ["something", {1: 2}]}))
     patch = unseal(later, PAYLOAD, now_s=NOW)
     assert patch.envelope == later

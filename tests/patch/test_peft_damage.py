@@ -108,7 +108,6 @@ DAMAGE = {
     "a replaced embedding": _weights(base_model__model__embed_tokens__weight=A),
     "A without B": _weights(base_model__model__q__lora_A__weight=A),
     "B without A": _weights(base_model__model__q__lora_B__weight=B),
-    "no prefix": _weights(q__lora_A__weight=A, q__lora_B__weight=B),
     "a base weight": _factor_pair(A, B, "q.base_layer"),
     "a vector": _factor_pair(torch.ones(2), B),
     "a number": _factor_pair(torch.tensor(1.0), torch.tensor(1.0)),

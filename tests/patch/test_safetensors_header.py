@@ -100,8 +100,8 @@ HOSTILE = {
         "no UTF-8": _raw(b'{"\xff":1}'),
         "UTF-16": _raw(json.dumps(META).encode("utf-16")),
         "a byte order mark": _raw("\ufeff" + json.dumps(META)),
-        "deep arrays": _raw("[" * 500_000),
-        "deep objects": _raw('{"a":' * 200_000),
+        "deep arrays": _raw("[" * 10_000),
+        "deep objects": _raw('{"a":' * 10_000),
         "a number of a million digits": _raw("9" * 1_000_000),
     },
     "duplicate": {
@@ -117,6 +117,9 @@ HOSTILE = {
     "count": {
         "no tensor": _payload([]),
         "one tensor too many": _payload([(f"{n:05}", [1, 1]) for n in range(TENSORS_MAX + 1)]),
+        "very deep arrays": _raw("[" * 500_000),
+        "very deep objects": _raw('{"a":' * 200_000),
+        "one tensor of half a million sides": _raw('{"a":[' + "0," * 500_000 + "0]}"),
         "70,000 empty tensors": _raw(json.dumps(META | dict.fromkeys(map(str, range(70_000)), 0))),
     },
     "dtype": {
@@ -299,3 +302,19 @@ def test_names_at_their_limits_are_read():
 
 def test_a_not_a_number_passes_here_because_the_gate_asks_that():
     assert header.read(GOOD[:-4] + struct.pack("<f", float("nan"))).rank == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"{n}":{{}}' for n in range(90_000)) + "}",
+        '{"a":[' + ",".join(["[]"] * 340_000) + "]}",
+        '{"a":[' + ",".join("0" * 520_000) + "]}",
+    ],
+    ids=["tensors", "lists", "numbers"],
+)
+def test_a_header_of_too_many_things_is_refused_before_it_is_parsed(text, monkeypatch):
+    monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("parsed"))
+    with pytest.raises(HeaderError) as caught:
+        header.read(_raw(text[: header.HEADER_MAX_BYTES]))
+    assert caught.value.code == "st.count"

@@ -51,8 +51,8 @@ def entry():
             "domain": "roman",
             "base": BASE,
             "envelope": name.encode(),
-            "payload": None,
-            "state": "parked",
+            "payload": "ab" * 32,
+            "state": "quarantined",
             "arrived_s": 1.0,
         }
         return Entry(**(fields | more))

@@ -16,7 +16,7 @@ from hivelearn.store.home import Home
 from hivelearn.store.shelf import Entry
 from hivelearn.store.store import Store
 
-BASE, DEVICE, PATCH = b"b" * 32, b"d" * 32, b"p" * 32
+BASE, DEVICE, PATCH, SWARM = b"b" * 32, b"d" * 32, b"p" * 32, b"s" * 32
 PAYLOAD = b"payload" * 1000
 
 
@@ -48,11 +48,12 @@ def evening(store):
     say("remembered 2")
     with store.writing("the evening"):
         say("drained")
-        seq = store.shelf.next_seq(DEVICE, 0)
-        say(f"seq {seq}")
+        place = store.feeds.claim(SWARM, DEVICE, 1.0)
+        epoch, seq = place.epoch, place.seq
+        say(f"place {epoch} {seq}")
         blob = store.blobs.put(PAYLOAD)
         store.shelf.add(
-            Entry(PATCH, b"a" * 32, DEVICE, 0, seq, "roman", BASE, b"env", blob, "own", 1.0)
+            Entry(PATCH, b"a" * 32, DEVICE, epoch, seq, "roman", BASE, b"env", blob, "own", 1.0)
         )
         say("shelved")
         served = Served(PATCH, blob, b"a" * 32)

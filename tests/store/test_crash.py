@@ -20,7 +20,7 @@ from hivelearn.store.store import Store
 
 BASE, PATCH = b"b" * 32, b"p" * 32
 CHILD = Path(__file__).with_name("crash_child.py")
-POINTS = 35  # what a whole evening passes; a test below holds the number
+POINTS = 51  # what a whole evening passes; a test below holds the number
 
 
 def run(home, die_at):
@@ -58,10 +58,12 @@ def test_killed_at_any_point_the_home_is_whole(tmp_path, point):
     assert code == -signal.SIGKILL
     store = Store(Home.open(tmp_path / "home"))
     check_nothing_acknowledged_is_lost(store, said)  # as a reader, before any repair
+    assert store.loss() is None  # the witness never knows more than what was acknowledged
 
     late = Store(Home.open(tmp_path / "home", clock=lambda: time.time() + 2 * ORPHAN_AGE_S))
     with late.writing("recovery"):  # the lock died with its holder
         late.database.check()
+        assert late.losses.list() == ()
     check_nothing_acknowledged_is_lost(late, [s for s in said if s != "adopted"])
     needed = {name for (name,) in late.database.rows(NEEDED_BLOBS)}
     kept = {path.name for path in late.home.blobs.glob("*/*")}
@@ -69,9 +71,11 @@ def test_killed_at_any_point_the_home_is_whole(tmp_path, point):
     assert list(late.home.inbox.iterdir()) == []
     if "quicksilver" not in {c.right for c in late.journal.list()}:
         assert b"quicksilver" not in bytes_of(late.home.path)  # forgetting was finished
-    last = [int(s.split()[1]) for s in said if s.startswith("seq")]
+    given = [tuple(map(int, s.split()[1:])) for s in said if s.startswith("place")]
+    assert late.feeds.stale(b"s" * 32) is None  # no crash looks like a home put back
     with late.writing("sign"):
-        assert late.shelf.next_seq(b"d" * 32, 0) > max(last, default=0)
+        place = late.feeds.claim(b"s" * 32, b"d" * 32, 2.0)
+    assert all((place.epoch, place.seq) == (epoch, seq + 1) for epoch, seq in given)
 
 
 def test_the_evening_passes_as_many_points_as_are_tested(tmp_path):

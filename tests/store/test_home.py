@@ -75,7 +75,7 @@ def test_a_home_is_made_once_and_private(tmp_path):
     home = Home.open(tmp_path / "deep" / "home")
     assert mode(home.path) == 0o700
     assert Home.open(home.path) == home
-    assert all(mode(room) == 0o700 for room in home.path.iterdir())
+    assert all(mode(room) == 0o700 for room in home.path.iterdir() if room.is_dir())
 
 
 def test_the_variable_names_the_home_and_an_argument_overrides_it(tmp_path):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hivelearn.store.correction import TIME_MAX_S
-from hivelearn.store.errors import ForgetWhatError
+from hivelearn.store.errors import ForgetWhatError, UnknownCorrectionError
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Count, latest
 from hivelearn.store.store import Store
@@ -32,8 +32,10 @@ def test_a_correction_comes_back_as_it_was_given(store, correct):
         assert store.journal.add([given]) == 1
         assert store.journal.add([given]) == 0
     assert store.journal.list() == (given,)
-    assert store.journal.get(given.id) == given
-    assert store.journal.get("0" * 64) is None
+    assert store.journal.find(given.id) == store.journal.find(given.id[:8]) == given
+    for name in ("0" * 64, given.id[:7], ""):
+        with pytest.raises(UnknownCorrectionError):
+            store.journal.find(name)
 
 
 def test_no_question_stands_on_both_sides(store, correct):
@@ -145,7 +147,8 @@ def test_forgetting_an_answer_forgets_what_it_superseded(store, correct):
     with store.writing("test"):
         store.journal.add([new])
         assert store.journal.forget(correction=new.id).corrections == 2
-        assert store.journal.forget(correction=new.id).corrections == 0
+        with pytest.raises(UnknownCorrectionError):
+            store.journal.forget(correction=new.id)
     assert b"quicksilver" not in bytes_of(store.home)
 
 
@@ -183,3 +186,37 @@ def test_after_the_last_day_there_is_no_later_time(store, correct):
     before = math.nextafter(TIME_MAX_S, 0)
     store.remember(correct("14?", domain="hex", created_s=before))
     assert store.journal.now(1.0, "hex") > before
+
+
+def judge(correct):
+    """A question that its hash holds out, and one that it does not."""
+    made = [correct(question(n), created_s=n) for n in range(50)]
+    return next(c for c in made if c.holdout), next(c for c in made if not c.holdout)
+
+
+@pytest.mark.parametrize("where", ["inbox", "journal"])
+def test_the_only_question_of_a_domain_is_never_held_out(store, correct, where):
+    held, other = judge(correct)
+    again = correct(held.messages[-1].content, "said better", created_s=99.0)
+    for each in (held, again):
+        store.remember(each)
+    if where == "journal":
+        with store.writing("test"):
+            pass
+    assert store.journal.list("roman", holdout=False) == (again,)
+    assert store.journal.list("roman", holdout=True) == ()
+    assert store.journal.counts() == {"roman": Count(training=1, holdout=0)}
+    store.remember(other)  # from the second question on the hash alone decides
+    assert store.journal.list("roman", holdout=False) == (other,)
+    assert store.journal.list("roman", holdout=True) == (again,)
+    assert store.journal.counts() == {"roman": Count(training=1, holdout=1)}
+
+
+def test_what_was_found_of_a_forgotten_correction_is_forgotten_too(store, correct):
+    given = correct("14?")
+    with store.writing("test"):
+        store.journal.add([given, correct("15?")])
+        store.marks.leave_out(given.base, {given.id: "too long", "another": "too long"})
+        store.journal.forget(correction=given.id[:12])
+        assert store.marks.left_out(given.base) == {"another": "too long"}
+    assert given.id.encode() not in bytes_of(store.home)

@@ -1,6 +1,6 @@
 """What is remembered of authors comes back to the last bit, a row at a time."""
 
-from hivelearn.store.reputation import StandingRecord, VouchRecord
+from hivelearn.store.reputation import BlameRecord, EvidenceRecord, VouchRecord
 
 ONE, TWO = b"a" * 32, b"z" * 32
 
@@ -18,24 +18,35 @@ def test_vouches_are_kept_after_they_are_withdrawn(store):
     assert store.reputation.vouches()[0] == VouchRecord(ONE, "again", 5.0)
 
 
-def test_a_standing_is_written_without_touching_another(store):
-    other = StandingRecord(TWO, 1.0, 0.1 + 0.2, 7, 0)
+def test_blame_is_written_without_touching_another(store):
+    other = BlameRecord(TWO, 0.1 + 0.2, 7)
     with store.writing("judge"):
-        store.reputation.set_standings([StandingRecord(ONE, 0.98, 3.92, 1, 0), other])
-        store.reputation.set_standings([StandingRecord(ONE, 0.9604, 3.8416, 1, 1)])
-    assert store.reputation.standings() == (StandingRecord(ONE, 0.9604, 3.8416, 1, 1), other)
+        store.reputation.set_blame([BlameRecord(ONE, 3.92, 1), other])
+        store.reputation.set_blame([BlameRecord(ONE, 3.8416, 1)])
+    assert store.reputation.blame() == (BlameRecord(ONE, 3.8416, 1), other)
     with store.writing("forget"):
-        store.reputation.drop_standings([ONE])
-    assert store.reputation.standings() == (other,)
+        store.reputation.drop_blame([ONE])
+    assert store.reputation.blame() == (other,)
 
 
-def test_a_verdict_is_remembered_while_its_patch_is_here(store, entry):
+def test_evidence_is_remembered_while_its_patch_is_here(store, entry):
     here, gone = entry("here"), entry("gone")
     with store.writing("judge"):
         store.shelf.add(here)
         store.reputation.hear({here.id: "success", gone.id: "harm"})
         assert store.reputation.heard() == {here.id: "success"}
+        (row,) = store.reputation.evidence()
+        assert row == EvidenceRecord(here.id, here.author, "roman", "success", 1.0, compared=False)
+        store.reputation.fade(0.98, [here.id])
+        store.reputation.amend({here.id: "success"})
+        (row,) = store.reputation.evidence()
+        assert (row.worth, row.compared) == (0.98, True)
+        store.reputation.doubt([here.id])
+        assert not store.reputation.evidence()[0].compared
         store.reputation.hear({here.id: "harm"})
+        assert store.reputation.heard() == {here.id: "harm"}
+        store.shelf.move(here.id, "refused")
+    assert store.reputation.evidence() == ()  # its payload may be gone: it speaks for nobody
     assert store.reputation.heard() == {here.id: "harm"}
 
 

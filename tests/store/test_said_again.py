@@ -2,7 +2,7 @@
 
 import json
 
-from hivelearn.store.jsonl import Defaults
+from hivelearn.store.imports import Defaults
 
 BASE = b"b" * 32
 
@@ -40,7 +40,7 @@ def test_a_file_imported_again_adds_nothing_and_changes_no_last_word(store, tmp_
     path = tmp_path / "corrections.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": q, "right": a}) for q, a in said))
     with store.writing("import"):
-        assert store.journal.import_jsonl(path, Defaults(BASE, 100.0, domain="roman")) == 3
-        assert store.journal.import_jsonl(path, Defaults(BASE, 200.0, domain="roman")) == 0
-        assert store.journal.export_jsonl(tmp_path / "out.jsonl") == 3
+        assert store.journal.import_from(path, Defaults(BASE, 100.0, domain="roman")).new == 3
+        assert store.journal.import_from(path, Defaults(BASE, 200.0, domain="roman")).new == 0
+        assert store.journal.export_to(tmp_path / "out.jsonl") == 3
     assert [c.right for c in store.journal.list()] == ["XIV", "XV"]

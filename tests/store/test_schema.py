@@ -44,15 +44,17 @@ def noted(marks, kind):
 def assert_all_is_there(store):
     reputation, marks = store.reputation, store.marks
     assert plain([asdict(v) for v in reputation.vouches(withdrawn=True)]) == SAID["vouches"]
-    assert {
-        row.author.hex(): {
-            "evidence": {"good": row.good, "bad": row.bad},
-            "successes": row.successes,
-            "harms": row.harms,
-        }
-        for row in reputation.standings()
-    } == NOTED["standings"]
+    standings = NOTED["standings"]
+    assert {row.author.hex(): [row.bad, row.harms] for row in reputation.blame()} == {
+        author: [said["evidence"]["bad"], said["harms"]] for author, said in standings.items()
+    }
     assert {patch.hex(): said for patch, said in reputation.heard().items()} == NOTED["heard"]
+    evidence = reputation.evidence()
+    for author, said in standings.items():
+        earned = [row for row in evidence if row.author.hex() == author]
+        assert len(earned) == said["successes"]
+        assert sum(row.worth for row in earned) == pytest.approx(said["evidence"]["good"])
+        assert not any(row.compared for row in earned)  # they count once they have been
     assert plain(reputation.faults()) == NOTED["faults at the door"]
     for domain, turns in noted(NOTED, "turns/").items():
         found = {patch.hex(): [t.state, t.number] for patch, t in marks.turns(domain).items()}
@@ -103,8 +105,12 @@ def test_the_first_writer_brings_an_old_home_forward_and_nothing_is_lost(old):
     store = Store(Home.open(old))
     with store.writing("open"):
         assert_all_is_there(store)
-        (device, epoch, last) = SAID["next_seq"][0]
-        assert store.shelf.next_seq(bytes.fromhex(device), epoch) == last + 1
+        # Its one feed named records of all swarms: it ends, and nothing of it is told again.
+        device = bytes.fromhex(SAID["next_seq"][0][0])
+        assert store.feeds.claim(b"s" * 32, device, 1.7e9).seq == 1
+        own = {entry.id for entry in store.shelf.list(state="own")}
+        assert own
+        assert all(store.offers.topic_of(patch) is None for patch in own)
     assert store.database.version() == len(MIGRATIONS) == 3
     assert_all_is_there(Store(Home.open(old)))
     assert {store.blobs.has(e.payload) for e in store.shelf.list()} == {True}
@@ -123,7 +129,19 @@ def test_an_old_home_and_a_new_one_have_the_same_tables(old, tmp_path):
             pass
     found = tables(old / "hive.db")
     assert found == tables(tmp_path / "new" / "hive.db")
-    assert not {"settings", "evidence"} & found.keys()
+    assert not {"settings", "standings", "heard"} & found.keys()
+
+
+def test_what_a_harm_took_back_in_version_2_stays_taken_back(old):
+    database = Database(old / "hive.db", MIGRATIONS[:2])
+    with database.opened():
+        database.migrate()
+        with database.transaction() as writer:
+            writer.execute("UPDATE standings SET successes = 1, harms = 1 WHERE successes = 2")
+    found = Store(Home.open(old)).reputation.evidence()
+    for author in {row.author for row in found}:
+        said = sorted(row.judgement for row in found if row.author == author)
+        assert said == ["success", "void"]
 
 
 def test_a_forgetting_that_the_old_version_did_not_finish_is_finished(old):
@@ -182,7 +200,7 @@ def test_a_row_that_version_1_cannot_have_written_is_damage_and_is_left_alone(ol
     before = tables(old / "hive.db")
     store = Store(Home.open(old))
     with pytest.raises(HomeDamagedError, match="a row of version 1 cannot be read"):
-        store.reputation.standings()
+        store.reputation.blame()
     with pytest.raises(HomeDamagedError), store.writing("open"):
         pass
     assert store.database.version() == 1

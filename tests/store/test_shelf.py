@@ -1,9 +1,8 @@
-"""The shelf: which moves make sense, and no number is given twice."""
+"""The shelf: which moves make sense, and what lies around a number of a feed."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from hivelearn.patch.feed import Neighbours
 from hivelearn.store.database import Database
 from hivelearn.store.errors import NotWritingError, UnknownPatchError, WrongStateError
 from hivelearn.store.generations import Generation, Served
@@ -30,7 +29,7 @@ MALFORMED = {
     "no envelope": {"envelope": b""},
     "huge envelope": {"envelope": bytes(ENVELOPE_MAX_BYTES + 1)},
     "unknown state": {"state": "loved"},
-    "admitted without payload": {"state": "admitted"},
+    "quarantined without payload": {"payload": None},
 }
 
 
@@ -43,8 +42,8 @@ def test_a_malformed_entry_cannot_exist(entry, fields):
 def test_what_is_added_is_found_again_whole(store, entry):
     given = entry("a", seq=NUMBER_MAX, verdict='{"layer": 1}', reason="early")
     with store.writing("test"):
-        assert store.shelf.add(given) == "new"
-        assert store.shelf.add(entry("a", reason="told again")) == "known"
+        assert store.shelf.add(given)
+        assert not store.shelf.add(entry("a", reason="told again"))
     assert store.shelf.get(given.id) == given
     assert store.shelf.list() == (given,)
 
@@ -71,30 +70,27 @@ def test_every_state_has_its_moves_and_no_move_leads_nowhere():
     assert set().union(*MOVES.values()) <= set(STATES)
 
 
-def test_quarantine_begins_when_the_payload_is_here(store, entry):
-    with store.writing("test"):
-        store.shelf.add(entry("a"))
-        with pytest.raises(WrongStateError, match="no payload"):
-            store.shelf.move(entry("a").id, "quarantined")
-        moved = store.shelf.move(entry("a").id, "quarantined", payload=BLOB)
-    assert moved.payload == BLOB
-
-
 def test_a_refusal_is_remembered_and_not_fetched_again(store, entry):
     a = entry("a")
     assert store.shelf.wants(a.id)
     with store.writing("test"):
         store.shelf.add(a)
-        assert store.shelf.wants(a.id)  # parked: its payload is still missing
-        store.shelf.move(a.id, "quarantined", payload=BLOB)
         assert not store.shelf.wants(a.id)
         store.shelf.move(a.id, "refused", verdict='{"code": "num.nonfinite"}')
         assert not store.shelf.wants(a.id)
-        assert store.shelf.add(a) == "known"
-        again = store.shelf.move(a.id, "parked", reason="second look")
-    assert again.payload is None  # its blob may be swept by now
-    assert again.verdict == '{"code": "num.nonfinite"}'
-    assert store.shelf.wants(a.id)
+        assert not store.shelf.add(a)
+
+
+def test_what_was_refused_for_one_reason_may_come_again_when_its_author_is_known(store, entry):
+    friend = b"f" * 32
+    with store.writing("test"):
+        for name, author, reason in (
+            ("full", friend, "no room"), ("bad", friend, "NaN"), ("other", b"o" * 32, "no room"),
+        ):  # fmt: skip
+            store.shelf.add(entry(name, author=author))
+            store.shelf.move(entry(name).id, "refused", reason=reason)
+        store.shelf.readmit(friend, "no room")
+    assert store.shelf.ids() == {entry("bad").id, entry("other").id}
 
 
 def test_a_patch_that_is_not_here_cannot_be_moved(store, entry):
@@ -113,49 +109,31 @@ def test_lists_are_sorted_by_id_and_filter_by_all_that_is_given(store, entry):
     assert len(ids) == 6
     assert store.shelf.list(state="own") == store.shelf.list(domain="iso-date")
     assert [e.id for e in store.shelf.list(base=b"o" * 32)] == [entry("other").id]
-    assert [e.id for e in store.shelf.list(author=b"a" * 32, state="parked")] == [entry("other").id]
+    found = store.shelf.list(author=b"a" * 32, state="quarantined")
+    assert [e.id for e in found] == [entry("other").id]
     assert store.shelf.list(author=b"a" * 32, state="own") == ()
-    assert store.shelf.counts() == {"parked": 5, "own": 1}
+    assert store.shelf.counts() == {"quarantined": 5, "own": 1}
 
 
-def test_two_records_with_one_number_are_kept_as_evidence(store, entry):
-    first, second = entry("first", seq=7), entry("second", seq=7, payload=BLOB)
+def test_around_a_number_lies_what_came_first(store, entry):
+    before, first, second, after = (
+        entry(name, seq=seq, prev=entry(prev).id)
+        for name, seq, prev in (
+            ("before", 6, "5"),
+            ("1st", 7, "before"),
+            ("2nd", 7, "x"),
+            ("a", 8, "y"),
+        )
+    )
     with store.writing("test"):
-        assert store.shelf.add(first) == "new"
-        assert store.shelf.add(second) == "equivocation"
-        assert store.shelf.add(second) == "known"
-        store.shelf.add(entry("another epoch", seq=7, epoch=1))
-        store.shelf.add(entry("another device", seq=7, device=b"d" * 32))
-    assert store.shelf.get(first.id) == first  # whose fault it is, others decide
-    late = store.shelf.get(second.id)
-    assert (late.state, late.envelope) == ("refused", b"second")
-    assert first.id.hex() in late.reason
-
-
-@settings(max_examples=10, deadline=None)  # every step is a durable commit
-@given(st.lists(st.integers(0, 3), max_size=8))
-def test_no_number_is_given_twice_not_even_one_of_a_restored_shelf(tmp_path_factory, moves):
-    path = tmp_path_factory.mktemp("shelf") / "hive.db"
-    device, seen = b"d" * 32, []
-    for epoch in moves:  # each in a new process, as far as SQLite can tell
-        db = Database(path)
-        with db.opened():
-            db.migrate()
-            seen.append((epoch, Shelf(db).next_seq(device, epoch)))
-    assert len(set(seen)) == len(seen)
-    for epoch in set(moves):
-        assert [n for e, n in seen if e == epoch] == list(range(1, moves.count(epoch) + 1))
-
-
-def test_numbers_continue_after_what_lies_on_the_shelf(store, entry):
-    device = entry("a").device
-    with store.writing("test"):
-        store.shelf.add(entry("a", seq=41))
-        assert store.shelf.next_seq(device, 0) == 42
-        assert store.shelf.next_seq(device, 0) == 43
-        assert store.shelf.next_seq(device, 1) == 1
-    assert store.shelf.id_at(device, 0, 41) == entry("a").id
-    assert store.shelf.id_at(device, 0, 42) is None  # reserved, never signed: a gap
+        for one in (second, before, first, after):
+            store.shelf.add(one)
+        store.shelf.add(entry("another epoch", seq=9, epoch=1))
+        store.shelf.add(entry("another device", seq=9, device=b"d" * 32))
+    device = before.device
+    assert store.shelf.around(device, 0, 7) == Neighbours(before.id, second.id, entry("y").id)
+    assert store.shelf.around(device, 0, 9) == Neighbours(after.id, None, None)
+    assert store.shelf.around(device, 0, 20) == Neighbours()
 
 
 def test_nothing_is_written_outside_a_writing_block(store, entry):
@@ -164,7 +142,7 @@ def test_nothing_is_written_outside_a_writing_block(store, entry):
     with store.writing("test"):
         pass
     with pytest.raises(NotWritingError):
-        store.shelf.next_seq(b"d" * 32, 0)
+        store.feeds.claim(b"s" * 32, b"d" * 32, 1.0)
     assert store.shelf.list() == ()
     assert set(WITHOUT_PAYLOAD) < set(STATES)
 
@@ -193,12 +171,44 @@ def test_what_ever_served_is_not_forgotten_when_it_is_refused(store, entry):
         assert store.shelf.forget_refused(0, ()) == 0
 
 
+def test_what_is_here_is_told_in_the_order_of_arrival(store, entry):
+    with store.writing("test"):
+        for name, at in (("c", 3.0), ("a", 2.0), ("b", 2.0)):
+            store.shelf.add(entry(name, arrived_s=at, relay=b"r" * 32))
+        store.shelf.add(entry("refused", state="refused", payload=None))
+        store.database.compact()
+    assert [e.id for e in store.shelf.by_arrival()] == [entry(name).id for name in "abc"]
+    assert store.shelf.by_arrival()[0].relay == b"r" * 32
+
+
+def test_it_is_known_who_signs_with_which_device(store, entry):
+    with store.writing("test"):
+        for name in "ab":
+            store.shelf.add(entry(name))
+    assert store.shelf.devices() == {entry("a").device: entry("a").author}
+
+
 def test_a_blob_is_needed_while_any_row_names_it(store, entry):
     with store.writing("test"):
         store.shelf.add(entry("a", state="quarantined", payload=BLOB))
         store.shelf.add(entry("b", state="refused", payload="cd" * 32))
     assert store.shelf.needs_blob(BLOB)
     assert not store.shelf.needs_blob("cd" * 32)
+
+
+def test_a_patch_is_offered_in_one_topic_and_another_can_take_its_place(store, entry):
+    one, two = b"1" * 32, b"2" * 32
+    old, new = entry("old", state="own", payload=BLOB), entry("new", state="own", payload=BLOB)
+    with store.writing("test"):
+        store.shelf.add(old)
+        store.shelf.add(new)
+        store.offers.add(old.id, one)
+        store.offers.add(old.id, two)  # it belongs to the first
+        assert (store.offers.heads(one), store.offers.heads(two)) == ([old.id], [])
+        store.offers.replace(old.id, new.id)
+    assert store.offers.heads(one) == [new.id]
+    assert (store.offers.topic_of(new.id), store.offers.topic_of(old.id)) == (one, None)
+    assert store.shelf.counts() == {"own": 1}  # one payload, signed twice
 
 
 def test_a_patch_is_offered_where_somebody_offered_it_while_it_is_here(store, entry):

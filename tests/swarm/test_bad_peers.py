@@ -21,6 +21,7 @@ from hivelearn.swarm.messages import (
     encode,
 )
 from hivelearn.testing.folder_store import author, notice_of
+from hivelearn.testing.raw_peer import RawPeer
 from hivelearn.testing.simulation import TOPIC, give, has, run_simulation, within
 
 OTHER = b"o" * 32
@@ -138,6 +139,9 @@ def test_a_request_out_of_turn_or_beyond_the_end_costs_one_stream(simulate):
         a = await sim.add("a")
         notice, stranger = give(a, PAYLOAD), sim.fabric("s")
         await stranger.start()
+        await stranger.join(TOPIC)
+        await asyncio.sleep(2)
+        await RawPeer(stranger, a.fabric.key).heads(TOPIC)  # or it would be told of nothing
         known = Fetch(notice.id)
         assert await ask(stranger, a.fabric.key, Fetch(bytes(32))) == [Absent()]
         last = Chunk(5, PAYLOAD[5 * CHUNK_BYTES :])

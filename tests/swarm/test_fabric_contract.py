@@ -211,6 +211,25 @@ def test_posts_reach_who_shares_the_topic_and_nobody_else(live):
     live(test)
 
 
+def test_a_peer_is_in_the_topics_that_it_proved_until_it_leaves_them(live):
+    async def test(fabrics):
+        a, b = await fabrics.pair()
+        await a.join(TOPIC)
+        assert not a.in_topic(b.key, TOPIC)
+        await b.join(TOPIC)
+        await until(lambda: a.in_topic(b.key, TOPIC) and b.in_topic(a.key, TOPIC))
+        assert not a.in_topic(b.key, b"o" * 32)
+        assert not a.in_topic(b"nobody" + bytes(26), TOPIC)
+        await b.leave(TOPIC)
+        await until(lambda: not a.in_topic(b.key, TOPIC))
+        await b.join(TOPIC)
+        await until(lambda: a.in_topic(b.key, TOPIC))
+        await b.close()
+        await until(lambda: not a.in_topic(b.key, TOPIC))
+
+    live(test)
+
+
 def test_a_full_subscription_drops_and_counts(live):
     async def test(fabrics):
         a, b = await fabrics.pair()

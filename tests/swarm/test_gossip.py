@@ -7,7 +7,7 @@ from hivelearn.patch.notice import read_envelope
 from hivelearn.swarm import gossip
 from hivelearn.swarm.effects import AddProvider, Blame, Consider
 from hivelearn.swarm.gossip import Publish, RecordDomains
-from hivelearn.swarm.limits import SwarmLimits, TokenBucket
+from hivelearn.swarm.limits import KEYS_MAX, KeyedBuckets, SwarmLimits, TokenBucket
 from hivelearn.swarm.messages import Announce, Domains, Done, Have, encode
 from hivelearn.testing.folder_store import NOW_S, author, envelope_of, notice_of
 
@@ -89,13 +89,6 @@ def test_a_flood_of_anything_is_cut_to_the_rate():
     assert 110 <= heard <= 121
 
 
-def test_a_peer_that_left_leaves_nothing_behind():
-    state, _ = make()
-    hear(state, Have(NOTICE.id))
-    assert gossip.step(state, gossip.PeerLeft(PEER), 0.0) == []
-    assert not state.buckets
-
-
 def test_memory_of_announcements_is_bounded():
     state, _ = make(seen_max=3)
     for seq in range(9):
@@ -147,3 +140,15 @@ def test_a_bucket_holds_at_most_its_burst_and_owes_at_most_as_much():
     assert not bucket.take(2.5)
     assert bucket.take(3.5)
     assert [bucket.take(1e9) for _ in range(3)] == [True, True, False]
+
+
+def test_of_so_many_peers_the_pace_is_remembered_and_no_more():
+    buckets = KeyedBuckets(rate=1.0, burst=2.0)
+    assert buckets.of(PEER, 0.0).take(0.0, 2.0)
+    for number in range(KEYS_MAX - 1):
+        buckets.of(number, 0.0)
+    assert not buckets.of(PEER, 0.0).take(0.0), "who left and came back finds it as it was"
+    for number in range(KEYS_MAX):
+        buckets.of(number, 0.0)
+    assert buckets.of(PEER, 0.0).take(0.0), "forgotten"
+    assert len(buckets.kept) == KEYS_MAX

@@ -37,27 +37,6 @@ def test_a_thousand_keys_of_one_host_leave_every_other_host_a_place():
     assert lan_admission.choose_evicted("evil", taken, settled_s=0) is None
 
 
-def test_the_handshakes_of_one_host_is_no_other_hosts():
-    rate = lan_admission.HandshakeRate()
-    while rate.take("evil", 0.0):
-        pass
-    assert rate.take("good", 0.0)
-    assert not rate.take("evil", 0.0)
-    assert rate.take("evil", 1.0)
-
-
-def test_of_so_many_hosts_the_rate_is_remembered_and_no_more():
-    rate = lan_admission.HandshakeRate()
-    while rate.take("first", 0.0):
-        pass
-    for n in range(lan_admission.HOSTS_MAX - 1):
-        rate.take(str(n), 0.0)
-    assert not rate.take("first", 0.0), "remembered, and now the last that was heard"
-    for n in range(lan_admission.HOSTS_MAX):
-        rate.take(str(n), 0.0)
-    assert rate.take("first", 0.0), "forgotten"
-
-
 @pytest.mark.parametrize(
     ("address", "host"),
     [

@@ -162,3 +162,14 @@ def test_posts_to_a_peer_that_reads_none_are_dropped_and_counted():
     feed(line, FrameKind.CREDIT, 0, AMOUNT.pack(1))
     line.post(bytes(32), b"news")
     assert len(sent) == link.POSTS_UNREAD_MAX + 1
+
+
+def test_streams_that_are_opened_without_end_are_reset_before_anybody_serves_them():
+    line, owner, sent = make()
+    for number in range(2, 20_000, 2):
+        feed(line, FrameKind.OPEN, number, b"p")
+        feed(line, FrameKind.RESET, number)
+    assert len(owner.channels) == link.OPENS_BURST
+    assert sum(kind == FrameKind.RESET for kind, _, _ in sent) == 9_999 - link.OPENS_BURST
+    line.receive(HEAD.pack(FrameKind.OPEN, 30_000), b"p", 2.0)
+    assert len(owner.channels) == link.OPENS_BURST + 1, "a second later it may again"

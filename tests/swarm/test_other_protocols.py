@@ -1,6 +1,7 @@
 """Another module's protocol rides on a node's connections, beside the swarm's own."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -130,8 +131,48 @@ def test_what_is_no_coroutine_cannot_run_in_the_loop(lan, wrong):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "handler"), [(5, echo), (None, echo), (ECHO, 5), (ECHO, None)]
+    ("protocol", "handler"),
+    [(5, echo), (None, echo), (ECHO, 5), (ECHO, None), (ECHO, print), (ECHO, lambda *_: None)],
 )
 def test_a_protocol_needs_a_name_and_a_handler(lan, protocol, handler):
     with pytest.raises(UsageError):
         lan("a").handle(protocol, handler)
+
+
+class Echo:
+    """A handler that is an object."""
+
+    async def __call__(self, peer, stream):
+        """Answer."""
+        await echo(peer, stream)
+
+
+@pytest.mark.parametrize("handler", [Echo(), partial(echo), Echo().__call__], ids=str)
+def test_whatever_is_awaited_when_called_may_handle_streams(lan, handler):
+    a = lan("a")
+    a.handle(ECHO, handler)
+    b = lan("b", a)
+    assert b.run(ask(b, key(a), ECHO, b"hello")) == b"HELLO"
+
+
+@pytest.mark.parametrize("wrong", [5, None, "hl1", b"short", bytearray(32)], ids=repr)
+def test_what_is_no_peer_has_no_streams(lan, wrong):
+    a = lan("a")
+    with pytest.raises(UsageError, match="is no peer"):
+        a.run(ask(a, wrong, ECHO, b"hello"))
+
+
+@pytest.mark.parametrize("wrong", ["5", None, -1.0], ids=repr)
+def test_a_stream_is_waited_for_some_seconds(lan, wrong):
+    a = lan("a")
+    with pytest.raises(UsageError, match="timeout_s"):
+        a.run(a.open_stream(bytes(32), ECHO, timeout_s=wrong))
+
+
+@pytest.mark.parametrize("wrong", ["text", None, 5, ["x"]], ids=repr)
+def test_a_stream_carries_bytes(lan, wrong):
+    a = lan("a")
+    a.handle(ECHO, echo)
+    b = lan("b", a)
+    with pytest.raises(UsageError, match="carries bytes"):
+        b.run(ask(b, key(a), ECHO, wrong))

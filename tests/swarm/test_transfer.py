@@ -243,7 +243,7 @@ def test_a_size_that_the_author_made_up_is_given_up_without_blame():
 
 
 def test_open_transfers_and_remembered_wishes_are_bounded():
-    harness = Harness(transfers_max=2, downloads_max=5)
+    harness = Harness(transfers_max=2, reserved=0, downloads_max=5)
     notices = [notice_of(b"%d" % i, author("alice"), seq=i) for i in range(9)]
     for notice in notices:
         harness.on(on.Wanted(notice))
@@ -282,3 +282,117 @@ def test_what_comes_for_a_payload_that_is_done_is_ignored():
     harness = Harness()
     assert harness.chunk(P, 0) == harness.leaves(P) == harness.written(0) == []
     assert harness.on(on.ProviderFound(P, NOTICE.id)) == []
+
+
+def test_a_chunk_that_is_late_is_asked_of_who_has_nothing_better_to_do():
+    harness = Harness(in_flight=20)
+    harness.begin(P, Q)
+    held = harness.open_requests()[P]
+    assert len(held) == 20
+    assert harness.open_requests()[Q] == []
+    harness.clock.move(1.1)
+    harness.on(on.Tick())
+    assert harness.open_requests()[Q] == held
+    finish(harness, Q)
+    assert harness.all[-1] == Deliver(NOTICE)
+    assert len([one for one in harness.all if isinstance(one, WriteChunk)]) == 20
+
+
+def test_a_second_copy_is_no_lie_and_is_not_written_again():
+    harness = Harness(in_flight=20)
+    harness.begin(P, Q)
+    harness.clock.move(1.1)
+    harness.on(on.Tick())
+    assert harness.chunk(Q, 3)[0] == WriteChunk(NOTICE, 3, chunk(3))
+    assert harness.chunk(P, 3) == []
+    assert not any(isinstance(one, Blame) for one in harness.all)
+
+
+def test_who_was_silent_is_asked_again_later_and_without_a_new_offer():
+    harness = Harness()
+    harness.begin(P)
+    harness.clock.move(5.5)
+    assert harness.on(on.Tick()) == [DropStream(P, NOTICE.id)]
+    harness.clock.move(4.0)
+    assert harness.on(on.Tick()) == []
+    assert harness.on(on.ProviderFound(P, NOTICE.id)) == []
+    harness.clock.move(5.0)
+    assert harness.on(on.Tick()) == [OpenStream(P, NOTICE.id)]
+    assert len(requests(harness.leaves(P))) == 8
+    finish(harness, P)
+    assert harness.all[-1] == Deliver(NOTICE)
+
+
+def test_when_all_streams_are_taken_slow_ones_make_room():
+    harness = Harness(providers_max=2)
+    harness.begin(P, Q)
+    harness.on(on.ProviderFound(R, NOTICE.id))
+    harness.clock.move(4.5)
+    harness.chunk(Q, harness.open_requests()[Q][0])
+    assert harness.on(on.Tick())[:2] == [DropStream(P, NOTICE.id), OpenStream(R, NOTICE.id)]
+
+
+def test_the_authors_device_is_asked_beside_all_others():
+    harness = Harness(providers_max=2)
+    harness.begin(P, Q)
+    own = NOTICE.body.device
+    assert harness.on(on.ProviderFound(own, NOTICE.id)) == [OpenStream(own, NOTICE.id)]
+
+
+def test_a_peer_that_left_is_not_asked():
+    harness = Harness()
+    harness.on(on.ProviderFound(P, NOTICE.id))
+    harness.begin()
+    harness.on(on.ProviderFound(P, NOTICE.id))
+    harness.on(on.PeerLeft(P))
+    assert harness.on(on.StreamLost(P, NOTICE.id)) == []
+    assert not harness.machine.downloads[NOTICE.id].providers
+
+
+def test_a_payload_whose_turn_is_over_goes_on_later_where_it_was():
+    harness = Harness(transfers_max=1, reserved=0)
+    harness.begin(P)
+    other = notice_of(b"other", author("bob"))
+    harness.on(on.Wanted(other))
+    harness.on(on.ProviderFound(Q, other.id))
+    for _ in range(3):  # four chunks now and then: never silent, never slow
+        assert not [one for one in harness.on(on.Tick()) if isinstance(one, DropStream)]
+        for index in harness.open_requests()[P][:4]:
+            harness.chunk(P, index)
+            harness.written(index)
+        harness.clock.move(3.5)
+    assert harness.on(on.Tick()) == [DropStream(P, NOTICE.id), OpenStream(Q, other.id)]
+    assert harness.on(on.Settled(other.id)) == [DropStream(Q, other.id), OpenStream(P, NOTICE.id)]
+    asked = len(requests(harness.all))
+    assert not [one for one in harness.leaves(P) if isinstance(one, Rehash)]
+    finish(harness, P)
+    assert len(requests(harness.all)) - asked == 8, "twelve are here"
+    assert harness.all[-1] == Deliver(NOTICE)
+
+
+def test_wishes_for_strangers_are_bounded_and_never_keep_out_a_friends():
+    harness = Harness(downloads_max=6, strangers_max=5, stranger_max=3, transfers_max=1)
+    wish = {
+        name: [notice_of(b"%s %d" % (name.encode(), i), author(name), seq=i) for i in range(9)]
+        for name in ("mallory", "bob", "alice")
+    }
+    for name in ("mallory", "bob"):
+        for notice in wish[name]:
+            harness.on(on.Wanted(notice))
+            harness.on(on.ProviderFound(P, notice.id))
+    held = list(harness.machine.downloads.values())
+    assert [one.author for one in held].count(author("mallory").author) == 3
+    assert len(held) == 5
+    for notice in wish["alice"]:
+        harness.on(on.Wanted(notice, trusted=True))
+    kept = harness.machine.downloads
+    assert len(kept) == 6
+    assert sum(one.trusted for one in kept.values()) == 5, "all but the one that has a place"
+
+
+def test_a_promise_that_nobody_keeps_makes_room_for_the_next():
+    harness = Harness(stranger_max=2)
+    first, second, third = (notice_of(b"%d" % i, author("m"), seq=i) for i in range(3))
+    for notice in (first, second, third):
+        harness.on(on.Wanted(notice))  # nobody says that he has it
+    assert list(harness.machine.downloads) == [second.id, third.id]

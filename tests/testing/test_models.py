@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hivelearn.errors import UsageError
 from hivelearn.patch import fingerprint
 from hivelearn.testing.models import FAMILIES, small_model
 
@@ -31,3 +32,9 @@ def test_equal_seeds_make_one_base_and_other_seeds_another(tmp_path):
         return fingerprint.of_folder(small_model(tmp_path / name, seed=seed))
 
     assert base("a", 0) == base("b", 0) != base("c", 1)
+
+
+def test_a_family_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    with pytest.raises(UsageError, match="'phi'") as caught:
+        small_model(tmp_path, "phi")
+    assert "llama" in caught.value.remedy

@@ -13,7 +13,7 @@ def main(folder: str, checkpoint: str, out: str) -> None:
     """Make the remaining steps."""
     engine = ResidentEngine(load_model(Path(folder), "cpu"), bytes(range(32)))
     examples = [engine.encoder.pair(f"Write {n} in words.", f"{n} is {n * n}") for n in range(12)]
-    recipe = Recipe(rank=2, alpha=4.0, steps=6, batch=5, microbatch=3, rate=0.01)
+    recipe = Recipe(rank=2, alpha=4.0, steps=6, batch=5, pass_tokens=160, rate=0.01)
     session = TrainingSession(engine, examples, recipe, "words").restore(
         Path(checkpoint).read_bytes()
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.training.recipe import RATE_TIMES_WIDTH, Recipe, match_targets
+from hivelearn.training.recipe import Recipe, match_targets
 
 NAN, INF = math.nan, math.inf
 IMPOSSIBLE = [
@@ -22,7 +22,10 @@ IMPOSSIBLE = [
     {"steps": 1_000_001},
     {"steps": 10.0},
     {"batch": 0},
-    {"microbatch": 0},
+    {"pass_tokens": 0},
+    {"rehearsal": -0.1},
+    {"rehearsal": NAN},
+    {"ends_early": 1},
     {"rate": 0.0},
     {"rate": 1.0},
     {"rate": NAN},
@@ -64,29 +67,12 @@ def test_the_ends_of_the_ranges_can_train():
     Recipe(rank=1, steps=1, floor=1.0, prompt_weight=1.0)
 
 
-def test_the_rate_follows_the_width_unless_it_is_stated():
-    assert Recipe().for_width(160).rate == RATE_TIMES_WIDTH / 160
-    assert Recipe().for_width(1600).rate == RATE_TIMES_WIDTH / 1600
-    assert Recipe().for_width(8).rate == 0.01
-    assert Recipe(rate=0.3).for_width(160).rate == 0.3
-
-
-def test_the_rate_rises_in_a_line_and_falls_in_a_cosine_to_the_floor():
-    recipe = Recipe(rate=0.1, steps=100, warmup=0.1, floor=0.2)
-    rates = [recipe.rate_at(step) for step in range(101)]
-    assert rates[0] == pytest.approx(0.01)
-    assert rates[9] == rates[10] == pytest.approx(0.1)
-    assert rates[55] == pytest.approx(0.1 * (0.2 + 0.8 * 0.5))
-    assert rates[100] == pytest.approx(0.02)
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert Recipe(rate=0.1, steps=1).rate_at(0) == 0.1
-
-
 OTHER = [
     {"rank": 8}, {"alpha": 16.0}, {"targets": "q_proj"}, {"targets": ("q_proj", "v_proj")},
-    {"steps": 3}, {"batch": 8}, {"microbatch": 8}, {"rate": 0.01}, {"warmup": 0.1},
+    {"steps": 3}, {"batch": 8}, {"pass_tokens": 8}, {"rate": 0.01}, {"warmup": 0.1},
     {"floor": 0.1}, {"beta1": 0.8}, {"beta2": 0.9}, {"eps": 1e-6}, {"weight_decay": 0.1},
-    {"clip": 2.0}, {"prompt_weight": 0.0}, {"freeze_a": True}, {"seed": 1},
+    {"clip": 2.0}, {"prompt_weight": 0.0}, {"rehearsal": 0.0},
+    {"ends_early": True}, {"freeze_a": True}, {"seed": 1},
 ]  # fmt: skip
 
 
@@ -99,6 +85,16 @@ def test_recipes_that_train_differently_have_different_digests():
 
 def test_a_list_of_targets_is_as_good_as_a_tuple():
     assert hash(Recipe(targets=["q_proj"])) == hash(Recipe(targets=("q_proj",)))
+
+
+def test_a_setting_that_is_none_is_refused_with_the_one_that_was_meant():
+    with pytest.raises(UsageError, match="no setting 'stpes': did you mean 'steps'") as caught:
+        Recipe(stpes=4)
+    assert "rank, alpha" in caught.value.remedy
+    with pytest.raises(UsageError, match=r"no setting 'xyz'\n"):
+        Recipe(xyz=4)
+    with pytest.raises(UsageError, match="has 19 settings, not 40"):
+        Recipe(*range(40))
 
 
 NAMES = ["model.0.q_proj", "model.0.up_proj", "model.1.q_proj"]

@@ -20,8 +20,9 @@ from hivelearn.inference.chat import Example
 from hivelearn.inference.engine import Gradients, MissingCapabilityError
 from hivelearn.training.checkpoint import CheckpointError, names_in
 from hivelearn.training.optimizer import DivergedError
+from hivelearn.training.pace import rate_at
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import TrainingSession
+from hivelearn.training.session import Lessons, TrainingSession
 
 CHILD = Path(__file__).with_name("resume_child.py")
 
@@ -133,9 +134,17 @@ DAMAGED = {
     ),
     "a short vector": lambda s: remade(s, mean=torch.zeros(3)),
     "doubles": lambda s: remade(s, mean=vectors_in(s)["mean"].double()),
-    "a later format": lambda s: remade(s, lambda a: ["2", *a[1:]]),
+    "a later format": lambda s: remade(s, lambda a: ["3", *a[1:]]),
     "steps below zero": lambda s: remade(s, lambda a: [*a[:2], -1, *a[3:]]),
     "steps beyond the end": lambda s: remade(s, lambda a: [*a[:2], 7, *a[3:]]),
+    "a curve of other steps": lambda s: remade(s, lambda a: [*a[:2], 2, *a[3:]]),
+    "no curve": lambda s: remade(s, lambda a: [*a[:5], None, *a[6:]]),
+    "a recipe that cannot train": lambda s: remade(
+        s, lambda a: [*a[:4], [a[4][0], a[4][1] | {"rank": 0}], *a[5:]]
+    ),
+    "a recipe left open": lambda s: remade(
+        s, lambda a: [*a[:4], [a[4][0], a[4][1] | {"steps": None}], *a[5:]]
+    ),
     "steps that are no number": lambda s: remade(s, lambda a: [*a[:2], True, *a[3:]]),
     "tokens that are no number": lambda s: remade(s, lambda a: [*a[:3], None, *a[4:]]),
     "too little said": lambda s: remade(s, lambda a: a[:3]),
@@ -162,10 +171,10 @@ def test_a_remade_checkpoint_is_otherwise_taken(engine, examples, recipe):
 
 def test_a_checkpoint_carries_the_names_of_its_examples(engine, examples, recipe):
     names = tuple(f"example {i}" for i in range(12))
-    session = TrainingSession(engine, examples, recipe, "words", names)
+    session = TrainingSession(engine, Lessons(tuple(examples), names), recipe, "words")
     assert names_in(session.checkpoint()) == names
     assert names_in(TrainingSession(engine, examples, recipe, "words").checkpoint()) == ()
-    for damaged in (b"", remade(session, lambda a: [*a[:5], [1]]), remade(session, lambda a: 7)):
+    for damaged in (b"", remade(session, lambda a: [*a[:6], [1]]), remade(session, lambda a: 7)):
         with pytest.raises(CheckpointError, match="damaged"):
             names_in(damaged)
 
@@ -173,7 +182,7 @@ def test_a_checkpoint_carries_the_names_of_its_examples(engine, examples, recipe
 def test_no_corrections_are_an_error_with_a_remedy(engine, recipe):
     with pytest.raises(UsageError, match="no corrections to train on in 'words'") as caught:
         TrainingSession(engine, [], recipe, "words")
-    assert "import_jsonl" in caught.value.remedy
+    assert "import_from" in caught.value.remedy
 
 
 class Scripted:
@@ -217,7 +226,7 @@ def test_the_optimizer_is_torchs_adamw(examples, decay):
         for parameter, grad in zip(theirs, gradient, strict=True):
             parameter.grad = grad.clone()
         torch.nn.utils.clip_grad_norm_(theirs, recipe.clip)
-        optimizer.param_groups[0]["lr"] = recipe.rate_at(index)
+        optimizer.param_groups[0]["lr"] = rate_at(index, (), session.recipe)
         optimizer.step()
     for ours, reference in zip(session.adapter().factors["layer"], theirs, strict=True):
         torch.testing.assert_close(ours, reference.data, atol=1e-6, rtol=0)

@@ -79,7 +79,10 @@ def skeleton(base: Path) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+        made = _class_of(config)
         with torch.device("meta"):
+            if made is not None:
+                return made(config)
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001 - a foreign library on a foreign file: anything
         raise MergeError(
@@ -88,6 +91,16 @@ def skeleton(base: Path) -> Any:
             remedy="Download the model again; one that needs trust_remote_code can be merged "
             "into if you open it yourself and give the open model.",
         ) from None
+
+
+def _class_of(config: Any) -> Any:
+    """Return the class of transformers that saved the model, or None if it names none of them."""
+    import transformers
+
+    names: list[str] = getattr(config, "architectures", None) or []
+    found = getattr(transformers, names[0], None) if len(names) == 1 else None
+    is_model = isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)
+    return found if is_model else None
 
 
 def header(file: Path) -> tuple[TensorTable, bytes]:

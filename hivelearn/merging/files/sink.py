@@ -7,6 +7,7 @@ what was there before.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
@@ -16,14 +17,14 @@ from torch import Tensor
 
 from hivelearn.files import Replacement, replace_all
 from hivelearn.merging.errors import MergeError
-from hivelearn.merging.files.sources import AdapterSource, octets
+from hivelearn.merging.files.place import ResultFolder, refuse_full, unwritable
+from hivelearn.merging.files.sources import octets
 from hivelearn.patch import peft_config
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.limits import ADAPTER_RANK_MAX
 from hivelearn.patch.origin import Origin
 from hivelearn.patch.peft_config import CONFIG_FILE, WEIGHTS_FILE
-from hivelearn.printable import shown
 
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
@@ -35,18 +36,8 @@ _NAMES: Final = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """Return the float type called ``name``.
-
-    Raises:
-        MergeError: it is none of float32, bfloat16, float16.
-    """
-    name = str(name).removeprefix("torch.")  # torch.bfloat16 is meant as it is said
-    if name not in DTYPES:
-        raise MergeError(
-            f"dtype {shown(name)} is not one of {', '.join(DTYPES)}",
-            remedy="Write dtype='bfloat16', for example.",
-        )
-    return DTYPES[name]
+    """Return the float type that ``MergeOptions`` calls ``name``."""
+    return DTYPES[str(name).removeprefix("torch.")]
 
 
 class MemorySink:
@@ -115,24 +106,25 @@ class FolderSink:
         self._places = header.offsets(tensors, _NAMES[dtype])
         self._data_start = len(head)
         self._modules = list(shapes)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._weights = Replacement(folder / WEIGHTS_FILE)
-        except OSError as error:
-            raise unwritable(folder, error) from None
-        try:
-            self._weights.file.write(head)
-        except OSError as error:
-            self._weights.__exit__()
-            raise unwritable(folder, error) from None
+        last = max(self._places, key=self._places.__getitem__)
+        size = tensors[last][0] * tensors[last][1] * dtype.itemsize
+        with ExitStack() as opening:
+            try:
+                opening.enter_context(ResultFolder(folder))
+                refuse_full(folder, self._data_start + self._places[last] + size)
+                self._weights = opening.enter_context(Replacement(folder / WEIGHTS_FILE))
+                self._weights.file.write(head)
+            except OSError as error:
+                raise unwritable(folder, error) from None
+            self._open = opening.pop_all()
 
     def __enter__(self) -> Self:
         """Write inside the block."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave nothing half-written behind."""
-        self._weights.__exit__()
+        """Leave nothing half-written behind, nor a folder that was made for nothing."""
+        self._open.close()
 
     def put(self, module: str, a: Tensor, b: Tensor) -> None:
         """Write one module."""
@@ -178,35 +170,6 @@ def refuse_impossible(modules: Sequence[str], rank: int | None) -> None:
         )
 
 
-def refuse_place(out: Path, sources: Sequence[AdapterSource]) -> None:
-    """Refuse a folder in which the result would replace or change what is there.
-
-    Raises:
-        MergeError: it is the folder of a source, or of a model: transformers would load
-            the model with the adapter in it from then on.
-    """
-    taken = next((s for s in sources if s.folder and s.folder.resolve() == out.resolve()), None)
-    if taken is not None:
-        raise MergeError(
-            f"{out} is the folder of {taken.name}, which the result would replace",
-            remedy="Give another place with out=... (-o).",
-        )
-    if (out / "config.json").exists():
-        raise MergeError(
-            f"{out} is the folder of a model, and an adapter in it would change what it loads",
-            remedy="Give another place with out=... (-o); to merge into the model: merge_into, "
-            "or --base.",
-        )
-
-
-def unwritable(path: Path, error: OSError) -> MergeError:
-    """Return the error for a place that the operating system refuses."""
-    return MergeError(
-        f"{path} cannot be written: {error.strerror or error}",
-        remedy="Give another place with out=..., or free space there; the sources are untouched.",
-    )
-
-
 def padded_to(rank: int, a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return factors with zeros up to ``rank``, in ``dtype``: the same product.
 
@@ -214,6 +177,8 @@ def padded_to(rank: int, a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tens
         MergeError: a number does not fit the type.
     """
     missing = rank - a.shape[0]
+    if dtype is torch.float16:
+        a, b = balanced(a, b)
     wide = (
         torch.nn.functional.pad(a, (0, 0, 0, missing)).to(dtype),
         torch.nn.functional.pad(b, (0, missing)).to(dtype),
@@ -222,6 +187,25 @@ def padded_to(rank: int, a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tens
         for full, half in zip((a, b), wide, strict=True):
             _refuse_unfit(full, half)
     return wide
+
+
+def balanced(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same product of rows of A and columns of B that are of one size.
+
+    Float16 keeps what lies between 6e-5 and 65,504, and a B of 1e-7 beside an A of 1 is
+    lost although their product could be told as 3e-4 times 3e-4. The factors are powers of
+    two, so that nothing is rounded.
+
+    Args:
+        a: (r, d_in) float.
+        b: (d_out, r) float.
+    """
+    a, b = a.float(), b.float()
+    rows, columns = a.abs().amax(dim=1), b.abs().amax(dim=0)  # (r,)
+    counts = (rows > 0) & (columns > 0)  # the others add nothing, however large they are
+    apart = torch.where(counts, columns, 1.0).log2() - torch.where(counts, rows, 1.0).log2()
+    step = torch.exp2((apart / 2).round())
+    return torch.where(counts, step, 0.0)[:, None] * a, torch.where(counts, 1 / step, 0.0) * b
 
 
 def _refuse_unfit(full: Tensor, half: Tensor) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -57,6 +57,7 @@ class AdapterSource:
     shapes: Mapping[str, tuple[int, int, int]]
     origin: Origin
     _from: Adapter | peft_folder.Folder
+    _own: Mapping[str, str] = field(default_factory=dict)  # where its own names are others
 
     @property
     def folder(self) -> Path | None:
@@ -65,9 +66,16 @@ class AdapterSource:
 
     def read(self, module: str) -> tuple[Tensor, Tensor, float]:
         """Return (A, B, scale) of a module it has, unchecked; see :meth:`refuse_broken`."""
+        own = self._own.get(module, module)
         if isinstance(self._from, Adapter):
-            return *self._from.factors[module], self._from.scale
-        return *self._from.read(module), self._from.scales[module]
+            return *self._from.factors[own], self._from.scale
+        return *self._from.read(own), self._from.scales[own]
+
+    def respelled(self, names: Mapping[str, str]) -> "AdapterSource":
+        """Return this source with other names for its modules, each its own name to the new."""
+        shapes = {names[own]: shape for own, shape in self.shapes.items()}
+        own = {new: self._own.get(old, old) for old, new in names.items()}
+        return replace(self, shapes=dict(sorted(shapes.items())), _own=own)
 
     def refuse_broken(self, module: str) -> None:
         """Raise MergeError if a factor of ``module`` holds NaN or infinity, and say which."""
@@ -110,10 +118,10 @@ def octets(tensor: Tensor) -> memoryview:
 
 
 def open_all(given: Sequence[Mergeable]) -> list[AdapterSource]:
-    """Open every source and check that they belong together.
+    """Open every source and check that they belong to one model, as far as they say.
 
     Raises:
-        MergeError: none; no adapter; different bases; a module of different shapes.
+        MergeError: none; no adapter; different bases.
         AdapterError: a folder or model that is no plain LoRA.
     """
     if isinstance(given, str | os.PathLike | Adapter) or not isinstance(given, Sequence):
@@ -138,6 +146,11 @@ def open_all(given: Sequence[Mergeable]) -> list[AdapterSource]:
             f"the adapters name different base models: {', '.join(map(printable, named))}",
             stacklevel=2,
         )
+    return sources
+
+
+def refuse_other_shapes(sources: Sequence[AdapterSource]) -> None:
+    """Raise MergeError if one module has two shapes."""
     seen: dict[str, tuple[int, int]] = {}
     for source in sources:
         for module, (d_out, d_in, _) in source.shapes.items():
@@ -146,7 +159,6 @@ def open_all(given: Sequence[Mergeable]) -> list[AdapterSource]:
                 raise MergeError(
                     f"{module} is {d_out} x {d_in} in {source.name}, {theirs} in one before it"
                 )
-    return sources
 
 
 def _open(one: Mergeable, place: str) -> AdapterSource:

@@ -6,24 +6,29 @@ has no meaning for adapters, or would be ignored, is refused by name: a merge
 that silently leaves out a line of its configuration is a wrong merge.
 """
 
-import math
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from hivelearn.merging.recipe.mergekit_base import Asked, against_base, diluted, rebased
+from hivelearn.merging.recipe.mergekit_models import (
+    ModelRef,
+    Places,
+    Row,
+    bases_of,
+    refuse_absent,
+    unsliced,
+)
 from hivelearn.merging.recipe.mergekit_values import dtype, flag, number, unfit, word
-from hivelearn.merging.recipe.method_table import TABLE, operator
+from hivelearn.merging.recipe.method_table import TABLE, closest, operator
 from hivelearn.merging.recipe.operator import Operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.recipe.schedule import Schedule, numbers
 from hivelearn.merging.recipe.yaml import document
 from hivelearn.printable import shown
 
-_KNOWN: Final = frozenset(
-    ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype")
-)
+_KNOWN: Final = frozenset("merge_method base_model models parameters dtype out_dtype".split())
 _MERGEKITS: Final = frozenset(
     "linear task_arithmetic slerp nuslerp multislerp karcher model_stock ties dare_linear "
     "dare_ties della della_linear breadcrumbs breadcrumbs_ties sce".split()
@@ -50,6 +55,7 @@ class Config:
     sources: tuple[str, ...]
     recipe: MergeRecipe
     dtype: str
+    notes: tuple[str, ...] = ()  # lines that change nothing, each told in a sentence
 
 
 def read(path: Path) -> Config:
@@ -58,10 +64,12 @@ def read(path: Path) -> Config:
     Raises:
         MergeError: not there, not YAML, or it asks for what cannot be done here.
     """
-    return parsed(document(path))
+    config = parsed(document(path), Places(path.absolute().parent))
+    refuse_absent(config.sources)
+    return config
 
 
-def parsed(config: Any) -> Config:
+def parsed(config: Any, places: Places | None = None) -> Config:
     """Return what ``config``, a loaded YAML document, asks for.
 
     Raises:
@@ -69,18 +77,51 @@ def parsed(config: Any) -> Config:
     """
     if not isinstance(config, dict):
         raise unfit("it is no mapping with merge_method and models")
-    for name in sorted(map(shown, config.keys() - _KNOWN)):
+    notes = _of_tokenizer(config)
+    if "slices" in config and "models" not in config:
+        models, notes["slices"] = unsliced(config["slices"])
+        config = {**config, "models": models}
+    for name in sorted(map(shown, config.keys() - _KNOWN - notes.keys())):
         raise unfit(f"{name} says how to build a whole model, and an adapter has none of that")
     method = config.get("merge_method")
     if not isinstance(method, str) or method not in (_MERGEKITS | TABLE.keys()):
-        raise unfit(f"merge_method {shown(method)} has no meaning for adapters")
+        meant = closest(method, _MERGEKITS | TABLE.keys())
+        raise unfit(
+            f"merge_method {shown(method)} has no meaning for adapters",
+            remedy=f"Did you mean {meant}?" if meant else None,
+        )
     shared = _mapping(config.get("parameters"), "parameters")
+    places = places or Places()
     base = config.get("base_model")
-    if base is not None and not _is_path(base):
-        raise unfit(f"base_model {shown(base)} is no path")
-    models, zero = _without_base(method, _models(config), base, shared)
-    recipe = _recipe(method, [own for _, own in models], shared, zero)
-    return Config(tuple(path for path, _ in models), recipe, dtype(config))
+    # A slerp runs from one of its models: what stands there alone is an adapter like they.
+    alone = places.reference(base, "base_model") if method == "slerp" and base else None
+    found = alone or (None if base is None else places.base_model(base))
+    rows = _rows(config, places, found)
+    idle = [*_idle(shared, "parameters")]
+    for row in rows:
+        idle += _idle(row.own, f"model {row.model}")
+    asked = against_base(method, rows, found, shared)
+    return Config(
+        asked.sources, _recipe(asked), dtype(config), (*notes.values(), *idle, *asked.notes)
+    )
+
+
+def _of_tokenizer(config: Mapping[Any, Any]) -> dict[str, str]:
+    """Return what is told, by key, of a tokenizer that stays the base's: an adapter has none."""
+    plain = {"tokenizer_source": "base", "tokenizer": {"source": "base"}}
+    return {
+        name: f"{name}: an adapter has no tokenizer, and its base's stays as it is"
+        for name, value in plain.items()
+        if name in config and config[name] in (value, None)
+    }
+
+
+def _idle(parameters: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """Return what is told of settings that say how mergekit computes, and not what."""
+    return tuple(
+        f"{name} of {where} says how mergekit computes, and changes nothing here"
+        for name in sorted(_HARMLESS & parameters.keys())
+    )
 
 
 def _mapping(value: Any, what: str) -> dict[str, Any]:
@@ -91,86 +132,51 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _models(config: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return paths with their own parameters, in the order of the file."""
-    rows = config.get("models")
-    if not isinstance(rows, list) or not rows:
+def _rows(config: Mapping[str, Any], places: Places, base: ModelRef | None) -> list[Row]:
+    """Return the models with their own parameters, in the order of the file."""
+    listed = config.get("models")
+    if not isinstance(listed, list) or not listed:
         raise unfit("it lists no models")
-    models = []
-    for place, row in enumerate(rows):
-        if not isinstance(row, dict) or not _is_path(row.get("model")):
+    rows = []
+    for place, row in enumerate(listed):
+        if not isinstance(row, dict) or not isinstance(row.get("model"), str | dict):
             raise unfit(f"row {place} of models names no folder under 'model'")
         for name in sorted(map(shown, row.keys() - {"model", "parameters"})):
             raise unfit(f"{name} of model {shown(row['model'])} is unknown")
-        path = _adapter_of(row["model"])
-        models.append((path, _mapping(row.get("parameters"), "a model's parameters")))
-    return models
+        model = places.reference(row["model"], f"model {place}")
+        rows.append(Row(model, _mapping(row.get("parameters"), "a model's parameters")))
+    bases = bases_of([*(row.model for row in rows), *([base] if base else [])])
+    # What is written like an adapter and is a base has no delta.
+    return [
+        replace(row, model=ModelRef(row.model.adapter, None))
+        if row.model.base is None and row.model.adapter in bases
+        else row
+        for row in rows
+    ]
 
 
-def _adapter_of(model: str) -> str:
-    """Return the adapter of mergekit's ``base+adapter``; a folder may have a + in its name."""
-    there = os.path.exists(model)  # noqa: PTH110 - a name too long is no error to it
-    return model if there else model.rpartition("+")[2] or model
-
-
-def _without_base(
-    method: str, models: list[tuple[str, dict[str, Any]]], base: str | None, shared: dict[str, Any]
-) -> tuple[list[tuple[str, dict[str, Any]]], Schedule]:
-    """Return the models that have a delta, and what the base's zero delta weighs beside them.
-
-    Most methods take the others' differences from the base, so that it has no say
-    of its own. To linear it is one model more, whether listed or not: a model
-    that is half base has half the delta.
-    """
-    if base is None:
-        return models, 0.0
-    own = next((own for path, own in models if path == base), None)
-    if method == "slerp":
-        if own is None:
-            raise unfit("slerp runs from base_model, which is not among the models")
-        return sorted(models, key=lambda model: model[0] != base), 0.0
-    if method == "karcher":
-        raise unfit("karcher takes base_model for one more point, and its delta has no direction")
-    known = _HARMLESS | {"weight"} if method == "linear" else _HARMLESS
-    for name in sorted((own or {}).keys() - known):
-        raise unfit(f"{method} takes no {shown(name)} of base_model")
-    rest = [model for model in models if model[0] != base]
-    if not rest:
-        raise unfit("it lists no models but base_model")
-    if method != "linear":
-        return rest, 0.0
-    weight = {**shared, **(own or {})}.get("weight")
-    if weight is None:
-        raise unfit("linear counts base_model as one more model, and it has no weight")
-    zero = number(weight, "weight")
-    return rest, zero if flag(shared, "normalize", default=True) else 0.0
-
-
-def _recipe(
-    method: str, own: list[dict[str, Any]], shared: dict[str, Any], zero: Schedule
-) -> MergeRecipe:
-    """Return the recipe of ``method`` with each model's and the shared parameters."""
-    method, shared = _same_method(method, shared)
-    op = operator(method)
+def _recipe(asked: Asked) -> MergeRecipe:
+    """Return the recipe of the method with each model's and the shared parameters."""
+    method, shared = _same_method(asked.method, asked.shared)
+    op, own = operator(method), [row.own for row in asked.rows]
     each = [{**shared, **parameters} for parameters in own]
     weights: tuple[Schedule, ...] = ()
     if any("weight" in one for one in each):
         silent = next((n for n, one in enumerate(each) if "weight" not in one), None)
         if silent is not None:
-            raise unfit(f"row {silent} of models has no weight, and others have one")
+            raise unfit(f"{asked.rows[silent].model} has no weight, and others have one")
         weights = tuple(number(one["weight"], "weight") for one in each)
     _check_places(op, own, each)
-    if zero != 0.0:
-        method, weights = "task_arithmetic", _diluted(weights, zero)
+    if asked.zero != 0.0:
+        method, weights = "task_arithmetic", diluted(weights, asked.zero)
     negative = any(number < 0 for weight in weights for number in numbers(weight))
-    return MergeRecipe(method, weights, _settings(op, shared, each), allow_negative=negative)
+    recipe = MergeRecipe(method, weights, _settings(op, shared, each), allow_negative=negative)
+    return recipe if asked.origin is None else rebased(recipe, len(own))
 
 
-def _check_places(op: Operator, own: list[dict[str, Any]], each: list[dict[str, Any]]) -> None:
+def _check_places(
+    op: Operator, own: Sequence[Mapping[str, Any]], each: Sequence[Mapping[str, Any]]
+) -> None:
     """Refuse parameters that the method has not, or not for one model alone."""
     theirs = {_THEIRS.get(param.name, param.name): param for param in op.params}
     for name in sorted({name for one in own for name in one} & theirs.keys()):
@@ -182,7 +188,9 @@ def _check_places(op: Operator, own: list[dict[str, Any]], each: list[dict[str, 
             raise unfit(f"{op.name} takes no {shown(name)} as it is given here")
 
 
-def _settings(op: Operator, shared: dict[str, Any], each: list[dict[str, Any]]) -> dict[str, Any]:
+def _settings(
+    op: Operator, shared: Mapping[str, Any], each: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Return the method's settings: the file's, or else mergekit's default."""
     params: dict[str, Any] = {}
     for param in op.params:
@@ -200,21 +208,10 @@ def _settings(op: Operator, shared: dict[str, Any], each: list[dict[str, Any]]) 
     return params
 
 
-def _diluted(weights: tuple[Schedule, ...], zero: Schedule) -> tuple[float, ...]:
-    """Return the weights of a sum that is the mean in which a zero delta weighs ``zero``."""
-    plain = [weight for weight in (*weights, zero) if isinstance(weight, float)]
-    if not weights or len(plain) <= len(weights):
-        raise unfit("linear counts base_model, and then every weight must be one plain number")
-    total = math.fsum(plain)
-    if not abs(total) > 1e-6 * math.fsum(map(abs, plain)):
-        raise unfit("the weights cancel, so there is no mean to speak of")
-    return tuple(weight / total for weight in plain[:-1])
-
-
-def _same_method(method: str, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _same_method(method: str, shared: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return our name for a method that ``normalize`` turns into another."""
     if method not in ("linear", "task_arithmetic"):
-        return method, shared
+        return method, dict(shared)
     rest = {name: value for name, value in shared.items() if name != "normalize"}
     if not flag(shared, "normalize", default=method == "linear"):
         if method == "linear" and "lambda" in rest:

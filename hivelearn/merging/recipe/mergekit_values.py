@@ -16,14 +16,14 @@ from hivelearn.merging.recipe.schedule import (
 from hivelearn.printable import shown
 
 _TENSOR: Final = ".weight"  # what mergekit's filters see behind a module's name
-_DTYPES: Final = ("float32", "bfloat16", "float16")
+DTYPES: Final = ("float32", "bfloat16", "float16")
 
 
-def unfit(what: str) -> MergeError:
+def unfit(what: str, remedy: str | None = None) -> MergeError:
     """Return the error for a configuration that means nothing for adapters."""
     return MergeError(
         f"this mergekit configuration cannot merge adapters: {what}",
-        remedy="Take the line out, or merge whole models with mergekit itself.",
+        remedy=remedy or "Take the line out, or merge whole models with mergekit itself.",
     )
 
 
@@ -91,6 +91,6 @@ def dtype(config: Mapping[str, Any]) -> str:
     """Return the type of the result: mergekit computes in ``dtype`` and may write another."""
     given = [config[name] for name in ("out_dtype", "dtype") if config.get(name) is not None]
     for value in given:
-        if value not in _DTYPES:
-            raise unfit(f"dtype {shown(value)} is not one of {', '.join(_DTYPES)}")
+        if value not in DTYPES:
+            raise unfit(f"dtype {shown(value)} is not one of {', '.join(DTYPES)}")
     return str(given[0]) if given else "float32"

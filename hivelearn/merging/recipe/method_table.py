@@ -4,7 +4,9 @@ Where a name is also mergekit's, the arithmetic on dense deltas is mergekit's to
 (0.1.5; the tests compare), but for what the function's docstring names.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Final
 
 from hivelearn.merging.errors import MergeError
@@ -115,7 +117,18 @@ def operator(name: str) -> Operator:
     """
     found = TABLE.get(name) if isinstance(name, str) else None
     if found is None:
+        meant = closest(name, TABLE)
         raise MergeError(
-            f"no merge method is called {shown(name)}", remedy=f"Use one of: {', '.join(TABLE)}."
+            f"no merge method is called {shown(name)}",
+            remedy=f"{f'Did you mean {meant}? ' if meant else ''}Use one of: {', '.join(TABLE)}.",
         )
     return found
+
+
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """Return the known method that somebody meant who wrote ``name``, quoted, or None."""
+    if not isinstance(name, str) or len(name) > 2 * max(map(len, TABLE)):
+        return None
+    written = name.strip().lower().replace("-", "_").replace(" ", "_")
+    found = get_close_matches(written, sorted(known), n=1, cutoff=0.7)
+    return repr(found[0]) if found else None

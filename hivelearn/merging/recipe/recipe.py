@@ -63,13 +63,17 @@ class MergeRecipe:
 
     def __post_init__(self) -> None:
         """Check every number before a tensor is touched."""
+        if not isinstance(self.allow_negative, bool):
+            raise MergeError(
+                f"allow_negative {shown(self.allow_negative)} is neither True nor False",
+                remedy="Pass allow_negative=True if weights may subtract.",
+            )
         given_weights = _listed(self.weights)
         weights = tuple(schedule(w, f"weight of source {n}") for n, w in enumerate(given_weights))
         object.__setattr__(self, "weights", weights)
         self._check_weights()
         op = operator(self.method)
         given = _pairs(self.params)
-        object.__setattr__(self, "allow_negative", bool(self.allow_negative))
         params = tuple((name, _setting(op.param(name), given[name])) for name in sorted(given))
         object.__setattr__(self, "params", params)
         self._weigh_by_t()
@@ -246,8 +250,10 @@ def _ranged(param: Param, value: object) -> Schedule:
     setting = schedule(value, param.name)
     for number in numbers(setting):
         if not param.low <= number <= param.high:
+            share = param.high == 1.0 and 1.0 < number <= 100.0  # noqa: PLR2004 - per cent
             raise MergeError(
-                f"{param.name} {number:g} is not within {param.low:g} … {param.high:g}"
+                f"{param.name} {number:g} is not within {param.low:g} … {param.high:g}",
+                remedy=f"For {number:g} % write {number / 100:g}." if share else None,
             )
         if param.whole and number != int(number):
             raise MergeError(f"{param.name} {number:g} is not a whole number")

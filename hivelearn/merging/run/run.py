@@ -5,20 +5,22 @@ they are folders, only one module's stack is in memory.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from hivelearn.merging.files.place import refuse_place
 from hivelearn.merging.files.sink import (
     FolderSink,
     MemorySink,
     dtype_of,
     refuse_impossible,
-    refuse_place,
 )
-from hivelearn.merging.files.sources import Mergeable, open_all
+from hivelearn.merging.files.sources import Mergeable
+from hivelearn.merging.files.spelling import opened_as_one, tell_strangers
 from hivelearn.merging.lowrank.factors import Size
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.merging.run import one_module
@@ -29,6 +31,8 @@ from hivelearn.merging.run.report import ReportBuilder
 from hivelearn.merging.run.survey import Survey, take_survey
 from hivelearn.merging.run.torch_defaults import torch_defaults
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.folder import written
+from hivelearn.patch.model_card import ModelCard, write_card
 from hivelearn.report.merge_report import MergeReport
 from hivelearn.report.progress import Progress
 
@@ -43,13 +47,16 @@ def run_merge(
         AdapterError: a folder or model that is no plain LoRA.
     """
     with torch_defaults():
-        opened = open_all(sources)
+        opened = opened_as_one(sources, options.model)
         if options.out is not None:
             refuse_place(Path(options.out), opened)
-        return _walk(make_plan(opened, recipe, options.trust), options)
+        plan = make_plan(opened, recipe, options.trust)
+        return _walk(plan, options, tell_strangers(plan.sources))
 
 
-def _walk(plan: MergePlan, options: MergeOptions) -> tuple[Adapter, MergeReport]:
+def _walk(
+    plan: MergePlan, options: MergeOptions, notes: tuple[str, ...]
+) -> tuple[Adapter, MergeReport]:
     """Look at all sources if it must, then merge module by module."""
     wide, report = adapter_wide(plan), ReportBuilder(plan)
     study = wide or options.study
@@ -71,7 +78,26 @@ def _walk(plan: MergePlan, options: MergeOptions) -> tuple[Adapter, MergeReport]
         adapter = sink.close()
     if options.out is not None and plan.recipe.energy is not None:
         adapter.save(options.out)
-    return adapter, report.build(survey, adapter.rank)
+    told = replace(report.build(survey, adapter.rank), notes=notes)
+    if options.out is not None:
+        with written(Path(options.out)):
+            write_card(Path(options.out), _card(adapter, told))
+    return adapter, told
+
+
+def _card(adapter: Adapter, report: MergeReport) -> ModelCard:
+    """Return the card of a merge: its method, its figures and what went in."""
+    plain = adapter.card()
+    facts = {
+        "method": report.method,
+        **plain.facts,
+        "lost to recompression": f"{report.error:.2%}",
+        "recipe": report.recipe,
+    }
+    weights = [f"{weight:.4g}" for weight in report.weights]
+    parts = list(zip(report.sources, weights, strict=True))
+    tags = ("merge", report.method)
+    return ModelCard("Merged LoRA adapter", plain.origin, facts, tags=tags, parts=parts)
 
 
 def _merge_module(

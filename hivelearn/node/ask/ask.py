@@ -1,45 +1,28 @@
 """Questions in, answers out, corrections kept: what a person does with a node all day."""
 
-import queue
 import re
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
-from hivelearn.bounds import TEXT, Rule, check, check_record, many
-from hivelearn.inference.answer import Answer, Route
-from hivelearn.inference.chat import Example, Messages, as_messages
-from hivelearn.inference.engine import Sampling, require
+from hivelearn.bounds import Rule, check, many
+from hivelearn.inference.chat import Example
+from hivelearn.inference.completion import Completion
+from hivelearn.inference.messages import Messages, as_messages, with_texts
+from hivelearn.inference.route import Route
 from hivelearn.node import measure
-from hivelearn.node.ask import experts
+from hivelearn.node.ask import domains, experts
+from hivelearn.node.ask.answer import Answer
 from hivelearn.node.ask.experts import ExpertPool
+from hivelearn.node.ask.options import AskOptions
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import CorrectionAdded
 from hivelearn.node.served import served_id
-from hivelearn.store.correction import Correction, check_domain, to_conversation
+from hivelearn.store.correction import Correction, to_conversation
 
-_END: Final = None
 _PAIR: Final = Rule("a pair", lambda given: isinstance(given, tuple | list) and len(given) == 2)  # noqa: PLR2004
 _PAIRS: Final = many(_PAIR, "a list of (prompt, answer)")
-_NAMES: Final = many(TEXT, "a list of ids, as text")
 # A model may say what the journal refuses from people; that must not stop its correction.
 _NOISE: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class AskOptions:
-    """How a question is to be answered."""
-
-    sampling: Sampling
-    domain: str | None = None
-    experts: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what names no domain or no expert."""
-        if self.domain is not None:
-            check_domain(self.domain)
-        check_record({"experts": _NAMES}, self)
 
 
 def ask(
@@ -47,17 +30,24 @@ def ask(
 ) -> list[Answer]:
     """Answer all prompts, each expert's questions in one batch."""
     rows = [context.engine.encoder.prompt(prompt) for prompt in prompts]
-    chosen, routes = _routed(context, rows, options)
-    texts = chosen.answer(context.engine, rows, routes, options.sampling)
+    chosen, routes = routed(context, rows, options)
+    said = chosen.answer(context.engine, rows, routes, options.sampling)
     return [
-        _answer(context, prompt, text, route, options)
-        for prompt, text, route in zip(prompts, texts, routes, strict=True)
+        answer_of(context, prompt, completion, route, options)
+        for prompt, completion, route in zip(prompts, said, routes, strict=True)
     ]
 
 
-def _routed(
+def routed(
     context: NodeContext, rows: Sequence[Example], options: AskOptions
 ) -> tuple[ExpertPool, list[Route]]:
+    """Return the pool that may answer ``rows``, and who of it takes each.
+
+    Raises:
+        UsageError: a domain that this node has never heard of, an expert that is not here.
+    """
+    if options.domain is not None:
+        domains.check_known(context, options.domain)
     chosen = experts.current(context)
     named: list[str] = []
     if options.experts:
@@ -65,9 +55,15 @@ def _routed(
     return chosen, chosen.routes(context.engine, rows, options.domain, named)
 
 
-def _answer(
-    context: NodeContext, prompt: "str | Messages", text: str, route: Route, options: AskOptions
+def answer_of(
+    context: NodeContext,
+    prompt: "str | Messages",
+    said: Completion,
+    route: Route,
+    options: AskOptions,
 ) -> Answer:
+    """Return what was said as an answer that its expert can correct."""
+
     def journal(
         messages: Messages, right: str, *, domain: str, subject: str | None, wrong: str | None
     ) -> Correction:
@@ -82,7 +78,16 @@ def _answer(
             generation=number,
         )
 
-    return Answer(text, route, tuple(as_messages(prompt)), options.domain, journal)
+    return Answer(
+        text=said.text,
+        route=route,
+        messages=tuple(as_messages(prompt)),
+        domain=options.domain,
+        finish_reason=said.finish_reason,
+        prompt_tokens=said.prompt_tokens,
+        answer_tokens=said.answer_tokens,
+        _journal=journal,
+    )
 
 
 def serving_number(context: NodeContext, route: Route) -> int | None:
@@ -94,35 +99,13 @@ def serving_number(context: NodeContext, route: Route) -> int | None:
     return None
 
 
-def stream(context: NodeContext, prompt: "str | Messages", options: AskOptions) -> Iterator[str]:
-    """Yield the answer's text as it comes. Closing the iterator lets the rest finish unheard."""
-    require(context.engine, "stream_text", "streaming")
-    rows = [context.engine.encoder.prompt(prompt)]
-    chosen, routes = _routed(context, rows, options)
-    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
-
-    def speak() -> None:
-        try:
-            chosen.answer(context.engine, rows, routes, options.sampling, pieces.put)
-        except BaseException as error:  # noqa: BLE001 - carried over to the reader's thread
-            pieces.put(error)
-        else:
-            pieces.put(_END)
-
-    threading.Thread(target=speak, name="hivelearn-stream", daemon=True).start()
-    while (piece := pieces.get()) is not _END:
-        if isinstance(piece, BaseException):
-            raise piece
-        yield piece
-
-
 def score(
     context: NodeContext, pairs: "Sequence[tuple[str | Messages, str]]", options: AskOptions
 ) -> list[float]:
     """Return mean nats per answer token of each (prompt, answer), as this node would serve it."""
     check({"pairs": _PAIRS}, {"pairs": pairs})
     rows = [context.engine.encoder.pair(prompt, answer) for prompt, answer in pairs]
-    chosen, routes = _routed(context, rows, options)
+    chosen, routes = routed(context, rows, options)
     return chosen.losses(context.engine, rows, routes)
 
 
@@ -142,8 +125,9 @@ def correct(
         CorrectionError: empty, enormous, binary, or no domain name.
         UsageError: longer than the model takes, if that is open.
     """
+    context.remember_model()
     correction = Correction(
-        messages=to_conversation(prompt),
+        messages=to_conversation(with_texts(prompt)),
         right=right,
         domain=domain,
         base=context.base,

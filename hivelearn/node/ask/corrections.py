@@ -1,22 +1,61 @@
 """The journal as its owner sees it: list, forget, import, export, a datasets.Dataset."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hivelearn.errors import HivelearnError
 from hivelearn.files import DiskError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import CorrectionsForgotten, CorrectionsImported
 from hivelearn.store.correction import Correction
+from hivelearn.store.imports import Defaults, ImportReport
 from hivelearn.store.journal import Count, Forgotten
-from hivelearn.store.jsonl import Defaults
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetReport:
+    """What a forgetting took away, and what it cannot take back."""
+
+    corrections: int  # that are gone, superseded answers among them
+    bytes_gone: bool  # False: another process reads the old state; the next writer finishes
+    trainings: tuple[str, ...] = ()  # domains whose paused training had learnt from them
+    patches: tuple[str, ...] = ()  # own patches in their domains, hex ids
+    offered: tuple[str, ...] = ()  # of these, what others may have fetched
+
+    def __str__(self) -> str:
+        """Return what is gone, then what is not."""
+        if not self.corrections:
+            return "there was nothing to forget"
+        lines = [f"forgotten: {_counted(self.corrections, 'correction')}"]
+        if not self.bytes_gone:
+            lines.append(
+                "another process still reads the old file; the next one to write removes the rest"
+            )
+        lines += [f"{name}: its paused training is given up" for name in self.trainings]
+        if self.patches:
+            few = ", ".join(each[:8] for each in self.patches)
+            lines.append(
+                f"what was trained on them stays learnt ({_counted(len(self.patches), 'patch')}: "
+                f"{few}): train again for a patch without them"
+            )
+        if self.offered:
+            count = _counted(len(self.offered), "patch")
+            lines.append(f"{count} of these may be with others, and cannot be called back")
+        return "\n".join(lines)
+
+
+def _counted(count: int, what: str) -> str:
+    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
 class Corrections:
-    """What experts said to this node. Nothing here ever leaves the device."""
+    """A node's corrections. Writes open the home's writer lock by themselves."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
@@ -37,49 +76,100 @@ class Corrections:
     def list(
         self, domain: str | None = None, *, holdout: bool | None = None
     ) -> tuple[Correction, ...]:
-        """Return corrections, oldest first; the last word on each question."""
+        """Return corrections, oldest first; the last word on each question.
+
+        Args:
+            domain: only these; None means all.
+            holdout: True for those that judge, False for those to train on. One question
+                in five is held out, but never the only one of its domain.
+        """
         return self._context.journal.list(domain, holdout=holdout)
+
+    def find(self, name: str) -> Correction:
+        """Return the correction whose id begins with ``name``, eight digits or more."""
+        return self._context.journal.find(name)
 
     def counts(self) -> dict[str, Count]:
         """Return per domain how many may be trained on and how many judge."""
         return self._context.journal.counts()
 
-    def forget(self, correction: str | None = None, *, domain: str | None = None) -> Forgotten:
+    def forget(self, correction: str | None = None, *, domain: str | None = None) -> ForgetReport:
         """Delete one correction by id, or a whole domain's; no file keeps their text.
 
-        What a model has learned from them stays learned: train again for that.
-        """
-        with self._context.store.writing("forget corrections"):
-            done = self._context.journal.forget(correction=correction, domain=domain)
-        self._context.losses.clear()
-        self._context.events.publish(CorrectionsForgotten(done.corrections))
-        return done
-
-    def import_jsonl(self, path: str | Path, domain: str | None = None) -> int:
-        """Store every line of a JSONL file, or none; return how many were new.
-
-        A line is ``{"prompt": …, "right": …}`` or ``{"messages": […], "right": …}``,
-        with optional ``wrong``, ``domain`` and ``subject``.
+        Superseded answers to the same question go with it, and a paused training that had
+        learnt from it. What a model has learned from them stays learned: the report says
+        which patches that may be. Train again for one without them.
 
         Raises:
-            ImportLineError: the first bad line, by number; nothing was stored.
+            UnknownCorrectionError: no correction has this id.
+        """
+        context = self._context
+        with context.store.writing("forget corrections"):
+            done = context.journal.forget(correction=correction, domain=domain)
+            trainings = _give_up_trainings(context, done)
+        context.losses.clear()
+        context.events.publish(CorrectionsForgotten(done.corrections))
+        patches = [e.id for name in done.domains for e in context.on_shelf("own", name)]
+        offered = [patch for patch in patches if context.offers.anywhere(patch)]
+        return ForgetReport(
+            corrections=done.corrections,
+            bytes_gone=done.bytes_gone,
+            trainings=trainings,
+            patches=tuple(each.hex() for each in patches),
+            offered=tuple(each.hex() for each in offered),
+        )
+
+    def import_from(self, path: str | Path, domain: str | None = None) -> ImportReport:
+        """Store every row of a file, or none.
+
+        Read are JSON lines, a JSON list, CSV and Parquet, in UTF-8 or UTF-16. A row is
+        ``{"prompt": …, "right": …}``, or has the fields of OpenAI's chats, ShareGPT, Alpaca,
+        DPO, or prompt and completion; with optional ``wrong``, ``domain`` and ``subject``.
+
+        Args:
+            path: of the file.
+            domain: of rows that name none.
+
+        Raises:
+            ImportLineError: the first bad row, by number, and what is wanted; nothing was stored.
             DiskError: the disk under the home refuses; nothing was stored.
         """
         journal = self._context.journal
+        self._context.remember_model()
         try:
             with self._context.store.writing("import corrections"):
                 now_s = journal.now(self._context.clock(), domain)
                 defaults = Defaults(base=self._context.base, created_s=now_s, domain=domain)
-                new = journal.import_jsonl(Path(path), defaults)
+                report = journal.import_from(Path(path), defaults)
         except DiskError as error:
             raise type(error)(error.path, f"{error.said}; nothing of {path} was stored") from error
-        self._context.events.publish(CorrectionsImported(new))
-        return new
+        self._context.events.publish(CorrectionsImported(report.new))
+        return report
 
-    def export_jsonl(self, path: str | Path) -> int:
-        """Write all corrections to a file that `import_jsonl` reads; return how many."""
-        return self._context.journal.export_jsonl(Path(path))
+    def export_to(self, path: str | Path, domain: str | None = None) -> int:
+        """Write corrections as JSON lines that `import_from` reads; return how many."""
+        return self._context.journal.export_to(Path(path), domain)
 
     def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
         """Return the corrections as a ``datasets.Dataset``."""
         return self._context.journal.to_dataset(domain, holdout=holdout)
+
+
+def _give_up_trainings(context: NodeContext, gone: Forgotten) -> tuple[str, ...]:
+    """Delete the checkpoints of trainings that have learnt from what is gone."""
+    given_up = []
+    for base, domain, _ in context.checkpoints.paused():
+        if domain in gone.domains and _learnt_from(context, base, domain, gone):
+            context.checkpoints.clear(base, domain)
+            given_up.append(domain)
+    return tuple(given_up)
+
+
+def _learnt_from(context: NodeContext, base: bytes, domain: str, gone: Forgotten) -> bool:
+    from hivelearn.training.checkpoint import names_in
+
+    try:
+        checkpoint = context.checkpoints.load(base, domain)
+        return checkpoint is not None and not set(gone.ids).isdisjoint(names_in(checkpoint))
+    except HivelearnError:
+        return True  # nobody can tell, and nobody can go on with it

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import router
-from hivelearn.inference.answer import Route
 from hivelearn.inference.loss_cache import BASE, LossCache
+from hivelearn.inference.route import Route
 from hivelearn.inference.router import Claim, ExpertProfile, Surprise
 from hivelearn.node.ask.seniority import by_seniority
 from hivelearn.node.context import NodeContext
@@ -24,7 +24,9 @@ from hivelearn.store.shelf import State
 
 if TYPE_CHECKING:
     from hivelearn.inference.chat import Example
-    from hivelearn.inference.engine import Engine, Sampling
+    from hivelearn.inference.completion import Completion, Listener
+    from hivelearn.inference.engine import Engine
+    from hivelearn.inference.sampling import Sampling
     from hivelearn.patch.adapter import Adapter
 
 NAMED: Final[tuple[State, ...]] = ("sandboxed", "admitted", "merged", "own")  # can be asked by id
@@ -111,15 +113,15 @@ class ExpertPool:
         rows: "Sequence[Example]",
         routes: Sequence[Route],
         sampling: "Sampling",
-        on_text: Callable[[str], None] | None = None,
-    ) -> list[str]:
+        listener: "Listener | None" = None,
+    ) -> "list[Completion]":
         """Return the answers, each expert's questions in one batch."""
-        texts: dict[int, str] = {}
+        found: dict[int, Completion] = {}
         for route, places in self._groups(routes):
             some, adapter = [rows[i] for i in places], self.adapter(route)
-            said = engine.generate(some, adapter, sampling, on_text)
-            texts.update(zip(places, said, strict=True))
-        return [texts[i] for i in range(len(rows))]
+            said = engine.generate(some, adapter, sampling, listener)
+            found.update(zip(places, said, strict=True))
+        return [found[i] for i in range(len(rows))]
 
     def losses(
         self,

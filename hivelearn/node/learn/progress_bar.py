@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hivelearn.node.context import NodeContext
-from hivelearn.node.events import Event, PermitChanged, TrainingStep
+from hivelearn.node.events import Event, PermitChanged, TrainingEstimated, TrainingStep
 from hivelearn.report.progress import Progress
 
 
@@ -15,8 +15,10 @@ def shown(context: NodeContext, domain: str, steps: int) -> Iterator[None]:
 
         def draw(event: Event) -> None:
             match event:
+                case TrainingEstimated(estimate) if estimate.domain == domain:
+                    bar.say(str(estimate))
                 case TrainingStep() if event.domain == domain:
-                    bar.at(event.done, f"loss {event.loss:.3f}")
+                    bar.at(event.done, f"loss {event.loss:.3f}", total=event.of)
                 case PermitChanged() if event.domain == domain:
                     bar.say(event.permit.why)
                 case _:

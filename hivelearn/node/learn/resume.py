@@ -16,11 +16,13 @@ from typing import Final
 from hivelearn.errors import UsageError
 from hivelearn.node import measure
 from hivelearn.node.context import NodeContext
+from hivelearn.node.learn import estimate, rehearse
 from hivelearn.node.measure import Fitting
+from hivelearn.patch.sealable import refuse_unsealable
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.training.checkpoint import CheckpointError, names_in
 from hivelearn.training.recipe import Recipe
-from hivelearn.training.session import TrainingSession, nothing_to_learn
+from hivelearn.training.session import Lessons, TrainingSession, nothing_to_learn
 
 log: Final = logging.getLogger("hivelearn.train")
 
@@ -40,11 +42,13 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     """Return the domain's interrupted training, else a new one on all its corrections.
 
     Raises:
-        UsageError: no corrections to learn from, or none that fits the model.
+        UsageError: no corrections to learn from, none that fits the model, or a recipe whose
+            adapter would be too large for a patch.
     """
     corrections = context.journal.list(domain, holdout=False)
     if not corrections:
-        raise nothing_to_learn(domain)  # before a model is opened for nothing
+        held_out = len(context.journal.list(domain))
+        raise nothing_to_learn(domain, held_out)  # before a model is opened for nothing
     now = measure.fitting(context, corrections)
     anew = ""
     try:
@@ -60,9 +64,24 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
             f"{next(iter(now.left_out.values()))}",
             remedy="Open a model with a longer context, or correct shorter questions.",
         )
+    session = _session(context, domain, recipe, now)
     ids = tuple(c.id for c in now.corrections)
-    session = TrainingSession(context.engine, now.rows, recipe, domain, ids)
+    refuse_unsealable(session.adapter())
+    if left := context.engine.left_out:
+        log.warning(
+            "%s: the training leaves out %s: they are no linear layers of this model, and a "
+            "LoRA reaches linear layers alone",
+            domain,
+            ", ".join(left),
+        )
     return Training(session, ids, len(now.left_out), anew=anew)
+
+
+def _session(context: NodeContext, domain: str, recipe: Recipe, given: Fitting) -> TrainingSession:
+    ids = tuple(c.id for c in given.corrections)
+    lessons = Lessons(given.rows, ids, rehearse.rows(context, recipe))
+    budget = estimate.memory_budget(context)
+    return TrainingSession(context.engine, lessons, recipe, domain, budget)
 
 
 def _go_on(
@@ -76,16 +95,19 @@ def _go_on(
     ids = names_in(checkpoint)
     # Also an answer that was corrected again since: it was said, and the better one waits.
     said = {c.id: c for c in context.journal.list(domain, holdout=False, superseded=True)}
-    forgotten = [each for each in ids if each not in said]
-    if forgotten:
-        count = len(forgotten)
+    gone = [each for each in ids if each not in said]
+    if gone:
+        known = {c.id for c in context.journal.list(domain, superseded=True)}
+        # The only question of a domain is learnt from; with a second one it may be a judge.
+        now_judges = known.issuperset(gone)
+        count, what = len(gone), "held out to judge by" if now_judges else "forgotten"
         raise CheckpointError(
-            f"{count} of its corrections {'was' if count == 1 else 'were'} forgotten since"
+            f"{count} of its corrections {'was' if count == 1 else 'were'} {what} since"
         )
     then = measure.fitting(context, [said[each] for each in ids])
     if not then.rows:
         raise CheckpointError("the checkpoint names no correction that fits this model")
-    session = TrainingSession(context.engine, then.rows, recipe, domain, ids).restore(checkpoint)
+    session = _session(context, domain, recipe, then).restore(checkpoint)
     newer = sum(each.id not in ids for each in now.corrections)
     return Training(session, ids, len(now.left_out), newer)
 

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Measure, Unmeasured, paired_gain
+from hivelearn.inference.lora import named_as
 from hivelearn.node import measure, own_records
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import SIGNED_LOSS_MAX, Receipt
+from hivelearn.patch.sealable import refuse_unsealable
 from hivelearn.store.correction import check_domain
 from hivelearn.training.session import TrainingSession
 
@@ -25,21 +27,43 @@ def seal(context: NodeContext, adapter: Adapter, domain: str, licence: str = "")
     Its router card comes from this node's holdout of the domain, if there is one.
 
     Raises:
-        UsageError: it does not fit this node's model, or is not finite.
+        UsageError: it does not fit this node's model, is too large, changes nothing, or is
+            not finite.
     """
     from hivelearn.gate.norms import nonfinite
 
     check_domain(domain)
-    context.engine.check(adapter)
+    adapter = check_sealable(context, adapter)
     if broken := nonfinite(adapter):
         raise UsageError(
             f"the adapter holds NaN or infinity in {broken[0]}",
             remedy="Lower the learning rate and train again; nothing was sealed.",
         )
+    if not adapter.acts:
+        raise UsageError(
+            "the adapter changes nothing: every B is zero",
+            remedy="Train it first. If it was trained, its weights were not found when it was "
+            "opened: look for PEFT's warning of missing keys, or read the folder with "
+            "hl.Adapter.load.",
+        )
     with context.store.writing(f"seal {domain}"):
         held = measure.holdout(context, domain)
         card = measure.card(context, adapter, held)
         return own_records.sign(context, adapter, domain, card=card, licence=licence)
+
+
+def check_sealable(context: NodeContext, adapter: Adapter) -> Adapter:
+    """Return the adapter with this model's names, or refuse what could not be sealed here.
+
+    It may be trained or not.
+
+    Raises:
+        UsageError: it does not fit this node's model, or is too large for a patch.
+    """
+    adapter = named_as(context.engine.shapes(), adapter)
+    context.engine.check(adapter)
+    refuse_unsealable(adapter)
+    return adapter
 
 
 def seal_trained(

@@ -133,7 +133,7 @@ def adopt_patch(context: NodeContext, patch: Patch) -> RoundReport:
             own = paired_gain(before, after, seed=context.config.seed)
         if isinstance(own, Gain) and own.low <= 0:
             return RoundReport(patch.domain, "no lift", own)
-        own_records.shelve(context, patch)  # a patch loaded from a folder may be new here
+        own_records.take_back(context, patch)  # from a folder it may be new here
         number = serve_specialist(context, patch, why=f"adopted. own {own}")
     return RoundReport(patch.domain, "adopted", own, generation=number)
 

@@ -1,20 +1,24 @@
 """The other end of `node.merge`: patches about what this node knows itself are merged in.
 
-Trust gives the weights, the own holdout decides. What trust does not give to
-others stays with the specialist that serves now.
+Trust says how much of a merge anybody may move, the own holdout how much of that is
+taken (`choose.py`) and whether the result serves. What is not given to others stays
+with the specialist that serves now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hivelearn.gate import probes, rules
-from hivelearn.gate.gain import Gain, Measure
+from hivelearn.gate.gain import Gain, Measure, paired_gain
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.method_table import TABLE, operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node import measure, reputation
 from hivelearn.node.ask import experts
+from hivelearn.node.merge.choose import Choice, choose
 from hivelearn.node.merge.round import Round
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
@@ -24,25 +28,29 @@ from hivelearn.patch.verdict import Verdict
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
 
+if TYPE_CHECKING:
+    from hivelearn.inference.chat import Example
+
 
 def merge_into_own(
     this: Round, patches: Sequence[Patch], recipe: MergeRecipe | None, *, adopt: bool
 ) -> RoundReport:
-    """Merge into the domain's specialist by trust and measured gain, then judge the result."""
-    shares = _shares(this, patches)
-    if not any(shares.values()):
+    """Merge into the domain's specialist what adds to it, then judge the result."""
+    choice = _choice(this, patches, recipe)
+    own = _gain(this, choice.before, choice.after)
+    if not choice.shares:
         verdict = Verdict(
             accepted=False,
             layer="rule",
             code="fit.no-weight",
-            why="nothing measured better than the base",
+            why="nothing adds to what serves",
         )
         _settle(this, patches, verdict, {})
-        return this.conclude("no lift", _own_gain(this, _incumbent(this)), why=verdict.why)
-    candidate = _merged(_incumbent(this), patches, shares, recipe)
-    found, trial = _trial(this, candidate)
+        return this.conclude("no lift", own, why=verdict.why)
+    candidate = _merged(_incumbent(this), patches, choice.shares, recipe)
+    found, trial = _trial(this, candidate, own)
     verdict = rules.judge_merge(found)
-    _settle(this, patches, verdict, shares)
+    _settle(this, patches, verdict, choice.shares)
     if not verdict.accepted:
         return this.conclude("no lift", found.own, found, why=verdict.why)
     this.context.blobs.put(candidate.to_bytes(), candidate.root().hex())
@@ -54,10 +62,13 @@ def _settle(
 ) -> None:
     """Send all to one place: those that moved the merge, and with it those that rest."""
     for patch in patches:
-        share = shares.get(patch.id)
+        share = shares.get(patch.id, 0.0)
         if verdict.accepted and not share:
             rests = Verdict(
-                accepted=False, layer="rule", code="fit.no-weight", why="it got no weight"
+                accepted=False,
+                layer="rule",
+                code="fit.no-weight",
+                why="it adds nothing to the others",
             )
             this.settle(patch.id, patch.body.author, "sandboxed", rests, share)
         else:
@@ -71,19 +82,26 @@ def _incumbent(this: Round) -> Adapter:
     return this.context.adapters.get(served)
 
 
-def _shares(this: Round, patches: Sequence[Patch]) -> dict[bytes, float]:
-    """Return each patch's weight: its author's share, divided among the author's patches."""
-    lows: dict[bytes, list[float]] = {}
-    for patch in patches:
-        gain = this.gains[patch.id]
-        if isinstance(gain, Gain):
-            lows.setdefault(patch.body.author, []).append(gain.low)
-    weights = reputation.weights(this.context, {author: max(low) for author, low in lows.items()})
-    return {
-        patch.id: weights.shares[patch.body.author] / len(lows[patch.body.author])
-        for patch in patches
-        if patch.body.author in lows
-    }
+def _choice(this: Round, patches: Sequence[Patch], recipe: MergeRecipe | None) -> Choice:
+    """Return how much of each patch to take. What is no better than the base is not tried."""
+    incumbent, engine = _incumbent(this), this.context.engine
+    gains = {p.id: gain for p in patches if isinstance(gain := this.gain(p.id), Gain)}
+    better = [patch for patch, gain in gains.items() if gain.low > 0]
+    authors = {patch.id: patch.body.author for patch in patches}
+
+    def allow(some: Collection[bytes]) -> dict[bytes, float]:
+        """Give each author's share to the author's patches in equal parts."""
+        count = Counter(authors[patch] for patch in some)
+        equal = dict.fromkeys(count, 1.0)  # how much a patch adds is what the search finds
+        shares = reputation.weights(this.context, this.domain, equal).shares
+        return {patch: shares[authors[patch]] / count[authors[patch]] for patch in some}
+
+    def evaluate(shares: Mapping[bytes, float], rows: "Sequence[Example]") -> list[float]:
+        made = _merged(incumbent, patches, shares, recipe) if shares else incumbent
+        return probes.answer_losses(engine, rows, made)
+
+    order = sorted(better, key=lambda patch: (-gains[patch].mean, patch))
+    return choose(order, this.probes.own, allow, evaluate)
 
 
 def bounded(recipe: MergeRecipe) -> MergeRecipe:
@@ -95,7 +113,7 @@ def bounded(recipe: MergeRecipe) -> MergeRecipe:
 
     Raises:
         MergeError: weights or settings by source, which are trust's to give; a method
-            in which a small weight may decide alone.
+            in which a small weight may decide alone; a rank that cannot serve.
     """
     op = operator(recipe.method)
     if recipe.weights or any(isinstance(v, tuple) for v in recipe.settings.values()):
@@ -108,6 +126,8 @@ def bounded(recipe: MergeRecipe) -> MergeRecipe:
             f"in {op.name!r} a small weight may decide alone, so trust would not bound it",
             remedy=f"Use one of: {', '.join(n for n, row in TABLE.items() if row.by_weight)}.",
         )
+    if isinstance(recipe.rank, int):
+        _check_rank(recipe.rank)
     if any(param.name == "normalize" for param in op.params):
         return replace(recipe, params={**recipe.settings, "normalize": False})
     return recipe
@@ -128,16 +148,24 @@ def _merged(
     plan = replace(wanted, weights=weights, rank=wanted.rank or max(ranks))
     parts = [incumbent, *(patch.adapter for patch in moving)]
     made = merge(parts, plan, progress=False)
-    if made.rank > PATCH_RANK_MAX:
-        raise MergeError(
-            f"this merge has rank {made.rank}, and what serves may have {PATCH_RANK_MAX}",
-            remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
-        )
+    _check_rank(made.rank)
     return made
 
 
-def _trial(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]:
-    """Return the evidence for serving ``candidate`` instead, and the generation it would be."""
+def _check_rank(rank: int) -> None:
+    if rank > PATCH_RANK_MAX:
+        raise MergeError(
+            f"this merge has rank {rank}, and what serves may have {PATCH_RANK_MAX}",
+            remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
+        )
+
+
+def _trial(this: Round, candidate: Adapter, own: Measure) -> tuple[rules.Evidence, Generation]:
+    """Return the evidence for serving ``candidate`` instead, and the generation it would be.
+
+    Its gain at home is ``own``, what the rows say that did not choose it, unless the
+    candidate itself is worse than that.
+    """
     context, old = this.context, this.incumbent
     card = measure.card(context, candidate, this.probes.own)
     claim = measure.granted(context, candidate, card, this.domain)
@@ -160,7 +188,10 @@ def _trial(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]
     before = experts.of(context, this.now).serve(context.engine)
     after = experts.of(context, experts.replaced(this.now, trial)).serve(context.engine)
     found = probes.gather(this.probes, before, after, seed=context.config.seed)
-    found = replace(found, own=_own_gain(this, candidate))
+    itself = _own_gain(this, candidate)
+    if isinstance(own, Gain) and isinstance(itself, Gain) and itself.low < own.low:
+        own = itself
+    found = replace(found, own=own)
     return found, replace(trial, why=f"merged. own {found.own}")
 
 
@@ -173,3 +204,7 @@ def _own_gain(this: Round, candidate: Adapter) -> Measure:
         probes.serving(engine, candidate),
         seed=this.context.config.seed,
     )
+
+
+def _gain(this: Round, before: Sequence[float], after: Sequence[float]) -> Measure:
+    return paired_gain(before, after, seed=this.context.config.seed)

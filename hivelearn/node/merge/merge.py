@@ -17,7 +17,7 @@ from hivelearn.gate.norms import delta_norms
 from hivelearn.gate.screen import Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.node import measure, reputation
+from hivelearn.node import copies, measure, reputation
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import MergeEnded
 from hivelearn.node.merge import admit, into_own, rollback, strangers
@@ -69,12 +69,13 @@ def _judge(
     context: NodeContext, domain: str, recipe: MergeRecipe | None, *, adopt: bool
 ) -> RoundReport:
     """Go through the whole round."""
+    copies.compare(context, anew=_friends_arrived(context, domain))
     this = Round(
         context,
         domain,
         context.serving(),
         measure.probes(context, domain),
-        trusted=reputation.trusted(context),
+        trusted=reputation.trusted(context, domain),
         at_fault=set(reputation.at_fault(context, domain)),
     )
     waiting = _take_turns(this)
@@ -87,6 +88,12 @@ def _judge(
     # Trusted authors first: an expert is compared with a pool that holds those before it.
     patches.sort(key=lambda patch: (patch.body.author not in this.trusted, patch.id))
     return admit.admit(this, patches, adopt=adopt)
+
+
+def _friends_arrived(context: NodeContext, domain: str) -> bool:
+    """Return whether somebody for whom a person speaks sent something since the last round."""
+    known = reputation.vouched(context)
+    return any(entry.author in known for entry in context.on_shelf("quarantined", domain))
 
 
 def _take_turns(this: Round) -> list[Entry]:

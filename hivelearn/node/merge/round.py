@@ -13,7 +13,7 @@ from hivelearn.gate.gain import N_MIN, Measure, Unmeasured
 from hivelearn.gate.probes import Probes
 from hivelearn.gate.rules import Evidence
 from hivelearn.identity import short_name
-from hivelearn.node import reputation
+from hivelearn.node import copies, reputation
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import Adopted, VerdictReached
 from hivelearn.node.merge import strangers
@@ -34,7 +34,7 @@ class Round:
     domain: str
     now: tuple[Generation, ...]  # what serves, all domains
     probes: Probes
-    trusted: frozenset[bytes] = frozenset()  # authors, ranked once for the whole round
+    trusted: frozenset[bytes] = frozenset()  # authors, in this domain; ranked once for the round
     at_fault: set[bytes] = field(default_factory=set)  # authors, at the door or in this round
     gains: dict[bytes, Measure] = field(default_factory=dict)  # patch -> alone, against the base
     judged: list[Judged] = field(default_factory=list)
@@ -128,9 +128,10 @@ class Round:
                 adopted = replace(adopted, number=context.generations.commit(adopted))
             elif new is not None:
                 candidate = leave(context, new, accepted)
-            reputation.hear(context, self._said)
+            reputation.hear(context, self.domain, self._said)
             reputation.forgive(context, self.domain)
             context.store.marks.take_turn(self.domain, self.state, self._measured)
+        copies.compare(context)  # a crash before it: until the next round nothing new counts
         self._sweep()
         self._publish(adopted)
         return RoundReport(
@@ -147,7 +148,7 @@ class Round:
 
     def _refuse_untrusted(self, accepted: Iterable[bytes]) -> None:
         """Raise StaleGenerationError if a patch was judged under a vouch withdrawn since."""
-        gone = self.trusted - reputation.trusted(self.context)
+        gone = self.trusted - reputation.trusted(self.context, self.domain)
         entries = (self.context.shelf.get(patch) for patch in accepted)
         if any(entry is not None and entry.author in gone for entry in entries):
             raise StaleGenerationError(
@@ -164,7 +165,7 @@ class Round:
         """Delete the payloads of what was refused; nothing waits for the next start to do it."""
         store = self.context.store
         with store.together():  # a payload that comes in now waits until this is done
-            store.shelf.forget_refused(REFUSED_MAX, self.trusted)
+            store.shelf.forget_refused(REFUSED_MAX, reputation.trusted_somewhere(self.context))
             for patch, state, _ in self._moves:
                 entry = store.shelf.get(patch) if state == "refused" else None
                 if entry and entry.payload and not store.shelf.needs_blob(entry.payload):

@@ -3,26 +3,29 @@
 Called from the swarm's threads. What arrives is unsealed here, by the one door,
 and rests on the shelf as *quarantined*: nothing of it is served, merged or even
 measured before `node.merge` judges it. What leaves was published or heard in
-the very topic in which it is offered.
+the very topic in which it is offered, and goes only to peers in that topic.
 """
 
 import logging
 import threading
 from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from hivelearn.errors import PeerError, UsageError
 from hivelearn.identity import short_name
-from hivelearn.node import own_records, reputation
+from hivelearn.node import foreign_feeds, own_records, reputation
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import PatchArrived, PatchRefused
 from hivelearn.node.share.quota import Sandbox
 from hivelearn.patch.envelope import Patch, unseal_notice
 from hivelearn.patch.notice import Notice
-from hivelearn.store.shelf import REFUSED_MAX
-from hivelearn.trust.standing import Judgement
+from hivelearn.store.shelf import REFUSED_MAX, Entry
+from hivelearn.swarm import topics as swarm_topics
 
+OPEN: Final = swarm_topics.swarm()
 TOLD_MAX: Final = 256  # sentences about refusals
 log: Final = logging.getLogger("hivelearn.swarm")
 
@@ -35,111 +38,124 @@ class NoRoomError(PeerError):
     remedy = "Vouch for its author, or raise sandbox_max or sandbox_max_bytes."
 
 
+class ForkedError(PeerError):
+    """A payload came, and another record with its number was here meanwhile."""
+
+    fault = "nobody"
+    code = "feed.fork"
+    remedy = "Nothing to do here: its author begins a new epoch, and what it says there is taken."
+
+
+@dataclass(frozen=True, slots=True)
+class _Topic:
+    """What a joined topic is about, and who meets there."""
+
+    domain: str
+    swarm: bytes
+
+
 class Library:
     """This node's patches, as `hivelearn.swarm` sees them."""
 
     def __init__(self, context: NodeContext) -> None:
+        context.home.make()  # what arrives has to lie somewhere
         self._context = context
-        self._domains: dict[bytes, str] = {}  # topic -> domain
+        self._topics: dict[bytes, _Topic] = {}
+        self._heard_in: dict[bytes, bytes] = {}  # patch that is on its way -> topic
         self._lock = threading.RLock()
         self._sandbox = Sandbox(context)
         self.refused: deque[str] = deque(maxlen=TOLD_MAX)  # sentences, for reports
 
     # -- topics -----------------------------------------------------------
 
-    def open(self, topic: bytes, domain: str) -> None:
-        """Say which domain a topic is about."""
+    def open(self, topic: bytes, domain: str, swarm: bytes = OPEN) -> None:
+        """Say which domain a topic is about, and which swarm meets there."""
         with self._lock:
-            self._domains[topic] = domain
+            self._topics[topic] = _Topic(domain, swarm)
 
     def close(self, topic: bytes) -> None:
         """Take, tell and give nothing in a topic any more."""
         with self._lock:
-            self._domains.pop(topic, None)
+            self._topics.pop(topic, None)
 
-    def publish(self, topic: bytes, patch: Patch) -> None:
+    def publish(self, topic: bytes, patch: Patch) -> Patch:
         """Offer a patch in a topic from now on, at every later join, too.
 
+        Returns:
+            The patch as others in this swarm see it. An own one stands in the feed of the
+            swarm there, under an id of its own.
+
         Raises:
-            UsageError: somebody else's patch that is not here.
+            UsageError: somebody else's patch that was not heard in this topic.
         """
         context = self._context
         with context.store.writing("publish"):
-            if context.shelf.get(patch.id) is None:
-                if patch.body.author != context.identity.author:
-                    raise UsageError(
-                        f"patch {patch.id.hex()[:8]} is another author's, and not on this shelf",
-                        remedy="Publish own patches; what arrives is passed on by itself.",
-                    )
-                own_records.shelve(context, patch)  # loaded from a folder
-            context.offers.add(patch.id, topic)
-
-    def _topics(self, domain: str) -> list[bytes]:
-        with self._lock:
-            return [topic for topic, about in self._domains.items() if about == domain]
-
-    def _heard(self, patch: bytes, domain: str) -> None:
-        """Note that a patch may be passed on in the topic in which it was heard.
-
-        Of two open topics about one domain (one may be closed by a secret) we are
-        not told which it was, and pass it on in neither.
-        """
-        topics = self._topics(domain)
-        if len(topics) == 1 and not self._context.offers.has(patch, topics):
-            with self._context.store.writing("swarm"):
-                self._context.offers.add(patch, topics[0])
+            if patch.body.author == context.identity.author:
+                told = own_records.for_swarm(context, patch, self._topics[topic].swarm)
+                context.offers.add(told.id, topic)
+                return told
+            if not context.offers.has(patch.id, {topic}):
+                raise UsageError(
+                    f"patch {patch.id.hex()[:8]} is another author's, and was not heard here",
+                    remedy="Publish own patches; what arrives in a swarm is passed on there by "
+                    "itself, and nowhere else.",
+                )
+        return patch
 
     # -- giving -----------------------------------------------------------
 
     def heads(self, topic: bytes) -> list[bytes]:
         """Return the ids of all patches that this node offers in a topic."""
-        return self._context.offers.heads(topic) if topic in self._domains else []
+        return self._context.offers.heads(topic) if topic in self._topics else []
 
-    def envelope(self, patch: bytes) -> bytes | None:
-        """Return the signed envelope of a patch that is offered somewhere now, or None."""
-        entry = self._context.shelf.get(patch)
-        return entry.envelope if entry and self._offered(patch) else None
+    def envelope(self, patch: bytes, topics: Collection[bytes]) -> bytes | None:
+        """Return the signed envelope of a patch that is offered in one of ``topics``, or None."""
+        entry = self._offered(patch, topics)
+        return None if entry is None else entry.envelope
 
-    def payload(self, patch: bytes) -> Path | None:
-        """Return the file of a complete payload that is offered somewhere now, or None."""
-        entry = self._context.shelf.get(patch)
-        if entry is None or entry.payload is None or not self._offered(patch):
+    def payload(self, patch: bytes, topics: Collection[bytes]) -> Path | None:
+        """Return the file of a complete payload that is offered in one of ``topics``, or None."""
+        entry = self._offered(patch, topics)
+        if entry is None or entry.payload is None:
             return None
         return self._context.blobs.path(entry.payload)
 
-    def _offered(self, patch: bytes) -> bool:
-        return self._context.offers.has(patch, set(self._domains))
+    def _offered(self, patch: bytes, topics: Collection[bytes]) -> Entry | None:
+        open_now = [topic for topic in topics if topic in self._topics]
+        return self._context.shelf.get(patch) if self._context.offers.has(patch, open_now) else None
 
     # -- taking -----------------------------------------------------------
 
-    def wants(self, notice: Notice) -> bool:
-        """Return whether to fetch what was announced: our base, our topics, room, new."""
+    def wants(self, topic: bytes, notice: Notice, relay: bytes = b"") -> bool:
+        """Return whether to fetch what was heard in a topic: our base, its domain, room, new.
+
+        Args:
+            topic: where it was heard.
+            notice: of the patch.
+            relay: device key of the peer that told of it; by default the one that signed it.
+        """
         body, context = notice.body, self._context
-        if body.base != context.base or not self._topics(body.domain):
+        about = self._topics.get(topic)
+        if about is None or body.base != context.base or body.domain != about.domain:
             return False  # policy.base: nobody's fault
         if body.device == context.identity.device:
-            self._own(notice)
+            own_records.meet(context, notice)
             return False
         if body.payload_bytes > context.config.patch_max_bytes:
             return False
-        if not context.shelf.wants(notice.id):
-            self._heard(notice.id, body.domain)
+        if not context.shelf.wants(notice.id) or foreign_feeds.refuses(context, notice):
             return False
-        trusted = reputation.trusted(context)
+        told_by = relay or body.device
         with self._lock:
-            if not self._sandbox.lets_in(notice, trusted):
+            if self._sandbox.room(notice, told_by) is None:
                 return False
-            self._sandbox.expect(notice, trusted)
+            self._sandbox.expect(notice, told_by)
+            self._heard_in.setdefault(notice.id, topic)
         return True
 
-    def _own(self, notice: Notice) -> None:
-        """An own record that is not here: this home is an old copy; never reuse its numbers."""
-        if self._context.shelf.get(notice.id) is not None:
-            return
-        current = self._context.identity.certificate.epoch
-        if notice.body.certificate.epoch >= current:
-            own_records.renew(self._context)
-            log.warning("this home is older than its own feed; a new feed epoch has begun")
+    def trusts(self, author: bytes) -> bool:
+        """Return whether payloads of this author need not wait for those of strangers."""
+        return author in reputation.trusted_somewhere(self._context)
 
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
@@ -159,38 +175,50 @@ class Library:
         finally:
             with self._lock:
                 self._sandbox.arrived(notice)
+                self._heard_in.pop(notice.id, None)
 
     def _take(self, notice: Notice, payload: Path) -> None:
         context, name = self._context, notice.body.payload_root.hex()
         store = context.store
         with self._lock, store.writing("swarm"), store.together():
-            if not self._sandbox.lets_in(notice, reputation.trusted(context)):
+            if foreign_feeds.refuses(context, notice):  # its twin came meanwhile
+                raise ForkedError("its feed is not one history there")
+            relay = self._sandbox.relay(notice)
+            room = self._sandbox.room(notice, relay)
+            if room is None:
                 raise NoRoomError("no room left for patches of unknown authors")
             store.blobs.adopt(payload, name)
-            arrival = store.shelf.add(
-                own_records.entry_of(notice, "quarantined", name, context.clock())
-            )
-            if arrival == "equivocation":
-                self._fault(notice, "harm")
-                if not store.shelf.needs_blob(name):
-                    store.blobs.delete(name)
-                self._tell(notice, "its device signed one number twice")
-                return
-            self._heard(notice.id, notice.body.domain)
+            entry = own_records.entry_of(notice, "quarantined", name, context.clock())
+            store.shelf.add(replace(entry, relay=relay))
+            store.offers.add(notice.id, self._heard_in[notice.id])
+            self._let_go(room)
         arrived = PatchArrived(notice.id, notice.body.author, notice.body.domain)
         context.events.publish(arrived)
+
+    def _let_go(self, patches: Iterable[bytes]) -> None:
+        """Take patches off the shelf that make way for others, and their payloads off the disk."""
+        store = self._context.store
+        for patch in patches:
+            gone = store.shelf.move(
+                patch,
+                "refused",
+                verdict=reputation.MADE_WAY.to_json(),
+                reason=reputation.MADE_WAY.why,
+            )
+            assert gone.payload is not None  # it waited
+            if not store.shelf.needs_blob(gone.payload):
+                store.blobs.delete(gone.payload)
 
     def _refuse(self, notice: Notice) -> None:
         """Remember what its author signed and nobody can use, so that it is not fetched again."""
         context = self._context
         entry = own_records.entry_of(notice, "refused", None, context.clock())
         with context.store.writing("swarm"), context.store.together():
-            if context.shelf.add(entry) != "known":  # a second copy was on its way
-                self._fault(notice, "failure")
-
-    def _fault(self, notice: Notice, judgement: Judgement) -> None:
-        reputation.count_fault(self._context, notice.body.author, notice.body.domain, judgement)
-        self._context.shelf.forget_refused(REFUSED_MAX, reputation.trusted(self._context))
+            if context.shelf.add(entry):  # else a second copy was on its way
+                body = notice.body
+                reputation.count_fault(context, body.author, body.domain, "failure")
+                trusted = reputation.trusted_somewhere(context)
+                context.shelf.forget_refused(REFUSED_MAX, trusted)
 
     def _tell(self, notice: Notice, what: str) -> None:
         self.refused.append(f"{notice.id.hex()[:8]}: {what}")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from hivelearn.bounds import NONE, TEXT, Rule, a, check_record
+from hivelearn.bounds import NONE, TEXT, Rule, a, check, check_record, real
 from hivelearn.errors import UsageError
 from hivelearn.node.context import NodeContext
 from hivelearn.node.share.library import Library
@@ -57,6 +57,11 @@ class JoinOptions:
     def __post_init__(self) -> None:
         """Refuse what is of the wrong kind."""
         check_record(RULES, self)
+        if self.secret == "":
+            raise UsageError(
+                "an empty secret closes nothing",
+                remedy="Give one that others cannot guess, or none.",
+            )
         if self.fabric is not None:
             fabric_options(self.fabric, self.options)
 
@@ -94,14 +99,15 @@ class NodeNetwork:
             )
         for domain in domains:
             check_domain(domain)
-        joined = {d: topics.topic(self._context.base, d, how.secret or "") for d in domains}
+        secret = how.secret or ""
+        joined = {d: topics.topic(self._context.base, d, secret) for d in domains}
         with self._lock, ExitStack() as undo:
             runner = self._started(how)
             swarm = Swarm(self, joined)
             self._shares.append(swarm)
             undo.callback(self.leave, swarm)  # unless it all comes to pass
             for domain, topic in joined.items():
-                self.library.open(topic, domain)
+                self.library.open(topic, domain, topics.swarm(secret))
                 runner.join(topic)
             undo.pop_all()
         return swarm
@@ -145,6 +151,10 @@ class NodeNetwork:
         """Pass on who came and went; of patches the library tells, which knows more of them."""
         if isinstance(event, PeerUp | PeerDown):
             self._context.events.publish(event)
+
+    def met(self) -> tuple[bytes, ...]:
+        """Return the device keys of all peers that were verified since the network opened."""
+        return tuple(self.runner.met()) if self.runner is not None else ()
 
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
@@ -192,8 +202,16 @@ class Swarm:
             raise UsageError("this swarm is closed", remedy="Join again: node.join(...).")
         return self._hub.runner
 
-    def publish(self, patch: "Patch") -> None:
-        """Announce a patch; its payload follows to whoever asks, here and at every later join."""
+    def publish(self, patch: "Patch") -> "Patch":
+        """Announce a patch; its payload follows to members who ask, here and at every later join.
+
+        Returns:
+            The patch as this swarm sees it. An own one is signed again for each swarm, so
+            that nothing in one names anything in another: its id there is this one's.
+        """
+        from hivelearn.patch.envelope import Patch
+
+        check({"patch": a(Patch, "a sealed patch, as node.train returns it")}, {"patch": patch})
         topic = self.topics.get(patch.domain)
         if topic is None:
             raise UsageError(
@@ -201,14 +219,16 @@ class Swarm:
                 remedy=f"node.join({patch.domain!r}, ...) and publish there.",
             )
         runner = self._runner()
-        self._hub.library.publish(topic, patch)
-        runner.publish(topic, patch.envelope)
+        told = self._hub.library.publish(topic, patch)
+        runner.publish(topic, told.envelope)
+        return told
 
     def sync(self, wait_s: float = 60.0) -> "SyncReport":
         """Exchange what is known until nothing new came for a while, at most ``wait_s``.
 
         What arrives rests in quarantine; ``node.merge(domain)`` judges it.
         """
+        check({"wait_s": real(0.0)}, {"wait_s": wait_s})
         return self._runner().sync(wait_s)
 
     def handle(self, protocol: str, handler: "Handler") -> None:
@@ -257,7 +277,8 @@ class Swarm:
     @property
     def met(self) -> tuple[bytes, ...]:
         """Device keys of all peers that were verified since the network opened, gone or not."""
-        return tuple(self._runner().met())
+        self._runner()  # refuses a closed one
+        return self._hub.met()
 
     @property
     def address(self) -> str:

@@ -1,18 +1,28 @@
 """How much of strangers a node keeps: patches and bytes, on the shelf and on their way here.
 
-Parked and half-fetched payloads take disk like any other, so they count, too. A
-promise that nobody keeps (a payload announced, wanted and never delivered)
-frees its place after an hour; what was written of it by then counts as the file
-that it is. What does not fit is not fetched, and that is nobody's fault.
+Three bounds, and each is shared: by the patches of one author, by those that one relay
+told of, and by all. Where a bound is reached, what has been measured and did not help
+makes way. If that is not enough, whoever has most there makes way for whoever has
+least, the newest unmeasured first; so a crowd behind one relay never shuts out
+another, and a newcomer is heard however long others have been shouting.
+
+Half-fetched payloads take disk like any other, so they count, too. A promise
+that nobody keeps (a payload announced, wanted and never delivered) frees its place
+after an hour; what was written of it by then counts as the file that it is. What does
+not fit is not fetched, and that is nobody's fault.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hivelearn.node import reputation
+from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import NodeContext
+from hivelearn.node.merge import strangers
 from hivelearn.patch.notice import Notice
 from hivelearn.store.shelf import WAITING
 
@@ -20,10 +30,76 @@ PROMISE_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What one payload of a stranger takes."""
+
+    payload: str  # blob name
+    author: bytes  # empty where nobody knows: half-fetched by another run
+    relay: bytes  # device key
+    nbytes: int
+    patch: bytes | None = None  # its id if it is on the shelf; only that can make way
+    measured: bool = False
+    helpful: bool = False
+
+
+def make_way(wanted: Place, taken: Sequence[Place], config: NodeConfig) -> tuple[Place, ...] | None:
+    """Return who leaves so that ``wanted`` may come in; None if it may not.
+
+    Args:
+        wanted: what asks for a place.
+        taken: all others, oldest first.
+        config: the bounds.
+    """
+    left, gone = list(taken), []
+    for shares, full in _bounds(wanted, config):
+        while full(held := [place for place in left if shares(place)]):
+            leaves = _first_to_leave(wanted, held)
+            if leaves is None:
+                return None
+            left.remove(leaves)
+            gone.append(leaves)
+    return tuple(gone)
+
+
+def _bounds(
+    wanted: Place, config: NodeConfig
+) -> Iterator[tuple[Callable[[Place], bool], Callable[[Sequence[Place]], bool]]]:
+    """Yield who shares each bound with ``wanted``, and whether so many leave it no room."""
+    yield lambda p: p.author == wanted.author, lambda held: len(held) >= config.sandbox_per_author
+    yield lambda p: p.relay == wanted.relay, lambda held: len(held) >= config.sandbox_per_relay
+    yield lambda _: True, lambda held: len(held) >= config.sandbox_max
+    most = config.sandbox_max_bytes - wanted.nbytes
+    yield lambda _: True, lambda held: sum(place.nbytes for place in held) > most
+
+
+def _first_to_leave(wanted: Place, held: Sequence[Place]) -> Place | None:
+    """Return who makes way for ``wanted`` among those who share a bound with it."""
+    relays, authors = Counter(p.relay for p in held), Counter(p.author for p in held)
+
+    def has_more(place: Place) -> bool:
+        """Whether it still has no fewer places than the newcomer once it has made way."""
+        if place.relay == wanted.relay:
+            return authors[place.author] >= authors[wanted.author] + 2
+        return relays[place.relay] >= relays[wanted.relay] + 2
+
+    may_leave = [
+        place
+        for place in held
+        if place.patch is not None and ((place.measured and not place.helpful) or has_more(place))
+    ]
+    newest_first = reversed(may_leave)
+    return max(
+        newest_first,
+        key=lambda p: (not p.helpful, p.measured, relays[p.relay], authors[p.author]),
+        default=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _Promise:
     """A payload that was wanted and is not here yet."""
 
-    nbytes: int
+    place: Place
     stranger: bool
     since_s: float
 
@@ -35,42 +111,83 @@ class Sandbox:
         self._context = context
         self._coming: dict[str, _Promise] = {}  # payload name
 
-    def lets_in(self, notice: Notice, trusted: Collection[bytes]) -> bool:
-        """Return whether a payload may come or stay: its author is trusted, or there is room."""
-        body, config = notice.body, self._context.config
-        if body.author in trusted:
-            return True
-        patches, nbytes = self._taken(body.payload_root.hex(), trusted)
-        return (
-            patches < config.sandbox_max and nbytes + body.payload_bytes <= config.sandbox_max_bytes
-        )
+    def room(self, notice: Notice, relay: bytes) -> tuple[bytes, ...] | None:
+        """Return the patches that make way for a payload; None if there is no room for it."""
+        body = notice.body
+        if body.author in reputation.trusted(self._context, body.domain):
+            return ()
+        wanted = self._wanted(notice, relay)
+        gone = make_way(wanted, self._taken(wanted.payload), self._context.config)
+        return None if gone is None else tuple(p.patch for p in gone if p.patch is not None)
 
-    def expect(self, notice: Notice, trusted: Collection[bytes]) -> None:
+    def expect(self, notice: Notice, relay: bytes) -> None:
         """Keep a place for a payload that will be fetched now."""
         body = notice.body
-        self._coming[body.payload_root.hex()] = _Promise(
-            body.payload_bytes, body.author not in trusted, self._context.environment.monotonic()
-        )
+        stranger = body.author not in reputation.trusted(self._context, body.domain)
+        now_s = self._context.environment.monotonic()
+        promise = _Promise(self._wanted(notice, relay), stranger, now_s)
+        self._coming[body.payload_root.hex()] = promise
+
+    def relay(self, notice: Notice) -> bytes:
+        """Return who told of a payload that was expected; else the device that signed it."""
+        promise = self._coming.get(notice.body.payload_root.hex())
+        return promise.place.relay if promise else notice.body.device
 
     def arrived(self, notice: Notice) -> None:
         """Free the place that was kept; from now on the shelf tells."""
         self._coming.pop(notice.body.payload_root.hex(), None)
 
-    def _taken(self, but: str, trusted: Collection[bytes]) -> tuple[int, int]:
-        """Return how many patches and bytes strangers have; not counting the payload ``but``."""
-        store, now_s = self._context.store, self._context.environment.monotonic()
+    def _wanted(self, notice: Notice, relay: bytes) -> Place:
+        body = notice.body
+        return Place(body.payload_root.hex(), body.author, relay, body.payload_bytes)
+
+    def _taken(self, but: str) -> list[Place]:
+        """Return what strangers have, oldest first, not counting what is to come of ``but``."""
+        now_s = self._context.environment.monotonic()
         self._coming = {
             name: promise
             for name, promise in self._coming.items()
             if now_s - promise.since_s < PROMISE_S
         }
-        here = [name for author, name in store.shelf.payloads(WAITING) if author not in trusted]
-        sizes = {name: _size(store.blobs.path(name)) for name in here}
-        sizes |= {n: p.nbytes for n, p in self._coming.items() if p.stranger and n != but}
-        lying = {path.name: _size(path) for path in self._context.home.partial.iterdir()}
-        sizes |= {n: size for n, size in lying.items() if n != but and n not in self._coming}
-        twins = len(here) - len(set(here))  # two records of one payload are two patches
-        return len(sizes) + twins, sum(sizes.values())
+        here = self._resting()
+        coming = [p.place for n, p in self._coming.items() if p.stranger and n != but]
+        known = {place.payload for place in here} | self._coming.keys() | {but}
+        lying = [
+            Place(path.name, b"", b"", _size(path))
+            for path in sorted(self._context.home.partial.iterdir())
+            if path.name not in known
+        ]
+        return here + lying + coming
+
+    def _resting(self) -> list[Place]:
+        """Return the places of what waits on the shelf, of authors that are not trusted."""
+        store = self._context.store
+        trusted: dict[str, frozenset[bytes]] = {}
+        evidence = store.reputation.evidence()
+        helpful = {row.patch for row in evidence if row.judgement == "success"}
+        found, sizes = [], set()
+        waiting = [entry for state in WAITING for entry in store.shelf.list(state=state)]
+        for entry in sorted(waiting, key=lambda entry: entry.arrived_s):
+            assert entry.payload is not None  # it waits
+            if entry.domain not in trusted:
+                trusted[entry.domain] = reputation.trusted(self._context, entry.domain)
+            if entry.author in trusted[entry.domain]:
+                continue
+            # Two records of one payload are two patches, and take its bytes once.
+            nbytes = 0 if entry.payload in sizes else _size(store.blobs.path(entry.payload))
+            sizes.add(entry.payload)
+            found.append(
+                Place(
+                    entry.payload,
+                    entry.author,
+                    strangers.relay(entry),
+                    nbytes,
+                    patch=entry.id,
+                    measured=strangers.measured(entry),
+                    helpful=entry.id in helpful,
+                )
+            )
+        return found
 
 
 def _size(path: Path) -> int:

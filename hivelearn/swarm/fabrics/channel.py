@@ -43,6 +43,11 @@ class Channel:
 
     async def send(self, data: bytes, *, timeout_s: float = SEND_S) -> None:
         """See ``Stream.send``."""
+        if not isinstance(data, bytes):
+            raise UsageError(
+                f"a stream carries bytes, and was given {type(data).__name__}",
+                remedy="Encode it first, such as text.encode().",
+            )
         if len(data) > FRAME_MAX_BYTES:
             raise UsageError(
                 f"a frame of {len(data)} bytes is above {FRAME_MAX_BYTES}",

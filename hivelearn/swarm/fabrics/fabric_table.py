@@ -37,6 +37,7 @@ def _memory() -> FabricKind:
 
 
 FABRICS: Final[dict[str, Callable[[], FabricKind]]] = {"lan": _lan, "memory": _memory}
+IN_PROCESS: Final = frozenset({"memory"})  # they join nodes of one process and nobody else
 _LATER: Final = ("hyperswarm", "libp2p")
 
 

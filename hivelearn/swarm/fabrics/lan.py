@@ -24,7 +24,13 @@ from hivelearn.errors import PeerError, UsageError
 from hivelearn.swarm.fabric import PeerView
 from hivelearn.swarm.fabrics import lan_connection, lan_tls
 from hivelearn.swarm.fabrics.lan_address import Address, parse
-from hivelearn.swarm.fabrics.lan_admission import HandshakeRate, Slot, choose_evicted, host_of
+from hivelearn.swarm.fabrics.lan_admission import (
+    HANDSHAKES_BURST,
+    HANDSHAKES_PER_S,
+    Slot,
+    choose_evicted,
+    host_of,
+)
 from hivelearn.swarm.fabrics.lan_connection import TlsConnection
 from hivelearn.swarm.fabrics.lan_dial import (
     FULL,
@@ -39,6 +45,7 @@ from hivelearn.swarm.fabrics.lan_keys import DeviceKeys
 from hivelearn.swarm.fabrics.lan_options import LanLimits, LanOptions
 from hivelearn.swarm.fabrics.link import Link, RawConnection
 from hivelearn.swarm.fabrics.linked import LinkedFabric
+from hivelearn.swarm.limits import KeyedBuckets
 
 BACKLOG: Final = 64
 NO_FILES_S: Final = 1.0  # to wait when the process may open no more
@@ -68,7 +75,7 @@ class LanTransport:
         self._linked: dict[bytes, int] = {}  # device key -> links, both directions
         self._connections: set[TlsConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._rate = HandshakeRate()
+        self._rate = KeyedBuckets(HANDSHAKES_PER_S, HANDSHAKES_BURST)  # by host
         self._socket: sockets.socket | None = None
         self._certificate = b""
         self._attach: Callable[[Link], None] = lambda _: None
@@ -125,11 +132,12 @@ class LanTransport:
                 await asyncio.sleep(NO_FILES_S)
                 continue
             host = host_of(address)
-            if not self._rate.take(host, loop.time()) or not self._slot_for(host):
+            now = loop.time()
+            if not self._rate.of(host, now).take(now) or not self._slot_for(host):
                 raw.close()
                 continue
             task = self._spawn(self._receive(raw, context, host))
-            self._unproven[task] = Slot(host, loop.time(), useful=False, who=task)
+            self._unproven[task] = Slot(host, now, useful=False, who=task)
             task.add_done_callback(partial(self._left, raw))
 
     def _left(self, raw: sockets.socket, task: asyncio.Task[None]) -> None:

@@ -14,11 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from hivelearn.swarm.limits import TokenBucket
-
-HANDSHAKES_PER_S: Final = 20.0  # of one host
+HANDSHAKES_PER_S: Final = 20.0  # that one host may begin
 HANDSHAKES_BURST: Final = 128.0
-HOSTS_MAX: Final = 4_096  # whose pace is remembered
 _NEIGHBOURS: Final = 64  # IPv6 bits that one machine may choose below
 T = TypeVar("T")
 
@@ -52,24 +49,6 @@ def choose_evicted(newcomer: str, slots: Iterable[Slot[T]], settled_s: float) ->
     candidates = [slot for slot in taken if may_go(slot)]
     last = min(candidates, key=lambda s: (s.useful, -share[s.host], s.since_s), default=None)
     return None if last is None else last.who
-
-
-class HandshakeRate:
-    """How many handshakes each host may begin."""
-
-    def __init__(self) -> None:
-        """Begin with nobody."""
-        self._buckets: dict[str, TokenBucket] = {}
-
-    def take(self, host: str, now: float) -> bool:
-        """Return whether ``host`` may begin one more."""
-        bucket = self._buckets.pop(host, None)
-        if bucket is None:
-            bucket = TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST, HANDSHAKES_BURST, now)
-        self._buckets[host] = bucket  # the last heard is the last forgotten
-        if len(self._buckets) > HOSTS_MAX:
-            del self._buckets[next(iter(self._buckets))]
-        return bucket.take(now)
 
 
 def host_of(address: str) -> str:

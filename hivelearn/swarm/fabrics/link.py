@@ -16,10 +16,15 @@ from hivelearn.swarm.fabric import FRAME_MAX_BYTES, POST_MAX_BYTES, PROTOCOL_MAX
 from hivelearn.swarm.fabrics import frames
 from hivelearn.swarm.fabrics.channel import Channel
 from hivelearn.swarm.fabrics.frames import AMOUNT, HEAD, FrameKind
+from hivelearn.swarm.limits import TokenBucket
 from hivelearn.swarm.topics import TAG_BYTES, TAGS_MAX
 
 STREAMS_MAX: Final = 64  # that the other side may have open towards us
 POSTS_UNREAD_MAX: Final = 64  # posts on their way to one peer; more are dropped
+# A stream that is opened costs a task and a handler (100 µs), and opening one costs the peer
+# twenty bytes. Pipelines that open one for each request stay below.
+OPENS_PER_S: Final = 200.0
+OPENS_BURST: Final = 512.0
 
 
 class LinkOwner(Protocol):
@@ -66,6 +71,7 @@ class Link:
         self._next = 1 if dialled else 2
         self._post_credit = POSTS_UNREAD_MAX
         self._posts_read = 0
+        self._opens = TokenBucket(OPENS_PER_S, OPENS_BURST, OPENS_BURST, now)
 
     def attach(self, owner: LinkOwner) -> None:
         """Begin to deliver to ``owner``."""
@@ -150,7 +156,7 @@ class Link:
         kind, number = HEAD.unpack(head)
         match kind:
             case FrameKind.OPEN:
-                self._accept(number, body)
+                self._accept(number, body, now)
             case FrameKind.DATA | FrameKind.END | FrameKind.RESET:
                 self._to_channel(kind, number, body)
             case FrameKind.CREDIT:
@@ -164,13 +170,14 @@ class Link:
             case _:  # PING, and whatever a later version may say
                 pass
 
-    def _accept(self, number: int, body: bytes) -> None:
+    def _accept(self, number: int, body: bytes, now: float) -> None:
         theirs = number % 2 == (0 if self.dialled else 1)
         if not theirs or number in self._channels or self._owner is None:
             self.close()
             return
         open_now = sum(one % 2 == number % 2 for one in self._channels)
-        if len(body) > PROTOCOL_MAX or not body.isascii() or open_now >= STREAMS_MAX:
+        misnamed = len(body) > PROTOCOL_MAX or not body.isascii()
+        if misnamed or open_now >= STREAMS_MAX or not self._opens.take(now):
             # May be honest: of a later version, or sent before our reset of another came.
             self.transmit(FrameKind.RESET, number)
             return

@@ -62,6 +62,7 @@ class LinkedFabric:
         self._transport = transport
         self._links: dict[bytes, list[Link]] = {}
         self._topics: set[bytes] = set()
+        self._tags: dict[Link, dict[bytes, bytes]] = {}  # what each peer calls our topics
         self._handlers: dict[str, Handler] = {}
         self._callbacks: list[OnPeer] = []
         self._subscriptions: dict[bytes, list[PostQueue]] = {}
@@ -157,6 +158,10 @@ class LinkedFabric:
         """See ``Fabric.meet``."""
         self._transport.meet(addresses)
 
+    def in_topic(self, peer: bytes, topic: bytes) -> bool:
+        """See ``Fabric.in_topic``."""
+        return any(_shows(link, topic) for link in tuple(self._links.get(peer, ())))
+
     def peers(self) -> frozenset[bytes]:
         """See ``Fabric.peers``."""
         return frozenset(self._links)
@@ -192,7 +197,11 @@ class LinkedFabric:
 
     def posted(self, link: Link, tag: bytes, data: bytes) -> None:
         """See ``LinkOwner.posted``."""
-        topic = topics.recognise(self._topics, link.peer, link.connection.salt).get(tag)
+        # Reckoned once: 256 keyed hashes for every post of forty bytes would be cheap to ask for.
+        if link not in self._tags:
+            session = link.connection.salt
+            self._tags[link] = topics.recognise(self._topics, link.peer, session)
+        topic = self._tags[link].get(tag)
         for queue in self._subscriptions.get(topic, []) if topic is not None else []:
             queue.put(link.peer, data)
 
@@ -202,6 +211,7 @@ class LinkedFabric:
 
     def gone(self, link: Link) -> None:
         """See ``LinkOwner.gone``."""
+        self._tags.pop(link, None)
         links = self._links.get(link.peer, [])
         if link in links:
             links.remove(link)
@@ -267,6 +277,7 @@ class LinkedFabric:
             callback(peer, up)
 
     def _show_all(self) -> None:
+        self._tags.clear()
         for link in self._all():
             self._show(link)
 

@@ -178,6 +178,7 @@ def test_a_result_in_a_folder_knows_its_base(made, tmp_path):
     assert merge(adapters, energy=0.9, out=tmp_path / "energy").base == b"b" * 32
 
 
+@pytest.mark.filterwarnings("ignore:.*no module in common")
 def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_path):
     many = [{f"layers.{n}.q": (2, 2) for n in at} for at in (range(1_500), range(1_500, 3_000))]
     impossible = [
@@ -193,7 +194,7 @@ def test_what_no_adapter_can_be_is_refused_before_anything_is_written(made, tmp_
 
 
 def test_a_number_that_float16_cannot_hold_is_refused_not_written_as_infinity(made, tmp_path):
-    large = Adapter({Q: (torch.ones(1, 24), torch.full((20, 1), 1e5))}, 1, 1e4)
+    large = Adapter({Q: (torch.ones(1, 24), torch.full((20, 1), 1e8))}, 1, 1e4)
     with pytest.raises(MergeError, match="overflows float16"):
         merge([large], dtype="float16", out=tmp_path / "out")
     assert not (tmp_path / "out" / "adapter_model.safetensors").exists()

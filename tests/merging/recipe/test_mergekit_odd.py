@@ -5,9 +5,11 @@ import os
 import tracemalloc
 
 import pytest
+import yaml
 
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.recipe.mergekit import parsed, read
+from hivelearn.merging.recipe.yaml import EVENTS_MAX
 
 BOMB = "".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]\n" for n in range(1, 12))
 BOMB = "x0: &x0 [lol, lol]\n" + BOMB
@@ -50,6 +52,71 @@ def test_a_file_that_takes_long_to_understand_is_refused(tmp_path, text):
         read(file)
 
 
+KIB256 = 1 << 18
+LONG = {
+    "a long list": "- a\n" * (KIB256 // 4),
+    "a long flow": "[" + "a," * (KIB256 // 2 - 2) + "]",
+    "many mappings": "- {a: 1}\n" * (KIB256 // 9),
+    "many anchors": "".join(f"- &a{n} b\n" for n in range(KIB256 // 12)),
+    "many documents": "---\n" * (KIB256 // 4),
+    "nested lists": "[" * KIB256,
+    "nested dashes": "- " * (KIB256 // 2),
+    "nested keys": "? " * (KIB256 // 2),
+    "nested blocks": "".join(" " * n + "a:\n" for n in range(700)),
+    "one word": "a" * KIB256,
+    "a word of many": "a " * (KIB256 // 2),
+    "a quoted word": '"' + "a" * (KIB256 - 2) + '"',
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_a_file_is_counted_and_no_more_of_it_understood_than_any_has(tmp_path, text, monkeypatch):
+    counted = []
+    parse = yaml.parse
+
+    def counting(*given, **named):
+        for event in parse(*given, **named):
+            counted.append(event)
+            yield event
+
+    monkeypatch.setattr(yaml, "parse", counting)
+    monkeypatch.setattr(yaml.CSafeLoader, "get_single_node", lambda _: pytest.fail("composed"))
+    file = tmp_path / "merge.yml"
+    file.write_text(text)
+    with pytest.raises(MergeError, match="is not YAML"):
+        read(file)
+    assert len(counted) <= EVENTS_MAX + 1
+
+
+SAVED = {
+    "UTF-8": ("utf-8", ""),
+    "UTF-8 with a mark": ("utf-8-sig", ""),
+    "UTF-16": ("utf-16", ""),
+    "UTF-16, little end first": ("utf-16-le", "\ufeff"),
+    "UTF-16, big end first": ("utf-16-be", "\ufeff"),
+    "UTF-16 without a mark": ("utf-16-le", ""),
+    "UTF-16, big end first, without": ("utf-16-be", ""),
+}
+
+
+@pytest.mark.parametrize(("encoding", "mark"), SAVED.values(), ids=SAVED.keys())
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_a_file_is_read_however_an_editor_saved_it(tmp_path, encoding, mark, end):
+    lines = "merge_method: linear", "models:", "- model: Größe", "  parameters: {weight: 1}", ""
+    (tmp_path / "Größe").mkdir()
+    file = tmp_path / "merge.yml"
+    file.write_bytes((mark + end.join(lines)).encode(encoding))
+    assert read(file).sources == (str(tmp_path / "Größe"),)
+
+
+def test_a_file_in_no_unicode_is_refused_with_what_to_do(tmp_path):
+    file = tmp_path / "merge.yml"
+    file.write_bytes("merge_method: linear\nmodels: [{model: Größe}]".encode("latin-1"))
+    with pytest.raises(MergeError, match="neither UTF-8 nor UTF-16") as caught:
+        read(file)
+    assert "UTF-8" in caught.value.remedy
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "merge.yml")
     with pytest.raises(MergeError, match="is no file"):
@@ -65,6 +132,8 @@ def test_an_empty_file_is_refused(tmp_path, text):
 
 
 def test_a_few_aliases_are_welcome(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
     file = tmp_path / "merge.yml"
     file.write_text(
         "merge_method: ties\nmodels:\n- {model: a, parameters: &p {weight: 2}}\n"
@@ -103,6 +172,13 @@ def odd_configs(method, odd):
     models = [{"model": "a", "parameters": {"weight": 1}}, {"model": "b"}]
     for key in TOP:
         yield {**good, "models": models, key: odd}
+    yield {**good, "slices": odd}
+    yield {**good, "slices": [odd]}
+    yield {**good, "slices": [{"sources": odd}]}
+    yield {**good, "slices": [{"sources": [{"model": "a", "layer_range": odd}]}]}
+    yield {**good, "slices": [{"sources": [{"model": odd, "layer_range": [0, 9]}]}]}
+    yield {**good, "models": [{"model": {"model": odd}}]}
+    yield {**good, "models": [{"model": {"model": "x", "lora": odd}}]}
     yield {**good, "models": models, "x" * 5_000: odd}
     yield {**good, "models": [odd]}
     for key in ("model", "parameters", "lora"):

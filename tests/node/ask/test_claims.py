@@ -19,7 +19,7 @@ from hivelearn.patch.manifest import RouterCard
 from hivelearn.training.recipe import Recipe
 
 QUESTIONS = 24
-BRIEF = Recipe(steps=24, batch=4, microbatch=4)
+BRIEF = Recipe(steps=24, batch=4, rate=8e-3, rehearsal=0.0)
 DATES, ROMAN = tasks.ISO_DATE, tasks.ROMAN
 
 

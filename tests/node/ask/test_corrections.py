@@ -22,7 +22,7 @@ def test_the_last_word_counts_when_the_clock_has_run_back(folder, tmp_path):
     assert [c.right for c in Corrections(context).list()] == ["6", "4"]
     path = tmp_path / "sums.jsonl"
     path.write_text(json.dumps({"prompt": "3+3?", "right": "six"}))
-    assert Corrections(context).import_jsonl(path, "sums") == 1
+    assert Corrections(context).import_from(path, "sums").new == 1
     assert [c.right for c in Corrections(context).list()] == ["4", "six"]
 
 
@@ -45,6 +45,6 @@ def test_a_disk_that_refuses_an_import_is_told_with_the_file_that_was_not_stored
 
     monkeypatch.setattr(place, refuse)
     with pytest.raises(DiskFullError) as caught:
-        Corrections(context).import_jsonl(path, "sums")
+        Corrections(context).import_from(path, "sums")
     what = f"{context.home.path}: No space left on device; nothing of {path} was stored"
     assert caught.value.what == what

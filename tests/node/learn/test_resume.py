@@ -78,12 +78,54 @@ def test_a_forgotten_correction_ends_it_and_is_not_learnt_from(taught, kit, capl
     expected = bytes_of(without.train("yes"))
     node = taught("forgetful")
     pause(node, kit.TINY)
-    node.corrections.forget(node.corrections.list()[0].id)
+    with node.context.store.writing("forget"):  # as beside a training that saves once more
+        node.context.journal.forget(correction=node.corrections.list()[0].id)
     assert bytes_of(node.train("yes")) == expected
     why = "1 of its corrections was forgotten since"
     assert node.last_training.anew == why
     assert str(node.last_training).endswith(f"; begun anew: {why}")
     assert why in caplog.text
+
+
+def test_what_is_forgotten_takes_the_paused_training_that_knew_it_along(taught, kit):
+    node = taught()
+    pause(node, kit.TINY)
+    learn_more(node, kit, 1)
+    newest = node.corrections.list()[-1]
+    assert node.corrections.forget(newest.id).trainings == ()  # that one it had not met
+    assert node.corrections.forget(node.corrections.list()[0].id).trainings == ("yes",)
+    assert node.context.checkpoints.paused() == ()
+
+
+def lone_judge(node, kit):
+    """Correct one question that its hash holds out."""
+    return node.correct(kit.prompts("yes", 1, held=True)[0], "yes yes", domain="yes")
+
+
+def test_the_only_correction_of_a_domain_is_learnt_from(make, kit):
+    node = make()
+    assert lone_judge(node, kit).holdout
+    node.train("yes")
+    assert (node.last_training.corrections, node.last_training.adopted) == (1, True)
+    assert "no correction is held out" in str(node.last_training)
+
+
+def test_with_a_second_one_it_judges_again_and_what_learnt_from_it_begins_anew(make, kit):
+    node = make()
+    lone_judge(node, kit)
+    pause(node, kit.TINY)
+    node.correct(kit.prompts("yes", 1, held=False)[0], "yes yes", domain="yes")
+    node.train("yes")
+    assert node.last_training.anew == "1 of its corrections was held out to judge by since"
+    assert node.last_training.corrections == 1
+
+
+def test_corrections_that_all_judge_are_counted_when_there_is_nothing_to_learn(make, kit):
+    node = make()
+    for text in kit.prompts("yes", 2, held=True):
+        node.correct(text, "yes yes", domain="yes")
+    with pytest.raises(UsageError, match="2 corrections in 'yes', held out to judge by: add more"):
+        node.train("yes")
 
 
 def test_another_recipe_begins_anew_and_the_report_names_what_changed(taught, kit, caplog):

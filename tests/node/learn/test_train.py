@@ -123,7 +123,7 @@ def test_no_corrections_to_train_on_are_the_users_error(make):
 def test_corrections_that_are_all_held_out_train_nothing(make, kit):
     node = make()
     kit.teach(node, "yes", "yes", train=0, held=7)
-    with pytest.raises(UsageError, match="no corrections to train on"):
+    with pytest.raises(UsageError, match="7 corrections in 'yes', held out"):
         node.train("yes")
 
 
@@ -203,3 +203,106 @@ def test_a_seal_of_a_broken_adapter_is_refused(taught, kit):
     with pytest.raises(UsageError, match="NaN or infinity"):
         node.seal(broken, domain="yes")
     assert node.status().shelf == {"own": 1}
+
+
+def test_an_adapter_that_spells_the_models_modules_in_another_way_is_sealed_under_its_names(
+    taught, kit
+):
+    node = taught()
+    adapter = node.train("yes").adapter
+    other = {n.removeprefix("model."): pair for n, pair in adapter.factors.items()}
+    sealed = node.seal(replace(adapter, factors=other), domain="yes")
+    assert sealed.adapter.to_bytes() == adapter.to_bytes()
+
+
+def test_a_specialist_rehearses_what_the_base_says_and_asks_it_once(taught, kit, make):
+    recipe = replace(kit.TINY, rehearsal=0.5)
+    node = taught()
+    assert node.train("yes", recipe) is not None
+    curve = node.last_training.curve
+    assert len(curve.general) == len(curve.losses) == kit.TINY.steps
+    (kept,) = (node.home / "rehearsal").iterdir()
+    said = json.loads(kept.read_text())
+    assert "What is the capital of Italy?" in said
+    kept.write_text(json.dumps(dict.fromkeys(said, "as it was kept")))
+    again = make()
+    other = again.train("yes", recipe)
+    assert again.last_training.curve.general != curve.general  # read, not asked again
+    kept.write_text("{broken")
+    assert bytes_of(make().train("yes", recipe)) != bytes_of(other)
+    assert json.loads(kept.read_text()) == said
+
+
+def test_an_interrupted_training_that_rehearses_and_ends_early_is_bit_equal(taught, kit):
+    from hivelearn.node.learn import train
+
+    recipe = replace(kit.TINY, steps=None, batch=None, pass_tokens=None, rehearsal=0.5)
+    whole = taught("whole")
+    expected = bytes_of(whole.train("yes", recipe))
+    assert whole.last_training.steps == whole.last_training.of_steps
+    node, asked = taught("cut"), []
+
+    def stop(_seconds):
+        asked.append(1)
+        return len(asked) == 9
+
+    context = node.context
+    assert train.train(context, "yes", recipe, context.config.safety, stop)[0] is None
+    assert bytes_of(node.train("yes", recipe)) == expected
+    assert node.last_training.curve == whole.last_training.curve
+
+
+def test_less_memory_means_smaller_passes_and_a_paused_training_keeps_to_its_own(taught, kit):
+    from hivelearn.device.memory import Memory
+    from hivelearn.node.learn import train
+
+    recipe = replace(kit.TINY, pass_tokens=None)
+    node = taught()
+    context = node.context
+
+    def free(count):
+        environment = replace(context.environment, memory=lambda: Memory(count, 1 << 20))
+        object.__setattr__(context, "environment", environment)
+
+    free(10**12)
+    assert train.train(context, "yes", recipe, context.config.safety, lambda _: True)[0] is None
+    free(0)
+    node.train("yes", recipe)
+    plenty = node.last_training.recipe.pass_tokens
+    assert node.last_training.anew == ""
+    node.train("yes", recipe)
+    assert node.last_training.recipe.pass_tokens < plenty
+
+
+def test_the_report_says_what_was_forgotten_and_how_the_loss_went(taught, kit):
+    node = taught(held=24)
+    node.train("yes")
+    report = node.last_training
+    assert f"general {report.general_stated.mean:+.3f} nats if its domain is stated" in str(report)
+    assert f"({report.general_routed.mean:+.3f} routed)" in str(report)
+    assert report.general_stated.n == 24
+    told = json.loads(report.to_json())
+    assert told["curve"]["losses"] == list(report.curve.losses)
+    assert told["recipe"]["batch"] == kit.TINY.batch
+
+
+def test_the_cost_is_told_before_it_is_spent(taught, kit):
+    node = taught()
+    told = node.estimate("yes")
+    assert (told.steps, told.least_steps, told.batch) == (8, 8, 8)
+    assert told.seconds > 0
+    assert told.memory_bytes > 50_000_000  # this process holds torch
+    assert node.status().shelf == {}
+    assert not node.status().domains[0].paused
+    open_end = node.estimate("yes", replace(kit.TINY, steps=None))
+    assert open_end.least_steps < open_end.steps
+
+
+@pytest.mark.parametrize("name", ["train", "estimate"])
+def test_a_setting_outside_a_recipe_is_refused_with_where_it_belongs(make, name):
+    call = getattr(make(), name)
+    with pytest.raises(UsageError, match="no argument 'steps'") as caught:
+        call("yes", steps=5)
+    assert caught.value.remedy == "Did you mean recipe=hl.Recipe(steps=5)?"
+    with pytest.raises(UsageError, match="did you mean 'steps'"):
+        call("yes", stpes=5)

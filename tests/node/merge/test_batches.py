@@ -1,6 +1,7 @@
 """One hand makes a batch: a fault in it lets the rest of it wait a round."""
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_patch_that_harms_at_home_lets_its_companions_wait(kit, author, beginn
     report = node.merge("yes")
     assert report.outcome == "no lift"
     assert codes(report) == {patch.id.hex(): "trust.fault", harmful.id.hex(): "fit.no-weight"}
-    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
+    assert reputation.standings(node.context, "yes")[owner.context.identity.author].harms == 1
 
 
 def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
@@ -81,11 +82,12 @@ def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
     monkeypatch.setattr(measure, "granted", all_of_it)
     wreck = changed(patch, lambda b: 2.5 * b)  # costs on general texts
     with owner.context.store.writing("forge"):
-        greedy = own_records.sign(
-            owner.context, wreck, "strange", card=RouterCard(0.0, 999.0), licence="MIT"
+        greedy = own_records.sign(owner.context, wreck, "strange", card=RouterCard(0.0, 999.0))
+        signed = (
+            own_records.sign(owner.context, patch.adapter, "strange", licence=f"LicenseRef-{n}")
+            for n in count()
         )
-        while (shy := own_records.sign(owner.context, patch.adapter, "strange")).id > greedy.id:
-            pass  # the harmless one is to be tried first
+        shy = next(each for each in signed if each.id < greedy.id)  # the harmless one comes first
     for each in (shy, greedy):
         kit.send(each, node)
     report = node.merge("strange")
@@ -102,4 +104,4 @@ def test_a_patch_that_does_nothing_is_refused_and_harms_no_name(node, kit, autho
     report = node.merge("yes")
     assert codes(report) == {patch.id.hex(): "fit.harmless", nothing.id.hex(): "num.zero"}
     assert report.outcome == "admitted"
-    assert reputation.standings(node.context) == {}
+    assert reputation.standings(node.context, "yes") == {}

@@ -130,12 +130,12 @@ def test_a_hostile_patch_is_refused_and_its_author_blamed_once(make, kit, author
     report = node.merge("yes")
     assert report.outcome == "nothing to judge"
     assert [(j.verdict.code, j.state) for j in report.patches] == [(code, "refused")]
-    standing = reputation.standings(node.context)[owner.context.identity.author]
+    standing = reputation.standings(node.context, "yes")[owner.context.identity.author]
     assert standing.evidence.bad == 4  # one failure, counted fourfold
     assert shelf_state(node, bad) == "refused"
     assert not kit.send(bad, node)  # and never fetched again
     node.merge("yes")
-    assert reputation.standings(node.context)[owner.context.identity.author] == standing
+    assert reputation.standings(node.context, "yes")[owner.context.identity.author] == standing
 
 
 def test_a_patch_of_the_wrong_shape_is_refused_and_the_engine_never_sees_it(make, kit, author):
@@ -155,7 +155,7 @@ def test_a_patch_that_harms_at_home_is_not_merged_and_its_author_is_blamed(kit, 
     kit.send(forged(owner, patch, lambda b: -0.25 * b), node)  # -.15 nats
     report = node.merge("yes")
     assert report.outcome == "no lift"
-    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1
+    assert reputation.standings(node.context, "yes")[owner.context.identity.author].harms == 1
     assert report.patches[0].gain.high < 0
 
 
@@ -165,7 +165,7 @@ def test_a_good_patch_counts_once_however_often_it_is_measured(kit, author, begi
     kit.send(patch, node)
     for _ in range(6):
         node.merge("yes", adopt=False)
-    standing = reputation.standings(node.context)[owner.context.identity.author]
+    standing = reputation.standings(node.context, "yes")[owner.context.identity.author]
     assert standing.successes == 1
     assert not standing.proven
 

@@ -97,11 +97,11 @@ def test_an_honest_author_whom_nobody_knows_earns_trust_behind_a_crowd(judge, ki
     for each in crowd(6):
         kit.send(each, judge)
     for k in range(5):
-        kit.send(forged(owner, patch, lambda b, k=k: b * (1.0 - 0.01 * k)), judge)
+        kit.send(kit.sign(owner, kit.distinct(patch.adapter, k)), judge)
     me = owner.context.identity.author
-    assert me not in reputation.trusted(judge.context)
+    assert me not in reputation.trusted(judge.context, "yes")
     rounds = 0
-    while me not in reputation.trusted(judge.context):
+    while me not in reputation.trusted(judge.context, "yes"):
         rounds += 1
         assert rounds <= 6  # (6 + 5) patches, two a round
         judge.merge("yes")
@@ -120,7 +120,7 @@ def test_the_state_is_the_holdouts_and_what_serves(make, kit, author):
     assert now() == seen[0]
     kit.teach(node, "yes", "yes yes", 16)  # to learn from, not to judge by
     assert now() == seen[0]
-    kit.teach(node, "other", "yes yes", 0, 1)
+    kit.teach(node, "other", "yes yes", 0, 2)
     seen.append(now())
     node.train("yes", replace(kit.TINY, steps=2))
     seen.append(now())

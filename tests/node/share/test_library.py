@@ -43,6 +43,7 @@ def test_a_patch_larger_than_the_node_takes_is_not_wanted(make, kit, author):
 def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, author):
     _, patch = author
     node = make()
+    node.context.home.make()
     library = Library(node.context)
     notice = read_envelope(patch.envelope, now_s=kit.NOW_S)
     library.partial(notice).write_bytes(b"x" * patch.body.payload_bytes)
@@ -50,7 +51,7 @@ def test_a_payload_that_its_hash_does_not_fit_is_refused_at_the_door(make, kit, 
         library.accept(notice, library.partial(notice))
     assert caught.value.fault == "relay"
     assert not library.partial(notice).exists()
-    assert reputation.standings(node.context) == {}  # the author did not send these bytes
+    assert reputation.standings(node.context, "yes") == {}  # the author did not send these bytes
     assert library.refused
 
 
@@ -71,13 +72,13 @@ def test_a_signed_payload_that_is_no_lora_blames_its_author_once_and_is_not_fetc
     node = make()
     library = Library(node.context)
     library.open(bytes(32), "yes")
-    assert library.wants(notice)
+    assert library.wants(bytes(32), notice)
     for _ in range(2):  # a second copy that was on its way
         library.partial(notice).write_bytes(junk)
         with pytest.raises(PeerError) as caught:
             library.accept(notice, library.partial(notice))
         assert caught.value.fault == "author"
-    assert not library.wants(notice)
+    assert not library.wants(bytes(32), notice)
     assert node.status().shelf == {"refused": 1}
-    standing = reputation.standings(node.context)[owner.context.identity.author]
+    standing = reputation.standings(node.context, "yes")[owner.context.identity.author]
     assert standing.evidence.bad == 4

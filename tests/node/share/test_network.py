@@ -19,12 +19,12 @@ def test_a_patch_travels_rests_in_quarantine_and_is_admitted(make, kit, author):
     node = make()
     node.vouch(owner.key)
     with owner.join("yes", fabric="memory") as theirs, node.join("yes", fabric="memory") as ours:
-        theirs.publish(patch)
+        told = theirs.publish(patch)
         for _ in range(10):
             ours.sync(2.0)
-            if node.context.shelf.get(patch.id):
+            if node.context.shelf.get(told.id):
                 break
-        assert shelf_state(node, patch) == "quarantined"
+        assert shelf_state(node, told) == "quarantined"
         assert any(peer.verified for peer in ours.peers)
         assert node.merge("yes").outcome == "admitted"  # the same process may write meanwhile
     assert node.ask(kit.prompts("yes", 1, held=True)[0], max_new_tokens=1).route.mode == "routed"
@@ -55,6 +55,7 @@ CANNOT = {
     "no such fabric": (("yes",), {"fabric": "pigeons"}),
     "more topics than a fabric has": ([f"d{i}" for i in range(300)], {"fabric": "memory"}),
     "half a character": (("yes",), {"fabric": "memory", "secret": "\udcff"}),
+    "a secret that is empty": (("yes",), {"fabric": "memory", "secret": ""}),
     "a secret that is a number": (("yes",), {"fabric": "memory", "secret": 5}),
     "peers that are numbers": (("yes",), {**ALONE, "peers": [5]}),
     "peers that are no addresses": (("yes",), {**ALONE, "peers": ["nowhere"]}),
@@ -150,16 +151,21 @@ def test_a_share_that_closes_leaves_the_topics_that_no_other_share_has(make, kit
     node = make()
     kit.teach(node, "yes", "yes yes")
     patch, memory = node.train("yes"), JoinOptions("memory")
+    other = node.seal(patch.adapter, domain="no")
     network = NodeNetwork(node.context)
     first = network.join(["yes", "no"], memory)
     second = network.join(["no"], JoinOptions(secret="hush"))
     third = network.join(["no"], JoinOptions())
     topics = [first.topics["yes"], second.topics["no"], third.topics["no"]]
-    for topic in topics:
-        network.library.publish(topic, patch)
+    told = [
+        network.library.publish(*pair) for pair in zip(topics, [patch, other, other], strict=True)
+    ]
 
     def offered():
-        return [network.library.heads(topic) == [patch.id] for topic in topics]
+        return [
+            network.library.heads(topic) == [one.id]
+            for topic, one in zip(topics, told, strict=True)
+        ]
 
     assert offered() == [True, True, True]
     first.close()
@@ -223,3 +229,18 @@ def test_live_lives_and_stops_twice_within_seconds(make, kit):
     run.stop()
     assert time.monotonic() - began < 10
     assert node.status().writer is None
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "patch", b"envelope"], ids=repr)
+def test_what_is_no_patch_cannot_be_published(make, wrong):
+    with (
+        make().join("yes", fabric="memory") as swarm,
+        pytest.raises(UsageError, match="sealed patch"),
+    ):
+        swarm.publish(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, "5", -1.0, float("nan")], ids=repr)
+def test_a_sync_waits_for_a_number_of_seconds(make, wrong):
+    with make().join("yes", fabric="memory") as swarm, pytest.raises(UsageError, match="wait_s"):
+        swarm.sync(wrong)

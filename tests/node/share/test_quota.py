@@ -41,11 +41,11 @@ def batch(author, kit):
 
 def test_a_promise_takes_a_place_before_its_payload_comes(make, batch):
     library = library_of(make(sandbox_max=2))
-    wanted = [library.wants(notice) for notice, _ in batch]
+    wanted = [library.wants(bytes(32), notice) for notice, _ in batch]
     assert wanted == [True, True, False, False, False]
-    assert library.wants(batch[0][0])  # asked again, it is the same place
+    assert library.wants(bytes(32), batch[0][0])  # asked again, it is the same place
     deliver(library, *batch[0])
-    assert not library.wants(batch[2][0])
+    assert not library.wants(bytes(32), batch[2][0])
 
 
 def test_patches_that_wait_take_places(make, kit, author):
@@ -54,48 +54,49 @@ def test_patches_that_wait_take_places(make, kit, author):
     library = library_of(node)
     for seq in range(1_000, 1_005):
         notice = again(owner, patch, seq, kit.NOW_S)
-        if library.wants(notice):
+        if library.wants(bytes(32), notice):
             deliver(library, notice, patch)
     assert node.status().shelf == {"quarantined": 3}
-    assert not library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
+    assert not library.wants(bytes(32), read_envelope(patch.envelope, now_s=kit.NOW_S))
     node.vouch(owner.key)
-    assert library.wants(read_envelope(patch.envelope, now_s=kit.NOW_S))
+    assert library.wants(bytes(32), read_envelope(patch.envelope, now_s=kit.NOW_S))
 
 
 def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, batch):
     node = make(sandbox_max=1)
     first, second = library_of(node), library_of(node)  # neither knows what the other awaits
-    assert first.wants(batch[0][0])
-    assert second.wants(batch[1][0])
+    assert first.wants(bytes(32), batch[0][0])
+    assert second.wants(bytes(32), batch[1][0])
     deliver(first, *batch[0])
     with pytest.raises(NoRoomError) as caught:
         deliver(second, *batch[1])
     assert caught.value.fault == "nobody"
     assert node.status().shelf == {"quarantined": 1}
     assert list(node.context.home.partial.iterdir()) == []
-    assert reputation.standings(node.context) == {}
+    assert reputation.standings(node.context, "yes") == {}
 
 
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
     size = author[1].body.payload_bytes
     node = make(sandbox_max_bytes=3 * size)
+    node.context.home.make()
     library = library_of(node)
     (node.context.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
-    assert [library.wants(notice) for notice, _ in batch[:3]] == [True, True, False]
+    assert [library.wants(bytes(32), notice) for notice, _ in batch[:3]] == [True, True, False]
     for notice, patch in batch[:2]:
         deliver(library, notice, patch)
-    assert not library.wants(batch[2][0])
+    assert not library.wants(bytes(32), batch[2][0])
     (node.context.home.partial / ("ab" * 32)).unlink()
-    assert library.wants(batch[2][0])
+    assert library.wants(bytes(32), batch[2][0])
 
 
 def test_a_promise_that_nobody_keeps_frees_its_place(make, kit, batch):
     stage = kit.Stage()
     library = library_of(make(stage=stage, sandbox_max=1))
-    assert library.wants(batch[0][0])
-    assert not library.wants(batch[1][0])
+    assert library.wants(bytes(32), batch[0][0])
+    assert not library.wants(bytes(32), batch[1][0])
     stage.sleep(PROMISE_S)
-    assert library.wants(batch[1][0])
+    assert library.wants(bytes(32), batch[1][0])
 
 
 def test_a_refused_payload_leaves_the_disk_at_once(make, kit, author):
@@ -107,20 +108,3 @@ def test_a_refused_payload_leaves_the_disk_at_once(make, kit, author):
     assert path.is_file()
     node.merge("yes")
     assert not path.exists()
-
-
-def test_the_second_record_of_one_number_leaves_its_envelope_and_no_payload(make, kit, author):
-    owner, patch = author
-    node = make()
-    library = library_of(node)
-    kit.send(patch, node)
-    twin = forged(owner, patch, lambda b: b * 0.5)
-    body = replace(twin.body, seq=patch.body.seq)
-    raw = body.to_bytes()
-    signature = owner.context.identity.sign(SIGNATURE_TAG + raw)
-    notice = read_envelope(codec.encode({1: raw, 2: signature}), now_s=kit.NOW_S)
-    assert library.wants(notice)
-    deliver(library, notice, twin)
-    assert node.status().shelf == {"quarantined": 1, "refused": 1}
-    assert not node.context.blobs.has(twin.body.payload_root.hex())
-    assert reputation.standings(node.context)[owner.context.identity.author].harms == 1

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from hivelearn.errors import UsageError
-from hivelearn.inference.answer import Answer, Route
+from hivelearn.inference.route import Route
+from hivelearn.node.ask.answer import Answer
 
 MESSAGES = ({"role": "user", "content": "14?"},)
 BASE = Route((), "base", None)
@@ -16,7 +17,7 @@ def heard(*args, **kwargs):
 
 
 def test_a_correction_takes_the_domain_that_was_stated_unless_told_another():
-    answer = Answer("IIII", BASE, MESSAGES, "roman", heard)
+    answer = Answer("IIII", BASE, MESSAGES, "roman", _journal=heard)
     assert answer.correct("XIV") == (
         (MESSAGES, "XIV"),
         {"domain": "roman", "subject": None, "wrong": "IIII"},
@@ -30,7 +31,7 @@ def test_a_correction_takes_the_domain_that_was_stated_unless_told_another():
 
 def test_a_correction_without_a_domain_is_refused():
     with pytest.raises(UsageError, match="needs a domain"):
-        Answer("IIII", BASE, MESSAGES, None, heard).correct("XIV")
+        Answer("IIII", BASE, MESSAGES, _journal=heard).correct("XIV")
 
 
 def test_an_answer_from_nowhere_says_how_to_correct_it():
@@ -48,6 +49,9 @@ def test_an_answer_prints_its_text_and_tells_its_route():
         "experts": ["ab" * 32],
         "mode": "routed",
         "confidence": 0.25,
+        "finish_reason": "stop",
+        "prompt_tokens": 0,
+        "answer_tokens": 0,
     }
     assert "&lt;XIV&gt;" in answer._repr_html_()
     assert str(BASE) == "base model"

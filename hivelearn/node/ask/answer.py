@@ -1,41 +1,55 @@
-"""An answer, who gave it, and the way back for the expert's correction."""
+"""An answer, who gave it, why it ended, and the way back for the expert's correction."""
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Protocol
 
 from hivelearn.errors import UsageError
+from hivelearn.inference.completion import FinishReason
+from hivelearn.inference.route import Route
+from hivelearn.store.correction import Correction
 
-Mode = Literal["base", "routed", "stated", "named"]
 
+class Journal(Protocol):
+    """Stores what the right answer to a conversation was."""
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Who answered and why: nobody but the base, the router's choice, or the caller's."""
-
-    experts: tuple[str, ...]  # ids; empty: the base model alone
-    mode: Mode
-    confidence: float | None  # nats less surprised than the base; None where nothing was compared
-
-    def __str__(self) -> str:
-        """Return a short phrase."""
-        if not self.experts:
-            return "base model"
-        sure = "" if self.confidence is None else f", {self.confidence:.2f} nats below the base"
-        return f"{'+'.join(e[:8] for e in self.experts)} ({self.mode}{sure})"
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        right: str,
+        *,
+        domain: str,
+        subject: str | None,
+        wrong: str | None,
+    ) -> Correction:
+        """Return what was stored."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """What the node said to one prompt."""
+    """What the node said to one prompt.
+
+    Attributes:
+        text: what was said.
+        route: by whom.
+        messages: the conversation that it answers.
+        domain: as the caller stated it.
+        finish_reason: "stop" (it ended its turn), "length" (``max_new_tokens`` or the model's
+            context ended it), "stop_string" (one of ``stop`` came) or "cancelled".
+        prompt_tokens: of the conversation as the model read it, template included.
+        answer_tokens: that were generated, without the one that ends a turn.
+    """
 
     text: str
     route: Route
     messages: tuple[Mapping[str, str], ...]
-    domain: str | None = None  # as the caller stated it
-    _journal: Callable[..., Any] | None = field(default=None, compare=False)
+    domain: str | None = None
+    finish_reason: FinishReason = "stop"
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    _journal: Journal | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         """Return the text alone."""
@@ -45,7 +59,9 @@ class Answer:
         """Return the text and who gave it; the conversation is in ``messages``."""
         return f"Answer({self.text!r} by {self.route})"
 
-    def correct(self, right: str, *, domain: str | None = None, subject: str | None = None) -> Any:
+    def correct(
+        self, right: str, *, domain: str | None = None, subject: str | None = None
+    ) -> Correction:
         """Journal what the answer should have been; it stays on this device.
 
         Args:
@@ -54,7 +70,7 @@ class Answer:
             subject: whom the correction concerns, for privacy accounting; optional.
 
         Returns:
-            The stored ``Correction``; one prompt in five is held out for judging.
+            The stored correction; one prompt in five is held out for judging.
 
         Raises:
             UsageError: no domain, or a text that cannot be stored.
@@ -80,6 +96,9 @@ class Answer:
                 "experts": list(self.route.experts),
                 "mode": self.route.mode,
                 "confidence": self.route.confidence,
+                "finish_reason": self.finish_reason,
+                "prompt_tokens": self.prompt_tokens,
+                "answer_tokens": self.answer_tokens,
             }
         )
 
