@@ -75,6 +75,17 @@ def test_of_another_domain_a_sample_is_measured_always_the_same(make, kit, autho
     assert set(probes.others["mine"]) < set(measure.holdout(node.context, "mine"))
 
 
+def test_a_copy_with_another_scale_is_not_taken_for_what_was_measured(make, kit, author):
+    node, (owner, patch) = make(), author
+    judged(node, kit, author)
+    meter = metered(node)
+    louder = owner.seal(replace(patch.adapter, alpha=2 * patch.adapter.alpha), domain="yes")
+    assert louder.body.payload_root == patch.body.payload_root
+    kit.send(louder, node)
+    node.merge("yes")
+    assert meter.rows["adapter", "prompt"] >= 24
+
+
 def test_what_people_ask_leaves_nothing_on_the_disk(make, kit, author):
     node = make()
     judged(node, kit, author)
