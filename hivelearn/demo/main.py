@@ -149,7 +149,7 @@ def _probe(this: Run) -> tasks.Pair:
 def _share_base(nodes: Director) -> None:
     """All nodes have the same base model, so each answers a part of the questions, for all."""
     count = len(nodes.actors)
-    parts = nodes.each("answer_for_all", [{"subjects": SUBJECTS[n::count]} for n in range(count)])
+    parts = nodes.each("exam", [{"subjects": SUBJECTS[n::count]} for n in range(count)])
     nodes.all("hear", base=[told for part in parts for told in part["base"]])
 
 

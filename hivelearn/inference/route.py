@@ -12,11 +12,11 @@ class Route:
 
     experts: tuple[str, ...]  # ids; empty: the base model alone
     mode: Mode
-    confidence: float | None  # nats below the expert's ceiling; None where nothing was compared
+    confidence: float | None  # nats less surprised than the base; None where nothing was compared
 
     def __str__(self) -> str:
         """Return a short phrase."""
         if not self.experts:
             return "base model"
-        sure = "" if self.confidence is None else f", {self.confidence:.2f} nats below its ceiling"
+        sure = "" if self.confidence is None else f", {self.confidence:.2f} nats below the base"
         return f"{'+'.join(e[:8] for e in self.experts)} ({self.mode}{sure})"

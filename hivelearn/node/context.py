@@ -24,7 +24,7 @@ from hivelearn.device.reading import Reading
 from hivelearn.files import DiskError
 from hivelearn.identity import Identity, IdentityError
 from hivelearn.inference.engine_table import open_engine
-from hivelearn.inference.prompt_loss_cache import PromptLossCache
+from hivelearn.inference.loss_cache import LossCache
 from hivelearn.node import event_log, home_model, own_keys
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.events import EventStream, HomeMade, LossFound, PermitChanged
@@ -38,6 +38,7 @@ from hivelearn.store.errors import LossWarning
 from hivelearn.store.generations import Generation, Generations
 from hivelearn.store.home import Home
 from hivelearn.store.journal import Journal
+from hivelearn.store.loss_file import LossFile
 from hivelearn.store.offers import Offers
 from hivelearn.store.shelf import Entry, Shelf, State
 from hivelearn.store.store import Store
@@ -72,7 +73,7 @@ class NodeContext:
     choice: ModelChoice = field(init=False)
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
-    prompt_losses: PromptLossCache = field(default_factory=PromptLossCache, init=False)
+    losses: LossCache = field(init=False)
 
     def __post_init__(self) -> None:
         """Look at the home; keys and model wait, and what is not there is made when needed."""
@@ -81,6 +82,8 @@ class NodeContext:
         tell = line_on_stderr(self.config.progress)
         self.choice = home_model.choose(self.asked, self.home.path, tell)
         self.store = Store(self.home, lost=self._tell_lost)
+        kept = LossFile(self.home.path / "losses.bin")
+        self.losses = LossCache(kept, precision=repr(self.config.engine_options))
         self.events.subscribe(event_log.write)
         self.store.loss()
 

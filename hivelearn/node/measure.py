@@ -1,13 +1,17 @@
 """What a node measures with: its own held-out corrections and general texts.
 
-Nothing here was trained on. The general prompts that lower a claimed ceiling and
-the general questions that judge harm are different texts, so that the judge has
-not seen what the ceiling was fitted to.
+Nothing here was trained on. The general prompts that a claim must stay above and the
+general questions that judge harm are different texts, so that the judge has not seen
+what the claim was fitted to. They suit the model: the embedded nano model knows
+its own small tasks, every other one is asked what people ask.
+
+What is measured here is kept in the home (:mod:`hivelearn.inference.loss_cache`).
 
 A correction that this model cannot read, being longer than its context, is left out
 and named: one long text must not stop what is judged and learnt by all others.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +19,22 @@ from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.probes import Probes
+from hivelearn.inference import general_texts, router
+from hivelearn.inference.loss_cache import BASE
+from hivelearn.inference.model_folder import NANO
 from hivelearn.inference.nano import tasks
-from hivelearn.inference.router import lowered
 from hivelearn.node.context import NodeContext
+from hivelearn.node.served import content_id
 
 if TYPE_CHECKING:
     from hivelearn.inference.chat import Example
+    from hivelearn.inference.router import Claim, Surprise
     from hivelearn.patch.adapter import Adapter
+    from hivelearn.patch.manifest import RouterCard
     from hivelearn.store.correction import Correction
 
+
+SAMPLE: Final = 40  # held-out corrections of another domain: what it is a sample of costs more
 
 log: Final = logging.getLogger("hivelearn.evidence")
 
@@ -81,28 +92,68 @@ def holdout(context: NodeContext, domain: str) -> "list[Example]":
 
 
 def general(context: NodeContext) -> "list[Example]":
-    """Return general questions with their answers, to judge harm with."""
-    items = tasks.held_out(context.config.base_texts, context.config.seed)
-    return [context.engine.encoder.pair(item.question, item.answer) for item in items]
+    """Return general questions with their answers, to judge harm and forgetting with."""
+    count, pair = context.config.base_texts, context.engine.encoder.pair
+    if _is_nano(context):
+        items = tasks.held_out(count, context.config.seed)
+        return [pair(item.question, item.answer) for item in items]
+    return [pair(text.prompt, text.answer) for text in general_texts.judge_harm(count)]
+
+
+def _general_prompts(context: NodeContext) -> "list[Example]":
+    """Return the general prompts that every claim stays above."""
+    count = context.config.base_texts
+    if _is_nano(context):
+        prompts = tasks.general_prompts(count, context.config.seed)
+    else:
+        prompts = [text.prompt for text in general_texts.claims_stay_above(count)]
+    return [context.engine.encoder.prompt(prompt) for prompt in prompts]
+
+
+def _is_nano(context: NodeContext) -> bool:
+    return context.folder.resolve() == NANO
 
 
 def probes(context: NodeContext, domain: str) -> Probes:
-    """Return all rows that a change in ``domain`` is judged with."""
+    """Return all rows that a change in ``domain`` is judged with.
+
+    Of each other domain a sample: the interval tells how sure it makes us.
+    """
     held = {c.domain for c in context.journal.list(holdout=True)}
-    others = {name: holdout(context, name) for name in sorted(held - {domain})}
+    others = {name: _sample(holdout(context, name)) for name in sorted(held - {domain})}
     own = holdout(context, domain) if domain in held else []
     return Probes(domain, own, others, general(context))
 
 
+def _sample(rows: "list[Example]") -> "list[Example]":
+    """Return the same few rows every time, so that their losses are known already."""
+    return sorted(rows, key=lambda row: hashlib.sha256(repr(row.tokens).encode()).digest())[:SAMPLE]
+
+
+def card(
+    context: NodeContext, adapter: "Adapter", rows: "Sequence[Example]"
+) -> "RouterCard | None":
+    """Return the router card of an own adapter from its domain's held-out corrections."""
+    if len(rows) < router.CARD_PROMPTS_MIN:
+        return None  # said before a model is asked
+    return router.card(_surprises(context, rows, adapter))
+
+
 def granted(
-    context: NodeContext, adapter: "Adapter", claimed: float | None, domain: str
-) -> float | None:
-    """Return the ceiling this node grants an expert of ``domain``; None without a claim."""
+    context: NodeContext, adapter: "Adapter", claimed: "RouterCard | None", domain: str
+) -> "Claim | None":
+    """Return the claim this node grants an expert of ``domain``; None without a card."""
     if claimed is None:
         return None
     held = {c.domain for c in context.journal.list(holdout=True)} - {domain}
-    prompts = tasks.general_prompts(context.config.base_texts, context.config.seed)
-    foreign = [context.engine.encoder.prompt(text) for text in prompts]
-    for name in sorted(held):
-        foreign += holdout(context, name)
-    return lowered(claimed, context.engine.losses(foreign, adapter, "prompt"))
+    kinds = [_general_prompts(context), *(_sample(holdout(context, name)) for name in sorted(held))]
+    return router.granted(claimed, [_surprises(context, rows, adapter) for rows in kinds])
+
+
+def _surprises(
+    context: NodeContext, rows: "Sequence[Example]", adapter: "Adapter"
+) -> "list[Surprise]":
+    engine, state = context.engine, content_id(adapter.root().hex(), adapter)
+    losses = context.losses.of(engine, rows, state, adapter, "prompt", lasting=True)
+    base_losses = context.losses.of(engine, rows, BASE, None, "prompt", lasting=True)
+    return router.surprises(losses, base_losses)

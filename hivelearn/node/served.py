@@ -104,3 +104,12 @@ class ServedAdapters:
 def served_id(served: Served) -> str:
     """Return the id by which users and routes name what is served."""
     return served.payload if served.patch is None else served.patch.hex()
+
+
+def content_id(payload: str, adapter: "Adapter") -> str:
+    """Return the name of what an adapter does: equal names mean equal losses.
+
+    A patch's id names it too, but not before it is signed; and the payload alone says
+    nothing of the scale, so that a copy with another alpha would pass for its original.
+    """
+    return f"{payload}*{adapter.alpha!r}"

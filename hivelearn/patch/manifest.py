@@ -30,6 +30,7 @@ _NO_TRUNK: Final = None  # key 7, reserved
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 SIGNED_LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
+_FLOOR: Final = 65  # key of a card's floor: whoever does not know it can route without
 
 
 class BodyError(PeerError):
@@ -56,27 +57,32 @@ def _require_numbers(*numbers: int) -> None:
 class RouterCard:
     """How a specialist's own holdout prompts look to it, so that others can route.
 
-    Both are mean nats per token of the user's content, template excluded.
+    All are mean nats per token of the user's content, template excluded.
     """
 
-    median: float
-    ceiling: float
+    median: float  # of its losses on them
+    ceiling: float  # of the losses of what it claims
+    floor: float = 0.0  # of how much more than it the base must be surprised by what it claims
 
     def to_value(self) -> dict[int, codec.Value]:
         """Return the map that is signed."""
-        return {1: fixed(self.median), 2: fixed(self.ceiling)}
+        card: dict[int, codec.Value] = {1: fixed(self.median), 2: fixed(self.ceiling)}
+        return card | ({_FLOOR: fixed(self.floor)} if self.floor else {})
 
     @classmethod
     def from_value(cls, value: object) -> Self:
         """Return the card in ``value`` or raise BodyError."""
         match value:
             case {1: int(median), 2: int(ceiling), **rest} if codec.ignorable(rest):
-                _require_numbers(median, ceiling)
-                require(0 <= median <= fixed(SIGNED_LOSS_MAX), "the card's median is out of range")
-                require(
-                    0 <= ceiling <= fixed(SIGNED_LOSS_MAX), "the card's ceiling is out of range"
-                )
-                return cls(real(median), real(ceiling))
+                floor = rest.get(_FLOOR, 0)
+                if not isinstance(floor, int):
+                    raise BodyError("the card's floor is no number")
+                _require_numbers(median, ceiling, floor)
+                top = fixed(SIGNED_LOSS_MAX)
+                for name, each in (("median", median), ("ceiling", ceiling), ("floor", floor)):
+                    require(0 <= each <= top, f"the card's {name} is out of range")
+                require(floor > 0 or _FLOOR not in rest, "the card says its floor of nothing")
+                return cls(real(median), real(ceiling), real(floor))
         raise BodyError("the router card is malformed")
 
 

@@ -27,6 +27,7 @@ class Served:
     author: bytes  # root key, 32 bytes
     median: float | None = None  # prompt loss on its own holdout, nats per token
     ceiling: float | None = None  # above this loss a prompt is not its business; None: no card
+    floor: float | None = None  # nor where the base is surprised by less than so much more
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -145,9 +146,9 @@ class Generations:
             if generation.specialist is not None:
                 slots.append((0, generation.specialist))
             writer.executemany(
-                "INSERT INTO served VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO served VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (*key, slot, s.patch, s.payload, s.author, s.median, s.ceiling)
+                    (*key, slot, s.patch, s.payload, s.author, s.median, s.ceiling, s.floor)
                     for slot, s in slots
                 ],
             )
@@ -155,7 +156,7 @@ class Generations:
     def _read(self, where: str, args: Sequence[object]) -> tuple[Generation, ...]:
         rows = self._db.rows(
             "SELECT base, domain, number, why, created_s, report, undoes,"  # noqa: S608
-            " slot, patch, payload, author, median, ceiling"
+            " slot, patch, payload, author, median, ceiling, floor"
             f" FROM generations LEFT JOIN served USING (base, domain, number) WHERE {where}"
             " ORDER BY base, domain, number, slot",
             args,

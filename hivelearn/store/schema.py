@@ -144,7 +144,10 @@ _EVIDENCE: Final = (
     "ALTER TABLE patches ADD COLUMN relay BLOB",
 )
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY, *_EVIDENCE))
+# A claim has two bounds. An expert of before has one alone: it answers where its domain is stated.
+_FLOORS: Final = ("ALTER TABLE served ADD COLUMN floor REAL",)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY, *_EVIDENCE, *_FLOORS))
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """

@@ -217,6 +217,11 @@ HOSTILE = {
     "true as median": (_says(_13=CARD | {1: True}), "body", AUTHOR),
     "a negative median": (_says(_13=CARD | {1: -1}), "body", AUTHOR),
     "a ceiling above everything": (_says(_13=CARD | {2: 2**63}), "body", AUTHOR),
+    "a floor above everything": (_says(_13=CARD | {65: 2**63}), "body", AUTHOR),
+    "a negative floor": (_says(_13=CARD | {65: -1}), "body", AUTHOR),
+    "a floor that need not be said": (_says(_13=CARD | {65: 0}), "body", AUTHOR),
+    "true as floor": (_says(_13=CARD | {65: True}), "body", AUTHOR),
+    "a floor in words": (_says(_13=CARD | {65: "low"}), "body", AUTHOR),
     # time and licence
     "made before 1970": (_says(_14=-1), "body", AUTHOR),
     "made at 2^63": (_says(_14=2**63), "body", AUTHOR),
@@ -286,6 +291,13 @@ def test_keys_that_later_versions_add_are_kept_and_ignored(key):
 def test_a_section_may_grow_as_the_body_may(section):
     grown = _says(**{f"_{section}": BODY[section] | {64: "later"}})
     assert read_envelope(grown, now_s=NOW).body == PATCH.body
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.000001, 0.75, 1000.0])
+def test_a_card_keeps_its_floor_and_one_without_it_reads_as_before(floor):
+    card = RouterCard(0.25, 0.5, floor)
+    assert RouterCard.from_value(codec.decode(codec.encode(card.to_value()))) == card
+    assert (card.to_value().keys() == {1, 2}) == (floor == 0.0)
 
 
 @pytest.mark.parametrize("kind", [0, 2, 99, 2**64 - 1])

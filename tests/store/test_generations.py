@@ -33,7 +33,7 @@ def log(tmp_path):
 
 
 def test_what_is_committed_is_current_and_whole(log):
-    experts = (served("e", median=0.1, ceiling=0.123456789), served("d"))
+    experts = (served("e", median=0.1, ceiling=0.123456789, floor=0.75), served("d"))
     given = state("a", experts=experts, report='{"gain": 0.03}')
     assert log.current(BASE, "roman") is None
     assert log.commit(given) == 1

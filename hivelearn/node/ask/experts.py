@@ -2,19 +2,23 @@
 
 A pool is a value: the current generations of all domains, or those with one
 change, so that the gate can compare answering with and without it.
+
+Its order is seniority, which settles a question that several experts claim: own
+specialists first, then the others (`seniority.py`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
 from hivelearn.inference import router
-from hivelearn.inference.prompt_loss_cache import PromptLossCache
+from hivelearn.inference.loss_cache import BASE, LossCache
 from hivelearn.inference.route import Route
-from hivelearn.inference.router import ExpertProfile
+from hivelearn.inference.router import Claim, ExpertProfile, Surprise
+from hivelearn.node.ask.seniority import by_seniority
 from hivelearn.node.context import NodeContext
-from hivelearn.node.served import served_id
+from hivelearn.node.served import content_id, served_id
 from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
 
@@ -34,20 +38,22 @@ class Expert:
 
     about: ExpertProfile
     adapter: "Adapter"
+    state: str  # the name of what it does; see `served.content_id`
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertPool:
-    """The experts of a node in a fixed order."""
+    """The experts of a node, senior first."""
 
     experts: tuple[Expert, ...]
-    prompt_losses: PromptLossCache = field(
-        default_factory=PromptLossCache, compare=False, repr=False
-    )
+    measured: LossCache = field(default_factory=LossCache, compare=False, repr=False)
 
     def adapter(self, route: Route) -> "Adapter | None":
         """Return the adapter that ``route`` chose; None is the base."""
-        chosen = {e.about.id: e.adapter for e in self.experts}
+        return None if (expert := self._expert(route)) is None else expert.adapter
+
+    def _expert(self, route: Route) -> Expert | None:
+        chosen = {e.about.id: e for e in self.experts}
         return chosen[route.experts[0]] if route.experts else None
 
     def routes(
@@ -56,34 +62,49 @@ class ExpertPool:
         rows: "Sequence[Example]",
         domain: str | None = None,
         named: Sequence[str] = (),
+        *,
+        lasting: bool = False,
     ) -> list[Route]:
         """Return who takes each row.
 
         Args:
-            engine: asked for prompt losses, one pass an expert, only where it matters.
+            engine: asked for prompt losses, one pass an expert and one for the base,
+                only where it matters.
             rows: prompts.
             domain: as the user stated it, or None.
             named: expert ids the user asked for; the least surprised of them answers.
+            lasting: the rows are the node's own, and what is measured may be kept on disk.
         """
         if named:
             asked = [e for e in self.experts if e.about.id in named]
-            losses = self._losses(engine, rows, asked if len(asked) > 1 else [])
-            return [_named(each, asked) for each in losses]
+            seen = self._seen(engine, rows, asked if len(asked) > 1 else [], lasting=lasting)
+            return [_named(each, asked) for each in seen]
         candidates = [e.about for e in self.experts]
         if domain is not None:
             ids = {each.id for each in router.eligible(domain, candidates)}
             inside = [e for e in self.experts if e.about.id in ids]
-            losses = self._losses(engine, rows, inside if len(inside) > 1 else [])
-            return [router.by_domain(domain, each, candidates) for each in losses]
-        carded = [e for e in self.experts if e.about.ceiling is not None and e.about.trusted]
-        return [router.route(each, candidates) for each in self._losses(engine, rows, carded)]
+            seen = self._seen(engine, rows, inside if len(inside) > 1 else [], lasting=lasting)
+            return [router.by_domain(domain, each, candidates) for each in seen]
+        claiming = [e for e in self.experts if e.about.claim is not None and e.about.trusted]
+        seen = self._seen(engine, rows, claiming, lasting=lasting)
+        return [router.route(each, candidates) for each in seen]
 
-    def _losses(
-        self, engine: "Engine", rows: "Sequence[Example]", experts: Iterable[Expert]
-    ) -> list[Mapping[str, float]]:
-        columns = {
-            e.about.id: self.prompt_losses.of(engine, rows, e.about.id, e.adapter) for e in experts
-        }
+    def _seen(
+        self,
+        engine: "Engine",
+        rows: "Sequence[Example]",
+        experts: Sequence[Expert],
+        *,
+        lasting: bool,
+    ) -> list[Mapping[str, Surprise]]:
+        """Return how each row looks to each of ``experts``, by expert id."""
+        if not experts:
+            return [{} for _ in rows]
+        base = self.measured.of(engine, rows, BASE, None, "prompt", lasting=lasting)
+        columns = {}
+        for e in experts:
+            losses = self.measured.of(engine, rows, e.state, e.adapter, "prompt", lasting=lasting)
+            columns[e.about.id] = router.surprises(losses, base)
         return [{name: column[i] for name, column in columns.items()} for i in range(len(rows))]
 
     def answer(
@@ -96,36 +117,51 @@ class ExpertPool:
     ) -> "list[Completion]":
         """Return the answers, each expert's questions in one batch."""
         found: dict[int, Completion] = {}
-        for adapter, places in self._groups(routes):
-            said = engine.generate([rows[i] for i in places], adapter, sampling, listener)
+        for route, places in self._groups(routes):
+            some, adapter = [rows[i] for i in places], self.adapter(route)
+            said = engine.generate(some, adapter, sampling, listener)
             found.update(zip(places, said, strict=True))
         return [found[i] for i in range(len(rows))]
 
     def losses(
-        self, engine: "Engine", rows: "Sequence[Example]", routes: Sequence[Route]
+        self,
+        engine: "Engine",
+        rows: "Sequence[Example]",
+        routes: Sequence[Route],
+        *,
+        lasting: bool = False,
     ) -> list[float]:
         """Return answer losses (nats per answer token) as this pool serves the rows."""
         found: dict[int, float] = {}
-        for adapter, places in self._groups(routes):
-            values = engine.losses([rows[i] for i in places], adapter, "answer")
+        for route, places in self._groups(routes):
+            some, expert = [rows[i] for i in places], self._expert(route)
+            state, adapter = (BASE, None) if expert is None else (expert.state, expert.adapter)
+            values = self.measured.of(engine, some, state, adapter, "answer", lasting=lasting)
             found.update(zip(places, values, strict=True))
         return [found[i] for i in range(len(rows))]
 
     def serve(
         self, engine: "Engine", domain: str | None = None
     ) -> "Callable[[Sequence[Example]], list[float]]":
-        """Return this pool as the gate sees it: rows to answer losses, routed."""
-        return lambda rows: self.losses(engine, rows, self.routes(engine, rows, domain))
+        """Return this pool as the gate sees it: own rows to answer losses, routed."""
 
-    def _groups(self, routes: Sequence[Route]) -> "list[tuple[Adapter | None, list[int]]]":
+        def served(rows: "Sequence[Example]") -> list[float]:
+            routes = self.routes(engine, rows, domain, lasting=True)
+            return self.losses(engine, rows, routes, lasting=True)
+
+        return served
+
+    def _groups(self, routes: Sequence[Route]) -> list[tuple[Route, list[int]]]:
         places: dict[tuple[str, ...], list[int]] = {}
         for index, route in enumerate(routes):
             places.setdefault(route.experts, []).append(index)
-        return [(self.adapter(routes[held[0]]), held) for held in places.values()]
+        return [(routes[held[0]], held) for held in places.values()]
 
 
-def _named(losses: Mapping[str, float], asked: Sequence[Expert]) -> Route:
-    best = min(asked, key=lambda e: losses.get(e.about.id, 0.0))
+def _named(seen: Mapping[str, Surprise], asked: Sequence[Expert]) -> Route:
+    best = asked[0]
+    if seen:
+        best = min(asked, key=lambda e: seen[e.about.id].loss)
     return Route((best.about.id,), "named", None)
 
 
@@ -135,7 +171,7 @@ def current(context: NodeContext) -> ExpertPool:
 
 
 def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
-    """Return the pool that ``generations`` describe, own specialists first.
+    """Return the pool that ``generations`` describe, senior first.
 
     An expert that the shelf has refused since is left out: a rollback may bring
     back a generation from before the refusal. So is an adapter that this disk has
@@ -148,13 +184,29 @@ def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
             own.append((generation.domain, generation.specialist))
         heard = [served for served in generation.experts if served.patch not in refused]
         others += [(generation.domain, served) for served in heard]
-    order = [(*each, True) for each in own] + [(*each, False) for each in others]
+    vouched = {each.author for each in context.store.reputation.vouches()} if others else set()
+    order = [(*each, True) for each in own]
+    order += [(*each, False) for each in _by_seniority(context, others, vouched)]
     experts = [
-        Expert(_candidate(domain, served, own=mine), adapter)
+        Expert(
+            _profile(domain, served, own=mine, vouched=not mine and served.author in vouched),
+            adapter,
+            content_id(served.payload, adapter),
+        )
         for domain, served, mine in order
         if (adapter := context.adapters.find(served)) is not None
     ]
-    return ExpertPool(tuple(experts), context.prompt_losses)
+    return ExpertPool(tuple(experts), context.losses)
+
+
+def _by_seniority(
+    context: NodeContext, others: Sequence[tuple[str, Served]], vouched: Collection[bytes]
+) -> list[tuple[str, Served]]:
+    if len(others) < 2:  # noqa: PLR2004 - nobody to be senior to
+        return list(others)
+    entries = (context.shelf.get(served.patch) for _, served in others if served.patch)
+    arrived = {entry.id: entry.arrived_s for entry in entries if entry is not None}
+    return by_seniority(others, vouched, arrived)
 
 
 def replaced(generations: Iterable[Generation], new: Generation) -> list[Generation]:
@@ -163,8 +215,11 @@ def replaced(generations: Iterable[Generation], new: Generation) -> list[Generat
     return [kept[domain] for domain in sorted(kept)]
 
 
-def _candidate(domain: str, served: Served, *, own: bool) -> ExpertProfile:
-    return ExpertProfile(served_id(served), domain, served.ceiling, own=own)
+def _profile(domain: str, served: Served, *, own: bool, vouched: bool) -> ExpertProfile:
+    claim = None
+    if served.ceiling is not None and served.floor is not None:
+        claim = Claim(served.ceiling, served.floor)
+    return ExpertProfile(served_id(served), domain, claim, own=own, vouched=vouched)
 
 
 def with_named(
@@ -192,6 +247,9 @@ def with_named(
         if found[0] not in in_pool:
             entry = shelf[found[0]]
             served = Served(entry.id, entry.payload or "", entry.author)
-            about = ExpertProfile(found[0], entry.domain, None)
-            experts.append(Expert(about, context.adapters.get(served)))
-    return ExpertPool(tuple(experts), context.prompt_losses), ids
+            about, adapter = (
+                ExpertProfile(found[0], entry.domain, None),
+                context.adapters.get(served),
+            )
+            experts.append(Expert(about, adapter, content_id(served.payload, adapter)))
+    return ExpertPool(tuple(experts), context.losses), ids

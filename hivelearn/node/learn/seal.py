@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from hivelearn.errors import UsageError
 from hivelearn.gate.gain import Measure, Unmeasured, paired_gain
-from hivelearn.inference import router
 from hivelearn.node import measure, own_records
 from hivelearn.node.ask import experts
 from hivelearn.node.context import NodeContext
@@ -48,7 +47,7 @@ def seal(context: NodeContext, adapter: Adapter, domain: str, licence: str = "")
         )
     with context.store.writing(f"seal {domain}"):
         held = measure.holdout(context, domain)
-        card = router.card(context.engine.losses(held, adapter, "prompt")) if held else None
+        card = measure.card(context, adapter, held)
         return own_records.sign(context, adapter, domain, card=card, licence=licence)
 
 
@@ -91,7 +90,7 @@ def seal_trained(
         loss_before=_mean(before),
         loss_after=_mean(after),
     )
-    card = router.card(engine.losses(held, adapter, "prompt")) if held else None
+    card = measure.card(context, adapter, held)
     patch = own_records.sign(context, adapter, domain, card=card, receipt=receipt, shared_a=True)
     return patch, own
 

@@ -168,13 +168,14 @@ def serve_specialist(context: NodeContext, patch: Patch, why: str) -> int:
 
 
 def as_served(context: NodeContext, patch: Patch) -> Served:
-    """Return how a patch is served here: with the ceiling that this node grants it."""
+    """Return how a patch is served here: with the claim that this node grants it."""
     body, card = patch.body, patch.body.card
-    claimed = card.ceiling if card else None
+    claim = measure.granted(context, patch.adapter, card, patch.domain)
     return Served(
         patch=patch.id,
         payload=body.payload_root.hex(),
         author=body.author,
         median=card.median if card else None,
-        ceiling=measure.granted(context, patch.adapter, claimed, patch.domain),
+        ceiling=claim.ceiling if claim else None,
+        floor=claim.floor if claim else None,
     )

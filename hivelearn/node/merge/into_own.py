@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from hivelearn.gate import probes, rules
 from hivelearn.gate.gain import Gain, Measure, paired_gain
-from hivelearn.inference import router
 from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.method_table import TABLE, operator
@@ -168,13 +167,15 @@ def _trial(this: Round, candidate: Adapter, own: Measure) -> tuple[rules.Evidenc
     candidate itself is worse than that.
     """
     context, old = this.context, this.incumbent
-    card = router.card(context.engine.losses(this.probes.own, candidate, "prompt"))
+    card = measure.card(context, candidate, this.probes.own)
+    claim = measure.granted(context, candidate, card, this.domain)
     served = Served(
         patch=None,
         payload=candidate.root().hex(),
         author=context.identity.author,
         median=card.median if card else None,
-        ceiling=measure.granted(context, candidate, card.ceiling if card else None, this.domain),
+        ceiling=claim.ceiling if claim else None,
+        floor=claim.floor if claim else None,
     )
     trial = replace(
         old,

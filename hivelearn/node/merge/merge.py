@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from hivelearn.errors import PeerError
 from hivelearn.gate import rules
 from hivelearn.gate.gain import N_MIN, Unmeasured, paired_gain
-from hivelearn.gate.norms import delta_norms
-from hivelearn.gate.screen import Surroundings, screen
+from hivelearn.gate.norms import delta_norms, whole_norm
+from hivelearn.gate.screen import Norms, Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node import copies, measure, reputation
@@ -129,13 +129,7 @@ def _nothing(waiting: Sequence[Entry]) -> str:
 def _screen(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
     """Refuse what fails the screens, which need no model; return the rest, sorted by id."""
     context, passed = this.context, []
-    served = [s for g in this.now for s in (g.specialist, *g.experts) if s is not None]
-    found = map(context.adapters.find, served)
-    around = Surroundings(
-        base=context.base,
-        weights=context.engine.norms(),
-        trusted=[delta_norms(each) for each in found if each is not None],
-    )
+    around = Surroundings(context.base, context.engine.norms(), _usual_norms(this))
     for entry in waiting:
         patch, verdict = _screen_one(context, entry, around)
         if patch is not None and verdict.accepted:
@@ -143,6 +137,23 @@ def _screen(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
         else:
             this.settle(entry.id, entry.author, "refused", verdict)
     return sorted(passed, key=lambda patch: patch.id)
+
+
+def _usual_norms(this: Round) -> list[Norms]:
+    """Return how much is changed by what serves: of each author the largest change.
+
+    An author with many small ones would else decide what is too large for everybody.
+    """
+    largest: dict[bytes, Norms] = {}
+    for generation in this.now:
+        for served in (generation.specialist, *generation.experts):
+            if served is None or (adapter := this.context.adapters.find(served)) is None:
+                continue
+            norms = delta_norms(adapter)
+            known = largest.get(served.author, {})
+            if whole_norm(norms) > whole_norm(known):
+                largest[served.author] = norms
+    return list(largest.values())
 
 
 def _screen_one(

@@ -43,7 +43,7 @@ def test_an_answer_from_nowhere_says_how_to_correct_it():
 def test_an_answer_prints_its_text_and_tells_its_route():
     answer = Answer("<XIV>", Route(("ab" * 32,), "routed", 0.25), MESSAGES)
     assert str(answer) == "<XIV>"
-    assert str(answer.route) == "abababab (routed, 0.25 nats below its ceiling)"
+    assert str(answer.route) == "abababab (routed, 0.25 nats below the base)"
     assert json.loads(answer.to_json()) == {
         "text": "<XIV>",
         "experts": ["ab" * 32],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hivelearn.errors import UsageError
-from hivelearn.inference.nano import tasks
+from hivelearn.inference.general_texts import claims_stay_above
 from hivelearn.store.errors import WriterBusyError
 from hivelearn.training.optimizer import DivergedError
 
@@ -167,8 +167,8 @@ def test_a_card_routes_what_is_its_own_and_leaves_the_rest(taught, kit):
     patch = node.train("yes")
     own = node.ask_many(kit.prompts("yes", 12, held=True), max_new_tokens=1)
     assert {a.route.experts for a in own} == {(patch.id.hex(),)}
-    # The law: never what its ceiling was lowered by. More a random model cannot promise.
-    foreign = node.ask_many(tasks.general_prompts(24, 0), max_new_tokens=1)
+    # The law: never what its claim was fitted to. More a random model cannot promise.
+    foreign = node.ask_many([t.prompt for t in claims_stay_above(24)], max_new_tokens=1)
     assert {a.route.mode for a in foreign} == {"base"}
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from hivelearn import codec
 from hivelearn.errors import PeerError
+from hivelearn.inference.router import Claim
 from hivelearn.node import measure, own_records, reputation
 from hivelearn.node.share.library import Library
 from hivelearn.patch import chunks
@@ -73,8 +74,12 @@ def test_what_was_let_in_before_its_author_was_found_out_leaves_again(
     node, kit, author, monkeypatch
 ):
     owner, patch = author
+
     # A receiver that grants what is claimed: the harm is then seen through the router only.
-    monkeypatch.setattr(measure, "granted", lambda context, adapter, claimed, domain: claimed)
+    def all_of_it(_context, _adapter, claimed, _domain):
+        return claimed and Claim(999.0, -999.0)
+
+    monkeypatch.setattr(measure, "granted", all_of_it)
     wreck = changed(patch, lambda b: 2.5 * b)  # costs on general texts
     with owner.context.store.writing("forge"):
         greedy = own_records.sign(owner.context, wreck, "strange", card=RouterCard(0.0, 999.0))
