@@ -73,7 +73,7 @@ class NodeContext:
     choice: ModelChoice = field(init=False)
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
-    losses: LossCache = field(init=False)
+    measured: LossCache = field(init=False)
 
     def __post_init__(self) -> None:
         """Look at the home; keys and model wait, and what is not there is made when needed."""
@@ -82,8 +82,8 @@ class NodeContext:
         tell = line_on_stderr(self.config.progress)
         self.choice = home_model.choose(self.asked, self.home.path, tell)
         self.store = Store(self.home, lost=self._tell_lost)
-        kept = LossFile(self.home.path / "losses.bin")
-        self.losses = LossCache(kept, precision=repr(self.config.engine_options))
+        kept = LossFile(self.home.path / "measured.bin")
+        self.measured = LossCache(kept, precision=repr(self.config.engine_options))
         self.events.subscribe(event_log.write)
         self.store.loss()
 

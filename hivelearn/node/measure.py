@@ -154,6 +154,6 @@ def _surprises(
     context: NodeContext, rows: "Sequence[Example]", adapter: "Adapter"
 ) -> "list[Surprise]":
     engine, state = context.engine, content_id(adapter.root().hex(), adapter)
-    losses = context.losses.of(engine, rows, state, adapter, "prompt", lasting=True)
-    base_losses = context.losses.of(engine, rows, BASE, None, "prompt", lasting=True)
+    losses = context.measured.of(engine, rows, state, adapter, "prompt", lasting=True)
+    base_losses = context.measured.of(engine, rows, BASE, None, "prompt", lasting=True)
     return router.surprises(losses, base_losses)

@@ -58,7 +58,7 @@ def test_the_oldest_are_forgotten():
 
 
 def test_what_lasts_is_not_measured_by_the_next_process(tmp_path):
-    first, file = Counting(), tmp_path / "losses.bin"
+    first, file = Counting(), tmp_path / "measured.bin"
     LossCache(LossFile(file)).of(first, [ONE, ANSWERED], "a", 0, "answer", lasting=True)
     second, losses = Counting(), LossCache(LossFile(file))
     assert losses.of(second, [ANSWERED, TWO], "a", 0, "answer", lasting=True) == [12.0, 4.0]
@@ -66,13 +66,13 @@ def test_what_lasts_is_not_measured_by_the_next_process(tmp_path):
 
 
 def test_what_somebody_asks_leaves_nothing_on_the_disk(tmp_path):
-    file = tmp_path / "losses.bin"
+    file = tmp_path / "measured.bin"
     LossCache(LossFile(file)).of(Counting(), [ONE], "a", 0, "prompt")
     assert not file.exists()
 
 
 def test_another_model_engine_or_precision_shares_nothing(tmp_path):
-    store, base = LossFile(tmp_path / "losses.bin"), Counting()
+    store, base = LossFile(tmp_path / "measured.bin"), Counting()
     LossCache(store).of(base, [ONE], "a", 0, "prompt", lasting=True)
     for change in ({"base": b"c" * 32}, {"name": "other"}, {}):
         engine = Counting()
@@ -83,7 +83,7 @@ def test_another_model_engine_or_precision_shares_nothing(tmp_path):
 
 
 def test_what_is_cleared_is_gone_from_memory_and_disk(tmp_path):
-    engine, losses = Counting(), LossCache(LossFile(tmp_path / "losses.bin"))
+    engine, losses = Counting(), LossCache(LossFile(tmp_path / "measured.bin"))
     losses.of(engine, [ONE], "a", 0, "prompt", lasting=True)
     losses.clear()
     assert list(tmp_path.iterdir()) == []

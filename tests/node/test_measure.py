@@ -89,19 +89,19 @@ def test_a_copy_with_another_scale_is_not_taken_for_what_was_measured(make, kit,
 def test_what_people_ask_leaves_nothing_on_the_disk(make, kit, author):
     node = make()
     judged(node, kit, author)
-    before = (node.context.home.path / "losses.bin").read_bytes()
+    before = (node.context.home.path / "measured.bin").read_bytes()
     node.ask("What is my neighbour's secret?", max_new_tokens=1)
     node.score([("What is my neighbour's secret?", "none")])
-    assert (node.context.home.path / "losses.bin").read_bytes() == before
+    assert (node.context.home.path / "measured.bin").read_bytes() == before
 
 
 def test_what_is_forgotten_leaves_no_digest(make, kit):
     node = make()
     kit.teach(node, "mine", "yes yes", 16, 24)
     node.train("mine", kit.TINY)
-    assert (node.context.home.path / "losses.bin").exists()
+    assert (node.context.home.path / "measured.bin").exists()
     node.corrections.forget(domain="mine")
-    assert not (node.context.home.path / "losses.bin").exists()
+    assert not (node.context.home.path / "measured.bin").exists()
 
 
 def test_nineteen_held_out_make_no_claim_and_twenty_do(make, kit):

@@ -15,7 +15,7 @@ def losses(n, start=0):
 
 @pytest.fixture
 def file(tmp_path):
-    return tmp_path / "losses.bin"
+    return tmp_path / "measured.bin"
 
 
 def test_what_is_added_is_read_by_another_process(file):
@@ -29,7 +29,7 @@ def test_what_is_added_is_read_by_another_process(file):
 
 def test_a_missing_file_is_an_empty_cache(file):
     assert LossFile(file).read() == {}
-    LossFile(file.parent / "nowhere" / "losses.bin").add(losses(1))  # measured again another time
+    LossFile(file.parent / "nowhere" / "measured.bin").add(losses(1))  # measured again another time
 
 
 @pytest.mark.parametrize("at", [0, 30, 41, 79, 119])

@@ -107,7 +107,7 @@ class Corrections:
         with context.store.writing("forget corrections"):
             done = context.journal.forget(correction=correction, domain=domain)
             trainings = _give_up_trainings(context, done)
-        context.losses.clear()
+        context.measured.clear()
         context.events.publish(CorrectionsForgotten(done.corrections))
         patches = [e.id for name in done.domains for e in context.on_shelf("own", name)]
         offered = [patch for patch in patches if context.offers.anywhere(patch)]

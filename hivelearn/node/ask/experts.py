@@ -196,7 +196,7 @@ def of(context: NodeContext, generations: Iterable[Generation]) -> ExpertPool:
         for domain, served, mine in order
         if (adapter := context.adapters.find(served)) is not None
     ]
-    return ExpertPool(tuple(experts), context.losses)
+    return ExpertPool(tuple(experts), context.measured)
 
 
 def _by_seniority(
@@ -252,4 +252,4 @@ def with_named(
                 context.adapters.get(served),
             )
             experts.append(Expert(about, adapter, content_id(served.payload, adapter)))
-    return ExpertPool(tuple(experts), context.losses), ids
+    return ExpertPool(tuple(experts), context.measured), ids

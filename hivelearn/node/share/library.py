@@ -58,7 +58,6 @@ class Library:
     """This node's patches, as `hivelearn.swarm` sees them."""
 
     def __init__(self, context: NodeContext) -> None:
-        context.home.make()  # what arrives has to lie somewhere
         self._context = context
         self._topics: dict[bytes, _Topic] = {}
         self._heard_in: dict[bytes, bytes] = {}  # patch that is on its way -> topic
