@@ -3,6 +3,7 @@
 from collections import Counter
 
 from hivelearn.inference.general_texts import claims_stay_above, general_texts, judge_harm
+from hivelearn.training import rehearsal
 
 ALL = 10_000
 KINDS = {"facts", "how-to", "writing", "code", "talk", "maths", "translation", "advice", "lists"}
@@ -19,6 +20,10 @@ def test_what_judges_was_not_fitted_to():
     assert not set(fitted) & set(judging)
     assert set(fitted) | set(judging) == set(general_texts())
     assert len(judging) >= 40  # twice what an interval needs
+
+
+def test_no_training_rehearses_one_of_them():
+    assert not {text.prompt for text in general_texts()} & set(rehearsal.QUESTIONS)
 
 
 def test_both_parts_hold_the_common_kinds_and_languages():

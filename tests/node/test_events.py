@@ -183,7 +183,9 @@ async def _awaited(event):
     pass
 
 
-@pytest.mark.parametrize("listener", [None, 5, _awaited], ids=str)
+@pytest.mark.parametrize(
+    "listener", [None, 5, _awaited], ids=["nothing", "a number", "a coroutine function"]
+)
 def test_what_cannot_be_called_with_an_event_cannot_listen(make, listener):
     with pytest.raises(UsageError, match="cannot listen"):
         make().events.subscribe(listener)

@@ -124,7 +124,9 @@ def test_a_swarm_that_is_closed_runs_nothing(lan):
         a.handle(ECHO, echo)
 
 
-@pytest.mark.parametrize("wrong", [5, None, "text", echo], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [5, None, "text", echo], ids=["a number", "nothing", "text", "a function"]
+)
 def test_what_is_no_coroutine_cannot_run_in_the_loop(lan, wrong):
     with pytest.raises(UsageError, match="cannot run"):
         lan("a").run(wrong)
@@ -147,7 +149,9 @@ class Echo:
         await echo(peer, stream)
 
 
-@pytest.mark.parametrize("handler", [Echo(), partial(echo), Echo().__call__], ids=str)
+@pytest.mark.parametrize(
+    "handler", [Echo(), partial(echo), Echo().__call__], ids=["an object", "a partial", "a method"]
+)
 def test_whatever_is_awaited_when_called_may_handle_streams(lan, handler):
     a = lan("a")
     a.handle(ECHO, handler)
