@@ -112,7 +112,7 @@ class Conversation:
         self.last.correct(right, domain=self.domain)
         self.messages[-1] = {"role": "assistant", "content": right}  # we go on from what is right
         count = self.node.corrections.counts()[self.domain]
-        self._say(f"kept; {self.domain} has {count.training + count.holdout} corrections")
+        self._say(f"kept; corrections of {self.domain}: {count.training + count.holdout}")
 
     def _say(self, text: str) -> None:
         self.write(f"{text}\n")

@@ -74,6 +74,7 @@ class NodeContext:
     store: Store = field(init=False)
     events: EventStream = field(default_factory=EventStream, init=False)
     measured: LossCache = field(init=False)
+    joined: set[str] = field(default_factory=set, init=False)  # domains, while this object lives
 
     def __post_init__(self) -> None:
         """Look at the home; keys and model wait, and what is not there is made when needed."""

@@ -27,7 +27,7 @@ def talk(base, tmp_path):
 def test_a_wrong_answer_is_corrected_and_the_talk_goes_on_from_what_is_right(talk):
     for line in ("/domain roman", "Write 14 in Roman numerals.", "/right XIV", "And 15?"):
         assert talk.take(line)
-    assert "kept; roman has 1 corrections" in "".join(talk.said)
+    assert "kept; corrections of roman: 1" in "".join(talk.said)
     (kept,) = talk.node.context.journal.list()
     assert (kept.right, kept.domain) == ("XIV", "roman")
     assert kept.messages[-1].content == "Write 14 in Roman numerals."
@@ -88,6 +88,6 @@ def test_a_file_of_lines_is_a_conversation_too(base, call):
     lines = "/domain roman\n14?\n/rihgt XIV\n/right XIV\n/quit\nnever asked\n"
     done = call("chat", "--model", str(base), "--max-new-tokens", "3", typed=lines)
     assert done.exit_code == 0
-    assert "kept; roman has 1 corrections" in done.stdout
+    assert "kept; corrections of roman: 1" in done.stdout
     assert "no command /rihgt" in done.stderr
     assert done.stdout.count("— ") == 1

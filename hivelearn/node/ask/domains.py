@@ -10,10 +10,10 @@ _NAMED: Final = 8  # of all there are, in a message
 
 
 def known(context: NodeContext) -> set[str]:
-    """Return the domains that have corrections, a generation, or a patch in any state."""
+    """Return the domains that were joined, or have corrections, a generation or any patch."""
     served = {generation.domain for generation in context.serving()}
     shelved = {entry.domain for entry in context.shelf.list(base=context.base)}
-    return served | shelved | set(context.journal.counts())
+    return served | shelved | context.joined | set(context.journal.counts())
 
 
 def check_known(context: NodeContext, domain: str) -> None:

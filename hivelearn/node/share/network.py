@@ -110,6 +110,7 @@ class NodeNetwork:
                 self.library.open(topic, domain, topics.swarm(secret))
                 runner.join(topic)
             undo.pop_all()
+        self._context.joined.update(joined)
         return swarm
 
     def _started(self, how: JoinOptions) -> "SwarmRunner":

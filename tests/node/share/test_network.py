@@ -190,6 +190,14 @@ def test_live_listens_as_join_does(make):
             node.join("yes", listen="127.0.0.1:5")
 
 
+def test_a_domain_that_was_only_joined_is_answered_by_the_base(make):
+    node = make()
+    with pytest.raises(UsageError, match="nothing here is about"):
+        node.ask("yes?", domain="yes", max_new_tokens=1)
+    with node.join("yes", fabric="memory"):
+        assert node.ask("yes?", domain="yes", max_new_tokens=1).route.experts == ()
+
+
 def test_live_refuses_what_joining_has_not_before_anything_opens(make):
     node = make()
     for wrong in ({"bogus": 1}, {"hours": 5}, {"secret": 5}):
