@@ -34,7 +34,7 @@ demo: $(STAMP)  ## three experts, three processes, one table (about 5 minutes)
 	$(BIN)/hivelearn demo --json demo.json --plot demo.png
 
 test: lint  ## everything that must hold before a change lands (at most 12 minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## style, types, arrows between the rooms
 	$(BIN)/ruff check

@@ -153,7 +153,20 @@ def granted(
 def _surprises(
     context: NodeContext, rows: "Sequence[Example]", adapter: "Adapter"
 ) -> "list[Surprise]":
-    engine, state = context.engine, content_id(adapter.root().hex(), adapter)
-    losses = context.measured.of(engine, rows, state, adapter, "prompt", lasting=True)
-    base_losses = context.measured.of(engine, rows, BASE, None, "prompt", lasting=True)
-    return router.surprises(losses, base_losses)
+    found = losses(context, rows, adapter, "prompt")
+    return router.surprises(found, losses(context, rows, None, "prompt"))
+
+
+def losses(
+    context: NodeContext, rows: "Sequence[Example]", adapter: "Adapter | None", part: str = "answer"
+) -> list[float]:
+    """Return losses (mean nats per token of ``part``) of the node's own rows, each measured once.
+
+    Args:
+        context: whose rows.
+        rows: own corrections or shipped texts: what is measured is kept in the home.
+        adapter: None is the base model alone.
+        part: "answer" or "prompt".
+    """
+    state = BASE if adapter is None else content_id(adapter.root().hex(), adapter)
+    return context.measured.of(context.engine, rows, state, adapter, part, lasting=True)

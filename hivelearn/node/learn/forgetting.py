@@ -28,7 +28,7 @@ class General:
 def measured(context: NodeContext, adapter: "Adapter") -> General:
     """Return what ``adapter`` has cost, and what the node has lost as it serves now."""
     rows, seed = measure.general(context), context.config.seed
-    before = context.engine.losses(rows, None, "answer")
-    stated = context.engine.losses(rows, adapter, "answer")
+    before = measure.losses(context, rows, None)
+    stated = measure.losses(context, rows, adapter)
     routed = experts.current(context).serve(context.engine)(rows)
     return General(paired_gain(before, stated, seed=seed), paired_gain(before, routed, seed=seed))

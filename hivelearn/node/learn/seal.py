@@ -81,7 +81,7 @@ def seal_trained(
     own: Measure = Unmeasured("no correction is held out to judge by")
     if held:
         before = experts.current(context).serve(engine, domain)(held)
-        after = engine.losses(held, adapter, "answer")
+        after = measure.losses(context, held, adapter)
         own = paired_gain(before, after, seed=context.config.seed)
     receipt = Receipt(
         steps=session.done,

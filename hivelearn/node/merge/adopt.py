@@ -129,7 +129,7 @@ def adopt_patch(context: NodeContext, patch: Patch) -> RoundReport:
         own: Measure = too_few(len(held))
         if held:
             before = experts.current(context).serve(context.engine, patch.domain)(held)
-            after = context.engine.losses(held, patch.adapter, "answer")
+            after = measure.losses(context, held, patch.adapter)
             own = paired_gain(before, after, seed=context.config.seed)
         if isinstance(own, Gain) and own.low <= 0:
             return RoundReport(patch.domain, "no lift", own)

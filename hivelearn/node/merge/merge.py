@@ -177,15 +177,15 @@ def _screen_one(
 
 def _measure(this: Round, patches: Sequence[Patch]) -> list[Patch]:
     """Measure each patch alone on the own holdout; refuse outliers of a cohort."""
-    rows, engine = this.probes.own, this.context.engine
+    rows, context = this.probes.own, this.context
     if len(rows) < N_MIN:
         return list(patches)
-    base = engine.losses(rows, None, "answer")
-    losses = {p.id: engine.losses(rows, p.adapter, "answer") for p in patches}
+    base = measure.losses(context, rows, None)
+    losses = {p.id: measure.losses(context, rows, p.adapter) for p in patches}
     means = {patch: sum(values) / len(values) for patch, values in losses.items()}
     kept = []
     for patch in patches:
-        gain = paired_gain(base, losses[patch.id], seed=this.context.config.seed)
+        gain = paired_gain(base, losses[patch.id], seed=context.config.seed)
         this.gains[patch.id] = gain
         verdict = rules.judge_outlier(means[patch.id], list(means.values()), gain)
         if verdict.accepted:
