@@ -3,9 +3,11 @@
 No display is needed, and a program's pyplot state is neither read nor changed.
 """
 
+import textwrap
 from typing import TYPE_CHECKING, Literal
 
 from hivelearn.errors import UsageError
+from hivelearn.printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +37,34 @@ def new_axes(width: float, height: float) -> "Axes":
     """Return the only axes of a new figure."""
     axes: Axes = new_figure(width, height).add_subplot()
     return axes
+
+
+def in_lines(text: str, inches: float, points: float) -> str:
+    """Return ``text`` in lines that fit a width, so that no figure cuts or overlaps it.
+
+    Args:
+        text: printable or not.
+        inches: the room for it.
+        points: size of its letters, which are .6 as wide on an average.
+    """
+    letters = max(1, int(inches * 72 / (0.6 * points)))
+    return "\n".join(textwrap.wrap(printable(text), letters))
+
+
+def write_title(
+    ax: "Axes", title: str, points: float, *, beside: float = 1.0, pad: float = 6.0
+) -> None:
+    """Write ``title`` above ``ax``, in as many lines as its figure asks for.
+
+    Args:
+        ax: the only one in its row.
+        title: printable or not.
+        points: size of its letters.
+        beside: inches of the figure's width that labels take.
+        pad: points between title and axes.
+    """
+    told = in_lines(title, ax.figure.get_figure(root=True).get_figwidth() - beside, points)
+    ax.set_title(told, loc="left", fontsize=points, pad=pad, parse_math=False)
 
 
 def quiet(ax: "Axes", along: Literal["x", "y"]) -> None:

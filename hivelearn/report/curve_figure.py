@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from hivelearn.errors import UsageError
-from hivelearn.printable import printable
-from hivelearn.report.canvas import new_axes, quiet
+from hivelearn.report.canvas import new_axes, quiet, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +47,7 @@ def loss_curve(
     ax.set_ylabel("loss, nats per token")
     quiet(ax, along="y")
     ax.legend(frameon=False, fontsize=9)
-    ax.set_title(printable(title), loc="left", fontsize=12, parse_math=False)
+    write_title(ax, title, 12)
     return ax
 
 

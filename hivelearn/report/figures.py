@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from hivelearn.errors import UsageError
-from hivelearn.printable import printable
-from hivelearn.report.canvas import new_axes, quiet
+from hivelearn.report.canvas import in_lines, new_axes, quiet, write_title
 from hivelearn.report.interval import number_text, percent_text
 
 if TYPE_CHECKING:
@@ -23,6 +22,10 @@ STAGES: Final = (
 )
 _BAR: Final = 0.27  # of the distance between two groups
 _NODE_GAP: Final = 0.7
+_GROUP_INCHES: Final = 0.72  # for the name of a domain, less than the way to the next
+_LABEL_POINTS: Final = 9
+_WIDE: Final = 9.0  # inches: the whole legend in one line
+_NAME_INCHES: Final = 2.5  # for the name of a gain
 _BAND: Final = "#F3EBD8"  # behind the domain that a node's own expert taught
 _BETTER, _UNSURE, _WORSE = "#0072B2", "#767676", "#D55E00"
 TITLE: Final = "Exact answers to questions that nobody's corrections hold"
@@ -80,13 +83,13 @@ def exact_match(
     for text, (_, cell) in zip(ax.get_xticklabels(), groups, strict=True):
         text.set_parse_math(False)  # a name with two dollar signs is no formula
         text.set_fontweight("bold" if cell.get("own") else "normal")
-    ax.tick_params(axis="x", length=0, labelsize=9)
+    ax.tick_params(axis="x", length=0, labelsize=_LABEL_POINTS)
     ax.set_xlim(groups[0][0] - 0.7, groups[-1][0] + 0.7)
     ax.set_ylim(0, 109)
     ax.set_yticks(range(0, 101, 25), [f"{percent} %" for percent in range(0, 101, 25)])
     quiet(ax, along="y")
-    ax.set_title(printable(title), loc="left", fontsize=13, pad=26, parse_math=False)
-    _explain(ax)
+    write_title(ax, title, 13, pad=26)
+    _explain(ax, max(label.count("\n") + 1 for label in labels))
     return ax
 
 
@@ -138,13 +141,13 @@ def gains(
             fontsize=8,
         )
     ax.axvline(0, color="#444444", linewidth=0.8)
-    ax.set_yticks(range(len(rows)), [printable(name) for name, *_ in rows])
+    ax.set_yticks(range(len(rows)), [in_lines(name, _NAME_INCHES, 10) for name, *_ in rows])
     for text in ax.get_yticklabels():
         text.set_parse_math(False)
     ax.set_ylim(len(rows) - 0.5, -0.7)
     ax.set_xlabel(f"gain in {unit}; right of zero is better")
     quiet(ax, along="x")
-    ax.set_title(printable(title), loc="left", fontsize=12, parse_math=False)
+    write_title(ax, title, 12, beside=_NAME_INCHES + 0.5)
     return ax
 
 
@@ -157,7 +160,7 @@ def _groups(rows: Sequence[Cell], retention: Sequence[Cell]) -> list[tuple[float
 
 
 def _label(cell: Cell) -> str:
-    name = printable(cell.get("domain", BASE_TASKS))
+    name = in_lines(cell.get("domain", BASE_TASKS), _GROUP_INCHES, _LABEL_POINTS)
     return f"{name}\n(own)" if cell.get("own") else name
 
 
@@ -178,11 +181,13 @@ def _name_nodes(ax: "Axes", groups: Sequence[tuple[float, Cell]]) -> None:
         places = [at for at, cell in groups if cell["node"] == node]
         ax.plot([places[0] - 0.45, places[-1] + 0.45], [109, 109], color="#888888", clip_on=False)
         middle = (places[0] + places[-1]) / 2
-        text = ax.text(middle, 111, printable(node), ha="center", va="bottom", fontsize=10)
+        name = in_lines(node, len(places) * _GROUP_INCHES, 10)
+        text = ax.text(middle, 111, name, ha="center", va="bottom", fontsize=10)
         text.set_parse_math(False)
 
 
-def _explain(ax: "Axes") -> None:
+def _explain(ax: "Axes", label_lines: int) -> None:
+    """Tell the colours, below labels of so many lines."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colour, label=label) for _, label, colour in STAGES]
@@ -190,8 +195,8 @@ def _explain(ax: "Axes") -> None:
     ax.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(0, -0.13),
-        ncols=4,
+        bbox_to_anchor=(0, -0.04 - 0.05 * label_lines),
+        ncols=4 if ax.figure.get_figure(root=True).get_figwidth() >= _WIDE else 2,
         frameon=False,
         fontsize=9,
         borderaxespad=0,

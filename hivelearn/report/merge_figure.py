@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hivelearn.errors import UsageError
-from hivelearn.printable import printable
-from hivelearn.report.canvas import new_figure, quiet
+from hivelearn.report.canvas import in_lines, new_figure, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +69,7 @@ def save(path: Path, report: _Merge) -> Path:
 
 
 def _names(report: _Merge) -> list[str]:
-    return [printable(name)[:18] for name in report.sources]
+    return [in_lines(name, 1.6, 8) for name in report.sources]
 
 
 def _cosines(ax: "Axes", report: _Merge) -> None:

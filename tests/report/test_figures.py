@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
+from matplotlib.text import Text
 
 from hivelearn.errors import UsageError
+from hivelearn.report.curve_figure import loss_curve
 from hivelearn.report.figures import BASE_TASKS, STAGES, exact_match, gains, save_exact_match
 
 NODES = ("amber-otter", "jade-lynx")
@@ -39,13 +42,14 @@ def test_each_node_and_domain_has_a_bar_for_each_stage():
     ax = exact_match(ROWS, RETENTION)
     assert bars(ax) == [0, 96, 95, 0, 0, 95, 93, 92, 93, 0, 0, 95, 0, 96, 95, 93, 92, 93]
     labels = [label.get_text() for label in ax.get_xticklabels()]
+    base_tasks = BASE_TASKS.replace(" ", "\n")
     assert labels == [
         "roman\n(own)",
         "iso-date",
-        BASE_TASKS,
+        base_tasks,
         "roman",
         "iso-date\n(own)",
-        BASE_TASKS,
+        base_tasks,
     ]
     assert set(NODES) <= set(texts(ax))
 
@@ -66,6 +70,31 @@ def test_what_was_not_measured_is_a_dash_not_a_zero():
 def test_a_name_that_looks_like_a_formula_is_drawn_as_it_is(tmp_path):
     row = {"node": "$\\frac{$", "domain": "$x^$\x1b", "own": False, **scores(0, 0, 0)}
     assert save_exact_match(tmp_path / "a.png", [row]).stat().st_size > 0
+
+
+LONG = "complaints-of-customers-in-the-spring"
+TITLE = "A title that goes on for longer than anybody would like it to go on, and on once more"
+
+
+def long_names():
+    rows = [{"node": LONG, "domain": f"{LONG}-{n}", **scores(0.1, None, 1.0)} for n in range(4)]
+    yield exact_match(rows, title=TITLE)
+    yield gains([(LONG, 0.5, 0.2, 0.9), ("b", -1.0, -2.0, 0.1)], title=TITLE)
+    yield loss_curve([1.0, 0.5], title=TITLE)
+
+
+def test_no_label_is_cut_or_covers_another():
+    for ax in long_names():
+        figure = ax.figure
+        figure.canvas.draw()
+        written = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
+        page = figure.bbox.padded(2)  # pixels: a box is larger than its letters
+        for text in written:
+            box = text.get_window_extent()
+            inside = [page.contains(x, y) for x, y in box.corners()]
+            assert all(inside), (text, box)
+        labels = [label.get_window_extent() for label in ax.get_xticklabels()]
+        assert not any(a.overlaps(b) for a, b in pairwise(labels))
 
 
 def test_it_draws_where_it_is_told():
