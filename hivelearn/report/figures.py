@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NotRequired, TypedDict
 
 from hivelearn.errors import UsageError
-from hivelearn.report.canvas import in_lines, new_axes, quiet, write_title
+from hivelearn.report.canvas import in_lines, new_axes, new_figure, quiet, write_title
 from hivelearn.report.interval import number_text, percent_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's colours: told apart with any colour vision, and as greys by lightness.
 STAGES: Final = (
@@ -74,10 +75,12 @@ def exact_match(
     if not rows:
         raise UsageError("no rows to draw", remedy="Run the demo first: hivelearn demo --json FILE")
     groups = _groups(rows, retention)
-    ax = ax if ax is not None else new_axes(max(6.0, 0.92 * len(groups)), 4.6)
+    figure = new_figure(max(6.0, 0.92 * len(groups)), 4.6) if ax is None else None
+    ax = figure.add_subplot() if figure is not None else ax
+    assert ax is not None
     for at, cell in groups:
         _draw_group(ax, at, cell)
-    _name_nodes(ax, groups)
+    node_lines = _name_nodes(ax, groups)
     labels = [_label(cell) for _, cell in groups]
     ax.set_xticks([at for at, _ in groups], labels)
     for text, (_, cell) in zip(ax.get_xticklabels(), groups, strict=True):
@@ -88,8 +91,8 @@ def exact_match(
     ax.set_ylim(0, 109)
     ax.set_yticks(range(0, 101, 25), [f"{percent} %" for percent in range(0, 101, 25)])
     quiet(ax, along="y")
-    write_title(ax, title, 13, pad=26)
-    _explain(ax, max(label.count("\n") + 1 for label in labels))
+    write_title(ax, title, 13, pad=12 + 14 * node_lines)
+    _explain(ax, figure)
     return ax
 
 
@@ -176,28 +179,31 @@ def _draw_group(ax: "Axes", at: float, cell: Cell) -> None:
         ax.text(x, height + 1.2, text, ha="center", va="bottom", fontsize=7, color="#444444")
 
 
-def _name_nodes(ax: "Axes", groups: Sequence[tuple[float, Cell]]) -> None:
+def _name_nodes(ax: "Axes", groups: Sequence[tuple[float, Cell]]) -> int:
+    """Write each node's name above its groups; return the lines of the longest."""
+    lines = 1
     for node in dict.fromkeys(cell["node"] for _, cell in groups):
         places = [at for at, cell in groups if cell["node"] == node]
         ax.plot([places[0] - 0.45, places[-1] + 0.45], [109, 109], color="#888888", clip_on=False)
         middle = (places[0] + places[-1]) / 2
         name = in_lines(node, len(places) * _GROUP_INCHES, 10)
+        lines = max(lines, name.count("\n") + 1)
         text = ax.text(middle, 111, name, ha="center", va="bottom", fontsize=10)
         text.set_parse_math(False)
+    return lines
 
 
-def _explain(ax: "Axes", label_lines: int) -> None:
-    """Tell the colours, below labels of so many lines."""
+def _explain(ax: "Axes", figure: "Figure | None") -> None:
+    """Tell the colours: below the figure that is ours, or below axes that are somebody else's."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colour, label=label) for _, label, colour in STAGES]
     handles.append(Patch(color=_BAND, label="taught by the node's own expert"))
-    ax.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0, -0.04 - 0.05 * label_lines),
-        ncols=4 if ax.figure.get_figure(root=True).get_figwidth() >= _WIDE else 2,
-        frameon=False,
-        fontsize=9,
-        borderaxespad=0,
-    )
+    if figure is None:
+        place = {"loc": "upper left", "bbox_to_anchor": (0, -0.14), "borderaxespad": 0}
+        ax.legend(handles=handles, ncols=4, frameon=False, fontsize=9, **place)
+    else:
+        columns = 4 if figure.get_figwidth() >= _WIDE else 2
+        figure.legend(
+            handles=handles, loc="outside lower left", ncols=columns, frameon=False, fontsize=9
+        )

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import combinations
 
 import pytest
 from matplotlib.text import Text
@@ -58,7 +58,7 @@ def test_own_domains_are_bold_and_named_in_the_legend():
     ax = exact_match(ROWS)
     weights = [label.get_fontweight() for label in ax.get_xticklabels()]
     assert weights == ["bold", "normal", "normal", "bold"]
-    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    legend = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert legend == [label for _, label, _ in STAGES] + ["taught by the node's own expert"]
 
 
@@ -85,16 +85,28 @@ def long_names():
 
 def test_no_label_is_cut_or_covers_another():
     for ax in long_names():
-        figure = ax.figure
-        figure.canvas.draw()
-        written = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
-        page = figure.bbox.padded(2)  # pixels: a box is larger than its letters
-        for text in written:
-            box = text.get_window_extent()
-            inside = [page.contains(x, y) for x, y in box.corners()]
-            assert all(inside), (text, box)
-        labels = [label.get_window_extent() for label in ax.get_xticklabels()]
-        assert not any(a.overlaps(b) for a, b in pairwise(labels))
+        ax.figure.canvas.draw()
+        page = ax.figure.bbox.padded(2)  # pixels: a box is larger than its letters
+        legend = [text for each in ax.figure.legends for text in each.get_texts()]
+        names = [text for text in ax.texts if text.get_text().startswith(LONG[:9])]
+        ticks = [*ax.get_xticklabels(), *ax.get_yticklabels()]
+        low, high = sorted(ax.get_xlim())
+        ticks = [text for text in ticks if low <= text.get_position()[0] <= high]
+        written = [get_title(ax), *legend, *names, *ticks]
+        boxes = [text.get_window_extent() for text in written]
+        for text, box in zip(written, boxes, strict=True):
+            assert all(page.contains(*corner) for corner in box.corners()), text
+        for (text, a), (other, b) in combinations(zip(written, boxes, strict=True), 2):
+            assert not a.overlaps(b), (text, other)
+
+
+def get_title(ax):
+    (title,) = [
+        text
+        for text in ax.get_children()
+        if isinstance(text, Text) and text.get_text()[:7] == TITLE[:7]
+    ]
+    return title
 
 
 def test_it_draws_where_it_is_told():
