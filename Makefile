@@ -52,7 +52,7 @@ cover: $(STAMP)  ## the tests once more, with branch coverage
 docs: $(STAMP)  ## the pages and the reference as a site, build/site/index.html; reads no network
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs -d build/doctrees . build/site
 
-proof: $(STAMP)  ## long proofs that do not fit into the tests
+proof: $(STAMP)  ## long proofs that do not fit into the tests; with the real model, if it is installed
 	$(BIN)/python -m pytest -m proof -o faulthandler_timeout=0
 
 bench: $(STAMP)  ## the figures that the README names, into build/
