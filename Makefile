@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --no-deps byzfl # a second opinion in the tests; what it asks for fits no torch without CUDA
 	touch $@
 
-demo: $(STAMP)  ## three experts, three processes, one table (about 5 minutes)
+demo: $(STAMP)  ## three experts, three processes, one table (about 3 minutes)
 	$(BIN)/hivelearn demo --json demo.json --plot demo.png
 
 test: lint  ## everything that must hold before a change lands (at most 12 minutes)
