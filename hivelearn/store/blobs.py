@@ -102,11 +102,15 @@ class Blobs:
 
         Returns:
             Names of the files removed, sorted.
+
+        Raises:
+            DiskError: the folder of what is arriving cannot be looked into.
         """
         orphans = (path for path in self._root.glob("*/*") if path.name not in needed)
         gone = [path.name for path in orphans if _expired(path, now_s, ORPHAN_AGE_S)]
-        arriving = self._partials.iterdir()
-        gone += [path.name for path in arriving if _expired(path, now_s, PARTIAL_AGE_S)]
+        with disk(self._partials):
+            arriving = self._partials.iterdir()
+            gone += [path.name for path in arriving if _expired(path, now_s, PARTIAL_AGE_S)]
         return tuple(sorted(gone))
 
     def _shelf(self, name: str) -> Path:

@@ -97,3 +97,11 @@ def test_what_cannot_be_deleted_is_left_for_the_next_sweep(store):
     stuck.mkdir(parents=True)
     age(stuck, ORPHAN_AGE_S + 1)
     assert store.blobs.sweep(set(), NOW) == ()
+
+
+def test_a_sweep_that_cannot_look_says_where(store):
+    folder = store.home.path / "partial"
+    folder.rmdir()
+    folder.symlink_to(folder)  # a link to itself leads nowhere
+    with pytest.raises(DiskError, match="partial"):
+        store.blobs.sweep(set(), NOW)
