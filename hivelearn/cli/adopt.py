@@ -15,7 +15,9 @@ class AdoptCommand:
 
 
 def adopt(wanted: AdoptCommand) -> int:
-    """Judge what arrived, and what a rollback took out; serve what passes.
+    """Judge what arrived; serve what passes.
+
+    What a rollback took out is judged again, too.
 
     A patch for a domain of your own is merged, and the merge serves only if it
     measures better. A patch for another domain is admitted as an expert if its

@@ -53,9 +53,7 @@ command(app)(ask.ask)
 command(app, kept="The corrections are kept.")(chat.chat)
 command(app)(correct.correct)
 app.add_typer(corrections.app, name="corrections", help="List, export, import and forget.")
-command(app, kept="What was learnt so far is kept; the same command goes on from there.")(
-    train.train
-)
+command(app, kept=train.kept)(train.train)
 command(app, kept="What had arrived is kept.")(join.join)
 command(app, kept="What had arrived is kept.")(peers.peers)
 command(app)(vouch.vouch)

@@ -43,9 +43,14 @@ def ask(wanted: AskCommand) -> int:
 
     The answer goes to stdout; who gave it, to stderr.
     """
+    from hivelearn.node import domains
     from hivelearn.node.node import Node
 
     question = _from_stdin() if wanted.prompt == STDIN else wanted.prompt
+    if not question.strip():
+        raise UsageError("the question is empty", remedy="Write it in quotes, or - and pipe it in.")
+    if wanted.domain is not None:  # before a model is opened for nothing
+        domains.check_known(wanted.node.open(), wanted.domain)
     with Node(wanted.node.model, config=wanted.node.config()) as node:
         answer = node.ask(
             question,

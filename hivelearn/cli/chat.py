@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from hivelearn.bounds import did_you_mean
 from hivelearn.cli.command import DONE, NodeOptions
 from hivelearn.errors import UsageError
 from hivelearn.printable import printable
@@ -28,6 +29,7 @@ HELP: Final = """\
 /help           this list
 /quit           leave, as Ctrl-D does
 Ctrl-C ends an answer that is too long."""
+COMMANDS: Final = ("right", "domain", "new", "help", "quit")
 PROMPT: Final = "> "
 
 
@@ -69,8 +71,7 @@ class Conversation:
             case "right":
                 self._correct(rest.strip())
             case "domain":
-                self.domain = rest.strip() or None
-                self._say(f"about {self.domain}" if self.domain else "the router decides")
+                self.talk_about(rest.strip() or None)
             case "new":
                 self.messages, self.last = [], None
             case "help":
@@ -78,12 +79,41 @@ class Conversation:
             case "quit" | "exit":
                 return False
             case _:
-                raise UsageError(f"there is no command /{word}", remedy="/help lists them.")
+                like = did_you_mean(word, COMMANDS)
+                raise UsageError(f"there is no command /{word}{like}", remedy="/help lists them.")
         return True
+
+    def talk_about(self, domain: str | None) -> None:
+        """Ask ``domain``'s specialist from now on, and keep corrections as of it; None: the router.
+
+        Raises:
+            DomainNameError: it can be no domain; nothing changed.
+        """
+        from hivelearn.node import domains
+        from hivelearn.store.correction import check_domain
+
+        if domain is not None:
+            check_domain(domain)
+        self.domain = domain
+        if domain is None:
+            self._say("the router decides")
+        elif domain in domains.known(self.node.context):
+            self._say(f"about {domain}")
+        elif near := domains.meant(self.node.context, domain):
+            self._say(f"about {domain}, which is new; if you meant {near}: /domain {near}")
+        else:
+            self._say(f"about {domain}, which is new: its first correction begins it")
 
     def _ask(self, text: str) -> None:
         asked = [*self.messages, {"role": "user", "content": text}]
-        stream = self.node.stream(asked, self._stated(), max_new_tokens=self.max_new_tokens)
+        from hivelearn.inference.chat_template import ContextFullError
+
+        try:
+            stream = self.node.stream(asked, self._stated(), max_new_tokens=self.max_new_tokens)
+        except ContextFullError as error:
+            raise ContextFullError(
+                error.what, remedy="Begin anew with /new, or ask less."
+            ) from None
         with stream:
             try:
                 for piece in stream:
@@ -96,7 +126,7 @@ class Conversation:
 
     def _stated(self) -> str | None:
         """Return the domain if it can answer: a new one begins with its first correction."""
-        from hivelearn.node.ask.domains import known
+        from hivelearn.node.domains import known
 
         return self.domain if self.domain in known(self.node.context) else None
 
@@ -121,21 +151,26 @@ class Conversation:
 def chat(wanted: ChatCommand) -> int:
     """Talk, and correct what is wrong: /help says how.
 
-    Standard input may be a file: one question or command a line.
+    Standard input may be a file: one question or command a line. Exit code 2: one was refused.
     """
     from hivelearn.node.node import Node
 
     with Node(wanted.node.model, config=wanted.node.config()) as node:
-        talk = Conversation(node, _write, wanted.domain, wanted.max_new_tokens)
-        if sys.stdin.isatty():
+        talk = Conversation(node, _write, max_new_tokens=wanted.max_new_tokens)
+        typed = sys.stdin.isatty()
+        if typed:
             print(f"{node.name} on {node.status().model}. /help lists what else can be typed.")
+        if wanted.domain is not None:
+            talk.talk_about(wanted.domain)
+        refused = DONE
         for line in _lines():
             try:
                 if not talk.take(line):
                     break
             except UsageError as error:
                 print(error, file=sys.stderr, flush=True)
-    return DONE
+                refused = error.exit_code
+    return DONE if typed else refused  # who types has seen it
 
 
 def _write(text: str) -> None:

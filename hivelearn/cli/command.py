@@ -98,13 +98,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def command(
-    app: typer.Typer, *, kept: str = NOTHING_CHANGED, name: str | None = None
+    app: typer.Typer, *, kept: str | Callable[[T], str] = NOTHING_CHANGED, name: str | None = None
 ) -> Callable[[Callable[[T], int]], Callable[[T], int]]:
     """Make a function of one record a command of ``app``; its docstring is the help.
 
     Args:
         app: where to.
-        kept: what Ctrl-C leaves behind, one sentence.
+        kept: what Ctrl-C leaves behind, one sentence, or who tells it for what was typed.
         name: of the command; the function's by default.
     """
 
@@ -112,7 +112,9 @@ def command(
         kind = _record_of(run)
 
         def shell(**typed: Any) -> None:
-            raise typer.Exit(exit_code_of(lambda: run(_build(kind, typed)), kept))
+            wanted = _build(kind, typed)
+            left = kept if isinstance(kept, str) else kept(wanted)
+            raise typer.Exit(exit_code_of(lambda: run(wanted), left))
 
         parameters = list(_parameters(kind))
         shell.__signature__ = Signature(parameters)  # type: ignore[attr-defined]

@@ -27,7 +27,10 @@ class CorrectCommand:
 
 
 def correct(wanted: CorrectCommand) -> int:
-    """Keep an expert's correction, on this device alone."""
+    """Keep an expert's correction, on this device alone.
+
+    Needs a question, its right answer and --domain; or --import with a file.
+    """
     from hivelearn.node.ask.corrections import Corrections
 
     _check(wanted)

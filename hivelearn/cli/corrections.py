@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SHOWN_CHARS: Final = 40  # of a question or an answer in a line of the list
 SHOWN_DIGITS: Final = 12  # of an id
 SHOWN_BEFORE: Final = 10  # corrections, before somebody agrees to forget them
+STDOUT: Final = "-"
 KEPT: Final = "All corrections are as they were."
 
 app: Final = typer.Typer(name="corrections", no_args_is_help=True)
@@ -35,11 +36,15 @@ class ListCommand:
 
 def listed(wanted: ListCommand) -> int:
     """List the corrections that stand, oldest first."""
+    from hivelearn.node import domains
     from hivelearn.node.ask.corrections import Corrections
     from hivelearn.report.table import Table
     from hivelearn.store.correction import to_plain
 
-    corrections = Corrections(wanted.node.open(existing=True))
+    context = wanted.node.open(existing=True)
+    corrections = Corrections(context)
+    if wanted.domain is not None:
+        domains.check_not_mistyped(context, wanted.domain)
     judges = {c.id for c in corrections.list(wanted.domain, holdout=True)}
     found = corrections.list(wanted.domain)
     if wanted.json:
@@ -47,7 +52,8 @@ def listed(wanted: ListCommand) -> int:
         print(json.dumps({"corrections": rows}, ensure_ascii=False))
         return DONE
     if not found:
-        print("no corrections yet: ask, then correct")
+        which = "" if wanted.domain is None else f" of {wanted.domain}"
+        print(f"no corrections{which} yet: ask, then correct")
         return DONE
     print(Table.of([_shown(c, judges=c.id in judges) for c in found]))
     return DONE
@@ -74,16 +80,25 @@ def _short(text: str) -> str:
 class ExportCommand:
     """What `corrections export` was given."""
 
-    file: Annotated[Path, typer.Argument(help="JSON lines; what was there is replaced.")]
+    file: Annotated[
+        Path, typer.Argument(help="JSON lines; what was there is replaced. - is standard output.")
+    ]
     domain: OfDomain = None
     node: NodeOptions = field(default_factory=NodeOptions)
 
 
 def exported(wanted: ExportCommand) -> int:
-    """Write corrections, earlier answers too, to a file that `import` reads."""
+    """Write corrections to a file that `import` reads.
+
+    Earlier answers to the same question, too.
+    """
     from hivelearn.node.ask.corrections import Corrections
 
-    count = Corrections(wanted.node.open(existing=True)).export_to(wanted.file, wanted.domain)
+    corrections = Corrections(wanted.node.open(existing=True))
+    if str(wanted.file) == STDOUT:
+        print(corrections.to_jsonl(wanted.domain), end="")
+        return DONE
+    count = corrections.export_to(wanted.file, wanted.domain)
     print(f"{count} correction{'' if count == 1 else 's'} in {wanted.file}")
     return DONE
 
@@ -119,9 +134,10 @@ class ForgetCommand:
 
 
 def forgotten(wanted: ForgetCommand) -> int:
-    """Delete one correction, or all of a domain: no file of the home keeps their text.
+    """Delete one correction, or all of a domain.
 
-    What a model has learnt from them stays learnt; it says which patches that may be.
+    No file of the home keeps their text. What a model has learnt from them stays
+    learnt; it says which patches that may be.
     """
     from hivelearn.node.ask.corrections import Corrections
     from hivelearn.store.errors import ForgetWhatError
@@ -145,7 +161,7 @@ def _ask(about: "tuple[Correction, ...]") -> None:
     if not about:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("nobody is here to agree", remedy="Say --yes to forget all the same.")
+        raise UsageError("standard input is no terminal", remedy="Say --yes to forget unasked.")
     for correction in about[:SHOWN_BEFORE]:
         print(f"  {correction.domain}: {_short(correction.messages[-1].content)}")
     if len(about) > SHOWN_BEFORE:

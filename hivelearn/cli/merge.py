@@ -71,7 +71,10 @@ class Merging:
 
 
 def merge(merging: Merging) -> int:
-    """Merge LoRA adapter folders into one, exactly, in the space of their products."""
+    """Merge LoRA adapter folders into one.
+
+    Exactly, in the space of their products.
+    """
     if merging.list:
         print(methods())
         return DONE
@@ -183,6 +186,12 @@ def _number(option: str, text: str, kind: type[int]) -> int:
         raise UsageError(f"{option} {text!r} is not a number", remedy="Such as 16.") from None
 
 
+def _default(value: object) -> str:
+    if value is None:
+        return "by weights"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def methods() -> str:
     """Return a table of all merge methods with their settings."""
     from hivelearn.merging.recipe.method_table import TABLE
@@ -192,7 +201,7 @@ def methods() -> str:
         {
             "method": op.name,
             "kind": op.kind,
-            "settings": ", ".join(f"{p.name}={p.default}" for p in op.params) or "none",
+            "settings": ", ".join(f"{p.name}={_default(p.default)}" for p in op.params) or "none",
             "survives hostile": f"{op.tolerates:.0%}" if op.tolerates else "no promise",
             "source": op.source,
         }

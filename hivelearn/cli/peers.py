@@ -26,7 +26,9 @@ class PeersCommand:
 
 
 def peers(wanted: PeersCommand) -> int:
-    """Look who is there: seen, reachable, verified, or the step that fails.
+    """Look who is there, and how far each came.
+
+    Seen, reachable, verified, or the step that fails.
 
     Fetches nothing on purpose; what happens to arrive waits for `adopt`.
     """

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from hivelearn.cli.command import DONE, NO_LIFT, AsJson, DomainArgument, NodeOptions
+from hivelearn.cli.command import (
+    DONE,
+    NO_LIFT,
+    NOTHING_CHANGED,
+    AsJson,
+    DomainArgument,
+    NodeOptions,
+)
 
 if TYPE_CHECKING:
     from hivelearn.node.events import Event
@@ -64,6 +71,13 @@ def train(wanted: TrainCommand) -> int:
         _, report = train.train(context, wanted.domain, recipe, context.config.safety)
     print(report.to_json() if wanted.json else report)
     return DONE if report.adopted else NO_LIFT
+
+
+def kept(wanted: TrainCommand) -> str:
+    """Return what Ctrl-C leaves behind."""
+    if wanted.estimate:
+        return NOTHING_CHANGED
+    return "What was learnt so far is kept; the same command goes on from there."
 
 
 def _tell(event: "Event") -> None:

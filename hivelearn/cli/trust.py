@@ -14,7 +14,10 @@ class TrustCommand:
 
 
 def trust(wanted: TrustCommand) -> int:
-    """Tell whom the node believes, how much and why; loads no model."""
+    """Tell whom the node believes, how much and why.
+
+    Loads no model.
+    """
     from hivelearn.node.trust_table import read_trust
 
     found = read_trust(wanted.node.open(existing=True))

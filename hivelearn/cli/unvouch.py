@@ -17,7 +17,10 @@ class UnvouchCommand:
 
 
 def unvouch(wanted: UnvouchCommand) -> int:
-    """Withdraw a vouch; experts that nobody speaks for now stop serving."""
+    """Withdraw a vouch.
+
+    Experts that nobody speaks for now stop serving.
+    """
     from hivelearn.identity import parse_name, short_name
     from hivelearn.node import unvouch
 

@@ -15,7 +15,10 @@ class VouchesCommand:
 
 
 def vouches(wanted: VouchesCommand) -> int:
-    """List for whom you vouched, withdrawn vouches too; loads no model."""
+    """List for whom you vouched.
+
+    Withdrawn vouches too; loads no model.
+    """
     from hivelearn.identity import full_name, short_name
     from hivelearn.node.trust_table import day
     from hivelearn.report.table import Table

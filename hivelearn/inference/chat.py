@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hivelearn.inference.chat_template import ConversationError, fitting
+from hivelearn.inference.chat_template import ContextFullError, ConversationError, fitting
 from hivelearn.inference.errors import NoModelError
 from hivelearn.inference.messages import Messages, as_messages, check_text
 from hivelearn.inference.token_spans import contents, encoded, is_fast, opening
@@ -165,10 +165,9 @@ class ChatEncoder:
 
     def _checked(self, example: Example) -> Example:
         if self._context is not None and len(example.tokens) > self._context:
-            raise ConversationError(
+            raise ContextFullError(
                 f"the conversation has {len(example.tokens)} tokens, "
                 f"the model takes {self._context}",
-                remedy="Shorten it, or open a model with a longer context.",
             )
         beyond = max(example.tokens, default=0)
         if self._rows is not None and beyond >= self._rows:

@@ -29,6 +29,12 @@ class ConversationError(UsageError):
     remedy = "Give a string, or messages like [{'role': 'user', 'content': 'Hello'}]."
 
 
+class ContextFullError(ConversationError):
+    """The conversation is longer than the model's context."""
+
+    remedy = "Shorten it, or open a model with a longer context."
+
+
 class ChatTemplateError(NoModelError):
     """The model's chat template cannot be used."""
 

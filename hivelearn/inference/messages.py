@@ -30,6 +30,8 @@ def as_messages(prompt: "str | Messages") -> list[dict[str, str]]:
         ConversationError: empty, not a list of role and content, or more than text.
     """
     if isinstance(prompt, str):
+        if not prompt.strip():
+            raise ConversationError("the question is empty", remedy="Ask something.")
         prompt = [{"role": "user", "content": prompt}]
     if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
         raise ConversationError(f"a {type(prompt).__name__} is no conversation")

@@ -55,7 +55,7 @@ class TrainEstimate:
         if self.shorter is not None:
             count, batch, short_s = self.shorter
             said += f"; `--steps {count} --batch {batch}` takes {duration(short_s)}"
-        return said
+        return f"{said} (besides: opening the model, judging)"
 
     __repr__ = __str__  # what a notebook or a shell shows is for people
 

@@ -310,8 +310,10 @@ class Database:
         reader = sqlite3.connect(uri, uri=True, timeout=self._busy_wait_s, isolation_level=None)
         try:
             reader.execute("PRAGMA user_version")
-        except sqlite3.OperationalError as error:
+        except BaseException as error:
             reader.close()
+            if not isinstance(error, sqlite3.OperationalError):
+                raise  # no database at all
             if error.sqlite_errorcode in _NO_LOCKS:
                 raise  # each further try would wait as long
             log = self.path.with_name(f"{self.path.name}-wal")

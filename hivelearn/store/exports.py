@@ -18,19 +18,25 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def write_jsonl(path: Path, corrections: Iterable[Correction]) -> int:
-    """Write one line per correction, all or nothing; return how many.
+def to_jsonl(corrections: Iterable[Correction], judges: Container[str]) -> str:
+    """Return one line per correction: :func:`to_plain`'s fields, and which are held out."""
+    rows = (to_plain(c) | {"holdout": c.id in judges} for c in corrections)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_lines(path: Path, lines: str) -> None:
+    """Write an export, all or nothing.
 
     Raises:
         DiskError: the disk refuses, and nothing was written.
-        ExportPathError: it can be no path.
+        ExportPathError: it can be no path, or its folder is not there.
     """
-    lines = [json.dumps(to_plain(c), ensure_ascii=False) + "\n" for c in corrections]
     try:
-        write_whole(path, "".join(lines).encode())
+        if not path.parent.exists():
+            raise ExportPathError(f"there is no folder {path.parent}")
+        write_whole(path, lines.encode())
     except ValueError as error:  # a NUL, or half a character
         raise ExportPathError(f"{str(path)!r:.80} can be no file: {error}") from None
-    return len(lines)
 
 
 def to_dataset(corrections: Iterable[Correction], judges: Container[str]) -> "Dataset":

@@ -78,6 +78,8 @@ def read_rows(path: Path) -> Rows:
     if head.startswith(b"PAR1"):
         return Rows("row", _parquet(path))
     encoding = _encoding(head)
+    if path.suffix.lower() == ".parquet" and b"\0" in head:
+        raise CorrectionError(f"{path}: it is no Parquet file, or its beginning is damaged")
     start = head.decode(encoding, "ignore").lstrip()
     if start.startswith("["):
         return Rows("row", _json_list(path, encoding))

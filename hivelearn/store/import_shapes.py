@@ -13,10 +13,9 @@ from typing import Any, Final
 from hivelearn.store.errors import CorrectionError
 
 WANTED: Final = (
-    "A row needs a question and its answer: prompt and right (or completion, response); messages "
-    "or conversations that end with the assistant, or with the user beside a right; instruction "
-    "(with input) and output; question and answer; prompt, chosen and rejected. "
-    "And a domain, unless one is given for all."
+    "A row has prompt and right (or completion, response); messages or conversations that end "
+    "with the answer; instruction and output; question and answer; or prompt, chosen and rejected. "
+    "And a domain, unless --domain NAME (in Python domain=...) gives one for all."
 )
 
 Turn = dict[str, str]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from hivelearn.store.correction import TIME_MAX_S, Correction, check_domain, to_conversation
 from hivelearn.store.database import Database, Row
 from hivelearn.store.errors import ForgetWhatError, UnknownCorrectionError
-from hivelearn.store.exports import to_dataset, write_jsonl
+from hivelearn.store.exports import to_dataset, to_jsonl, write_lines
 from hivelearn.store.imports import Defaults, ImportReport, read_corrections
 from hivelearn.store.inbox import Inbox
 
@@ -210,8 +210,15 @@ class Journal:
         return ImportReport(len(read.corrections), self.add(read.corrections), read.passed_over)
 
     def export_to(self, path: Path, domain: str | None = None) -> int:
-        """Write corrections, superseded ones too; :meth:`import_from` reads them back."""
-        return write_jsonl(path, self.list(domain, superseded=True))
+        """Write the lines of :meth:`to_jsonl`; return how many."""
+        lines = self.to_jsonl(domain)
+        write_lines(path, lines)
+        return lines.count("\n")
+
+    def to_jsonl(self, domain: str | None = None) -> str:
+        """Return corrections, superseded ones too, as :meth:`import_from` reads them."""
+        judges = {c.id for c in self.list(domain, holdout=True, superseded=True)}
+        return to_jsonl(self.list(domain, superseded=True), judges)
 
     def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
         """Return the corrections of :meth:`list` as a ``datasets.Dataset``."""

@@ -70,6 +70,23 @@ def test_a_command_that_cannot_be_is_told_and_changes_nothing(talk, lines, told)
     assert talk.messages == was
 
 
+def test_a_domain_that_is_new_is_said_to_be_and_a_mistyped_one_gets_the_name_that_was_meant(talk):
+    talk.take("/domain lengths")
+    assert talk.said[-1] == "about lengths, which is new: its first correction begins it\n"
+    for line in ("How long?", "/right 3 mm", "/domain lenghts"):
+        talk.take(line)
+    assert "if you meant lengths: /domain lengths" in talk.said[-1]
+    with pytest.raises(UsageError, match="no domain name"):
+        talk.take("/domain Bad Name!")
+    assert talk.domain == "lenghts"
+
+
+def test_a_conversation_that_is_full_names_the_way_on(talk):
+    with pytest.raises(UsageError) as refused:
+        talk.take("word " * 20_000)
+    assert "/new" in refused.value.remedy
+
+
 def test_ctrl_c_ends_an_answer_and_not_the_conversation(talk):
     pieces = []
 
@@ -87,7 +104,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_conversation(talk):
 def test_a_file_of_lines_is_a_conversation_too(base, call):
     lines = "/domain roman\n14?\n/rihgt XIV\n/right XIV\n/quit\nnever asked\n"
     done = call("chat", "--model", str(base), "--max-new-tokens", "3", typed=lines)
-    assert done.exit_code == 0
+    assert done.exit_code == 2  # nobody sees the lines go by
     assert "kept; corrections of roman: 1" in done.stdout
-    assert "no command /rihgt" in done.stderr
+    assert "no command /rihgt: did you mean 'right'?" in done.stderr
     assert done.stdout.count("— ") == 1

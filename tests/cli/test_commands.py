@@ -189,6 +189,18 @@ def test_completion_prints_a_script_and_writes_to_no_settings(call, shell_name):
     assert "_HIVELEARN_COMPLETE" in done.stdout
 
 
+def test_a_shell_that_nobody_writes_scripts_for_is_told(call):
+    done = call("completion", "bahs", home=False)
+    assert (done.exit_code, "did you mean 'bash'?" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("group", [(), ("corrections",)])
+def test_no_summary_in_the_list_of_commands_is_cut(call, group):
+    listed = call(*group, "--help", home=False).stdout
+    assert "Commands:" in listed
+    assert "..." not in listed.partition("Commands:")[2]
+
+
 def test_the_script_of_completion_is_answered(shell):
     words = {"COMP_WORDS": "hivelearn vo", "COMP_CWORD": "1"}
     done = shell(_HIVELEARN_COMPLETE="complete_bash", **words)

@@ -81,7 +81,38 @@ def test_one_correction_is_forgotten_by_the_beginning_of_its_id(told, filled, ho
 def test_a_domain_is_forgotten_in_every_file(told, filled, home):
     assert told("forget", "--domain", "numbers", "-y").exit_code == 0
     assert b"quicksilver" not in bytes_of(home)
-    assert told("forget", "--domain", "numbers", "-y").stdout == "there was nothing to forget\n"
+    again = told("forget", "--domain", "numbers", "-y")
+    assert (again.exit_code, "no corrections of 'numbers'" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "--domain", "nubmers"),
+        ("export", "out.jsonl", "--domain", "nubmers"),
+        ("forget", "--domain", "nubmers", "--yes"),
+    ],
+)
+def test_a_mistyped_domain_is_told_and_not_passed_off_as_an_empty_one(told, filled, words):
+    done = told(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "Did you mean 'numbers'?" in done.stderr
+    assert len(listed(told)) == 12
+
+
+def test_an_export_says_what_the_list_says_of_the_holdout(told, tmp_path):
+    for n in range(12):  # each the only one of its domain: never held out
+        path = tmp_path / "one.csv"
+        path.write_text(f"prompt,right\nWhat is {n}?,{n}\n")
+        told("import", str(path), "--domain", f"numbers{n}")
+    rows = told("export", "-").stdout.splitlines()
+    assert [json.loads(row)["holdout"] for row in rows] == [False] * 12
+    assert [row["holdout"] for row in listed(told)] == [False] * 12
+
+
+def test_an_export_into_a_folder_that_is_not_there_is_the_callers_fault(told, filled, tmp_path):
+    done = told("export", str(tmp_path / "none" / "x.jsonl"))
+    assert (done.exit_code, "there is no folder" in done.stderr) == (2, True)
 
 
 def test_nothing_is_forgotten_before_somebody_agrees(told, filled):

@@ -16,7 +16,7 @@ def estimate(**changed):
 def test_a_long_training_names_a_shorter_one():
     assert str(estimate()) == (
         "roman, 208 corrections: about 2.0 h for 240 steps of 16; 1.6 GB of memory; "
-        "`--steps 20 --batch 8` takes 5 min"
+        "`--steps 20 --batch 8` takes 5 min (besides: opening the model, judging)"
     )
     told = json.loads(estimate().to_json())
     assert told["seconds"] == 7200
@@ -27,7 +27,7 @@ def test_a_training_that_may_end_early_says_from_when_to_when():
     said = str(estimate(least_steps=30, corrections=1, step_s=1.0))
     assert said == (
         "roman, 1 correction: about 30 s, and on while it gains: "
-        "240 steps of 16 in 4 min at most; 1.6 GB of memory"
+        "240 steps of 16 in 4 min at most; 1.6 GB of memory (besides: opening the model, judging)"
     )
 
 

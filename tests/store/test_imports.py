@@ -7,7 +7,7 @@ import pytest
 
 from hivelearn.store.errors import CorrectionError, ExportPathError, ImportLineError
 from hivelearn.store.import_rows import LINE_MAX_CHARS, ROWS_MAX
-from hivelearn.store.imports import REFUSED_MAX, Defaults, ImportReport
+from hivelearn.store.imports import REFUSED_MAX, Defaults, ImportReport, read_corrections
 
 BASE = b"b" * 32
 DEFAULTS = Defaults(BASE, 100.0, domain="roman")
@@ -152,6 +152,13 @@ def spoken(store, correct):
     with store.writing("test"):
         store.journal.add(given)
     return store.journal.list(superseded=True)
+
+
+def test_a_parquet_file_that_is_none_is_not_called_bad_text(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR0\0\xff\xfe and some more of it")
+    with pytest.raises(CorrectionError, match="no Parquet file"):
+        read_corrections(path, Defaults(BASE, 0.0))
 
 
 def test_importing_an_export_changes_nothing(store, spoken, tmp_path):

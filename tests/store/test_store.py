@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,21 @@ def test_an_older_file_is_brought_forward_and_a_failed_step_leaves_it_as_it_was(
     assert before.rows("SELECT * FROM a") == []
     with pytest.raises(Exception, match="no such column"):
         before.rows("SELECT y FROM a")
+
+
+def _open_files():
+    descriptors = Path("/proc/self/fd")
+    return [os.path.realpath(each) for each in descriptors.glob("*")]  # none but on Linux
+
+
+def test_a_file_that_is_no_database_is_told_and_let_go_of(tmp_path):
+    path = tmp_path / "hive.db"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(errors.HomeDamagedError) as held:  # whose frames keep what they opened
+        Database(path).version()
+    path.unlink()
+    assert held.value.remedy
+    assert not any("hive.db" in name for name in _open_files())
 
 
 def test_a_lock_of_another_program_is_an_error_of_the_device(store):

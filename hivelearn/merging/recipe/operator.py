@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
+from hivelearn.bounds import did_you_mean
 from hivelearn.merging.errors import MergeError
 from hivelearn.printable import shown
 
@@ -89,7 +90,8 @@ class Operator:
         for param in self.params:
             if param.name == name:
                 return param
-        has = ", ".join(param.name for param in self.params) or "no settings"
+        names = [param.name for param in self.params]
         raise MergeError(
-            f"method {self.name!r} takes no {shown(name)}", remedy=f"{self.name!r} takes: {has}."
+            f"method {self.name!r} takes no {shown(name)}{did_you_mean(name, names)}",
+            remedy=f"{self.name!r} takes: {', '.join(names) or 'no settings'}.",
         )

@@ -9,8 +9,8 @@ from hivelearn.inference.chat import Example
 from hivelearn.inference.completion import Completion
 from hivelearn.inference.messages import Messages, as_messages, with_texts
 from hivelearn.inference.route import Route
-from hivelearn.node import measure
-from hivelearn.node.ask import domains, experts
+from hivelearn.node import domains, measure
+from hivelearn.node.ask import experts
 from hivelearn.node.ask.answer import Answer
 from hivelearn.node.ask.experts import ExpertPool
 from hivelearn.node.ask.options import AskOptions

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hivelearn.errors import HivelearnError
 from hivelearn.files import DiskError
+from hivelearn.node import domains
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import CorrectionsForgotten, CorrectionsImported
 from hivelearn.store.correction import Correction
@@ -29,8 +30,6 @@ class ForgetReport:
 
     def __str__(self) -> str:
         """Return what is gone, then what is not."""
-        if not self.corrections:
-            return "there was nothing to forget"
         lines = [f"forgotten: {_counted(self.corrections, 'correction')}"]
         if not self.bytes_gone:
             lines.append(
@@ -102,8 +101,10 @@ class Corrections:
 
         Raises:
             UnknownCorrectionError: no correction has this id.
+            UsageError: there are no corrections of this domain.
         """
         context = self._context
+        domains.check_corrected(context, domain)
         with context.store.writing("forget corrections"):
             done = context.journal.forget(correction=correction, domain=domain)
             trainings = _give_up_trainings(context, done)
@@ -147,11 +148,31 @@ class Corrections:
         return report
 
     def export_to(self, path: str | Path, domain: str | None = None) -> int:
-        """Write corrections as JSON lines that `import_from` reads; return how many."""
+        """Write corrections as JSON lines that `import_from` reads; return how many.
+
+        Raises:
+            UsageError: there are no corrections of this domain, or the path can be none.
+            DiskError: the disk refuses; what was there is untouched.
+        """
+        domains.check_corrected(self._context, domain)
         return self._context.journal.export_to(Path(path), domain)
 
+    def to_jsonl(self, domain: str | None = None) -> str:
+        """Return corrections, earlier answers too, as JSON lines that `import_from` reads.
+
+        Raises:
+            UsageError: there are no corrections of this domain.
+        """
+        domains.check_corrected(self._context, domain)
+        return self._context.journal.to_jsonl(domain)
+
     def to_dataset(self, domain: str | None = None, *, holdout: bool | None = None) -> "Dataset":
-        """Return the corrections as a ``datasets.Dataset``."""
+        """Return the corrections as a ``datasets.Dataset``.
+
+        Raises:
+            UsageError: there are no corrections of this domain.
+        """
+        domains.check_corrected(self._context, domain)
         return self._context.journal.to_dataset(domain, holdout=holdout)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.device.permit import Permit
 from hivelearn.gate.gain import Gain, Measure, too_few
+from hivelearn.node import domains
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import (
     TrainingEnded,
@@ -27,7 +28,6 @@ from hivelearn.node.merge.adopt import serve_specialist
 from hivelearn.node.reports import TrainReport
 from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.patch.envelope import Patch
-from hivelearn.store.correction import check_domain
 from hivelearn.training.recipe import Recipe
 from hivelearn.training.session import Step, TrainingSession
 
@@ -53,10 +53,10 @@ def train(
         told to stop before its last step, and then a checkpoint waits.
 
     Raises:
-        UsageError: no corrections to train on.
+        UsageError: no corrections to train on, or a mistyped domain.
         WriterBusyError: another process writes to this home.
     """
-    check_domain(domain)
+    domains.check_not_mistyped(context, domain)
     with context.store.writing(f"train {domain}"):
         training = resume.begin(context, domain, recipe)
         session, patch = training.session, None
@@ -89,9 +89,9 @@ def estimated(context: NodeContext, domain: str, recipe: Recipe) -> TrainEstimat
     """Return what :func:`train` would cost; nothing is learnt and nothing serves.
 
     Raises:
-        UsageError: no corrections to train on.
+        UsageError: no corrections to train on, or a mistyped domain.
     """
-    check_domain(domain)
+    domains.check_not_mistyped(context, domain)
     with context.store.writing(f"estimate {domain}"):
         return estimate.probed(context, resume.begin(context, domain, recipe).session)
 

@@ -17,7 +17,7 @@ from hivelearn.gate.norms import delta_norms, whole_norm
 from hivelearn.gate.screen import Norms, Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.node import copies, measure, reputation
+from hivelearn.node import copies, domains, measure, reputation
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import MergeEnded
 from hivelearn.node.merge import admit, into_own, rollback, strangers
@@ -25,7 +25,6 @@ from hivelearn.node.merge.round import Round
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
-from hivelearn.store.correction import check_domain
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.store.shelf import Entry, State
 
@@ -48,9 +47,10 @@ def merge(
         again: judge also what a rollback took out; False unless a person asks for it.
 
     Raises:
+        UsageError: no domain name, or one that was mistyped.
         WriterBusyError: another process writes to this home.
     """
-    check_domain(domain)
+    domains.check_not_mistyped(context, domain)
     if recipe is not None:
         into_own.bounded(recipe)  # said before anything is judged
     with context.store.writing(f"merge {domain}"):

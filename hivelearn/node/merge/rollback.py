@@ -2,9 +2,9 @@
 
 import json
 
+from hivelearn.node import domains
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import Adopted
-from hivelearn.store.correction import check_domain
 from hivelearn.store.generations import Generation
 
 
@@ -18,7 +18,7 @@ def rollback(context: NodeContext, domain: str) -> Generation:
     Raises:
         NothingToRollBackError: nothing was ever adopted there, or all is undone.
     """
-    check_domain(domain)
+    domains.check_not_mistyped(context, domain)
     store = context.store
     with store.writing(f"roll back {domain}"), store.together():
         restored = store.generations.rollback(context.base, domain, context.clock())
