@@ -69,7 +69,7 @@ def test_many_are_asked_as_one_would_be(make):
 def test_a_stream_says_what_ask_says_and_passes_errors_on(make):
     node = make()
     assert "".join(node.stream("Hi", max_new_tokens=9)) == node.ask("Hi", max_new_tokens=9).text
-    with pytest.raises(UsageError, match="does not end with a user's words"):
+    with pytest.raises(UsageError, match="the question is empty"):
         list(node.stream(""))
     engine = node.context.engine
     whole = engine.generate

@@ -45,8 +45,8 @@ def test_it_is_the_gram_matrix_of_the_dense_deltas(ranks, seed, dtype):
     found = gram(parts)
     assert found.dtype == torch.float64
     assert torch.equal(found, found.T)
-    assert gap(found, flat @ flat.T, flat.square().sum()) < 1e-14
-    assert gap(norms(found), flat.norm(dim=1), flat.norm()) < 1e-14
+    assert gap(found, flat @ flat.T, flat.square().sum()) < 1e-13
+    assert gap(norms(found), flat.norm(dim=1), flat.norm()) < 1e-13
     assert torch.equal(distances(found).diagonal(), torch.zeros(len(ranks)).double())
 
 
@@ -76,7 +76,8 @@ def test_a_scale_may_lie_in_either_factor_or_apart(factor, scale):
 def test_a_layer_wider_than_one_block_is_summed_over_its_blocks(ranks):
     parts = parts_of(ranks, shape=(3, 40_000))  # at R = 17 a block has 31,000 columns
     flat = dense(parts)
-    assert gap(gram(parts), flat @ flat.T, flat.square().sum()) < 1e-14
+    # 120,000 products are summed in another order on every kind of CPU, in the reference as well.
+    assert gap(gram(parts), flat @ flat.T, flat.square().sum()) < 1e-12
 
 
 def test_nothing_of_the_size_of_the_layer_is_ever_formed(largest):
