@@ -75,6 +75,8 @@ class TrainingSession:
         recipe: how; what it leaves open is fixed here.
         domain: keys the shared A.
         memory_bytes: what one pass may keep, beside the model.
+        onto: what it goes on from, of whose rank, alpha and modules the result is; None
+            begins with the A that everybody shares and a B of zeros.
 
     Attributes:
         recipe: as it was fixed.
@@ -91,6 +93,7 @@ class TrainingSession:
         recipe: Recipe,
         domain: str,
         memory_bytes: int = MEMORY_BYTES,
+        onto: Adapter | None = None,
     ) -> None:
         if not isinstance(lessons, Lessons):
             lessons = Lessons(tuple(lessons))
@@ -105,8 +108,14 @@ class TrainingSession:
         looked_at = pace.watched(count, self.recipe)
         self._watched = [lessons.examples[i] for i in sorted(looked_at)]
         self._learnt = [each for i, each in enumerate(lessons.examples) if i not in looked_at]
-        modules = match_targets(recipe.targets, list(shapes))
-        factors = initial_factors(engine.base, domain, shapes, modules, recipe.rank)
+        self._onto = onto
+        if onto is None:
+            modules = match_targets(recipe.targets, list(shapes))
+            factors = initial_factors(engine.base, domain, shapes, modules, recipe.rank)
+        else:
+            engine.check(onto)
+            self.recipe = replace(self.recipe, rank=onto.rank, alpha=onto.alpha)
+            factors = {name: (a.float(), b.float()) for name, (a, b) in onto.factors.items()}
         self._layout = [(name, tuple(a.shape), tuple(b.shape)) for name, (a, b) in factors.items()]
         weights = _flat(list(factors.values()))
         self._state = TrainingState(weights, torch.zeros_like(weights), torch.zeros_like(weights))
@@ -276,6 +285,8 @@ class TrainingSession:
     def _id(self) -> TrainingId:
         digest = hashlib.sha256(self._asked.digest().encode() + self._engine.base)
         digest.update(self.domain.encode())
+        if self._onto is not None:
+            digest.update(self._onto.root())
         for rows in (self._lessons.examples, self._lessons.rehearsed):
             digest.update(len(rows).to_bytes(8, "big"))
             for example in rows:
