@@ -14,13 +14,22 @@ from hivelearn.device.governor import RECHECK_S
 from hivelearn.device.permit import Permit
 from hivelearn.errors import HivelearnError, UsageError
 from hivelearn.node.context import NodeContext
-from hivelearn.node.events import Event, MergeEnded, PermitChanged, RunFailed, TrainingEnded
+from hivelearn.node.events import (
+    Event,
+    MergeEnded,
+    PermitChanged,
+    RunFailed,
+    TrainingEnded,
+    TrunkGrown,
+)
 from hivelearn.node.learn import resume, train
 from hivelearn.node.merge import merge
-from hivelearn.node.reports import RoundReport, TrainReport
+from hivelearn.node.reports import RoundReport, TrainReport, TrunkReport
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
+from hivelearn.node.trunk import grow
 
 ERRORS_MAX: Final = 100
+GROWING_S: Final = 2.0  # between two turns on a trunk
 SLICE_S: Final = 2.0  # longer than a swarm needs to be quiet, shorter than patience
 
 
@@ -45,6 +54,7 @@ class BackgroundRun:
     Attributes:
         trained: a report for each training.
         merged: a report for each merge.
+        grown: a report for each trunk that was made or taken up.
         errors: why rounds ended early, the newest ``ERRORS_MAX``.
         permit: what the device said last; None if it was not measured yet.
     """
@@ -68,7 +78,9 @@ class BackgroundRun:
         self._swarms: list[Swarm] = []
         self.trained: list[TrainReport] = []
         self.merged: list[RoundReport] = []
+        self.grown: list[TrunkReport] = []
         self.errors: list[str] = []
+        self._growing = False
         self.permit: Permit | None = None
         self._meet()  # here, so that a fabric that cannot be had is the caller's error
         self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
@@ -119,7 +131,11 @@ class BackgroundRun:
                     events.publish(RunFailed(error.what, None))
                 except Exception as error:  # noqa: BLE001 - tomorrow's corrections wait for no restart
                     events.publish(RunFailed(repr(error), error))
-                self._stop.wait(self._schedule.round_s if governor.last.work else RECHECK_S)
+                self._stop.wait(self._pause_s() if governor.last.work else RECHECK_S)
+
+    def _pause_s(self) -> float:
+        """Return how long to rest before the next round: others wait for parts of a trunk."""
+        return min(self._schedule.round_s, GROWING_S) if self._growing else self._schedule.round_s
 
     def _note(self, event: Event) -> None:
         """Keep what this run did; what a person does meanwhile happens in another thread."""
@@ -130,6 +146,8 @@ class BackgroundRun:
                 self.trained.append(report)
             case MergeEnded(report):
                 self.merged.append(report)
+            case TrunkGrown(report):
+                self.grown.append(report)
             case PermitChanged(permit):
                 self.permit = permit
             case RunFailed(what):
@@ -139,6 +157,7 @@ class BackgroundRun:
                 pass
 
     def _round(self) -> None:
+        self._growing = False
         self._meet()
         self._sync()
         for domain in self._domains():
@@ -146,8 +165,20 @@ class BackgroundRun:
                 return
             if self._context.on_shelf("quarantined", domain):
                 merge.merge(self._context, domain, again=False)
-            if resume.has_news(self._context, domain):
+            if not self._grow(domain) and resume.has_news(self._context, domain):
                 self._train(domain)
+
+    def _grow(self, domain: str) -> bool:
+        """Take a turn on the trunk, in company; return whether rounds go on.
+
+        Where they do, training by oneself waits until they rest.
+        """
+        company = grow.company_in(self._swarms, domain)
+        if not grow.in_company(self._context, domain, company):
+            return False
+        report = grow.grow(self._context, domain, company, self._limits, sleep=self._stop.wait)
+        self._growing |= going = report.outcome in ("grown", "taken up", "waiting")
+        return going
 
     def _sync(self) -> None:
         """Exchange in slices, so that nobody who wants to stop waits for absent peers."""

@@ -22,6 +22,7 @@ from hivelearn.device.limits import COMFORT, SAFETY, DeviceLimits
 from hivelearn.inference.engine_table import check_engine_options, engine_kind
 from hivelearn.inference.sampling import SAMPLING
 from hivelearn.training.recipe import Recipe
+from hivelearn.trunk.settings import RoundSettings
 from hivelearn.trust.weights import Caps
 
 _LIMITS: Final = a(DeviceLimits, "a hivelearn.device.limits.DeviceLimits")
@@ -32,6 +33,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "recipe": a(Recipe, "an hl.Recipe"),
     "safety": _LIMITS,
     "comfort": _LIMITS,
+    "rounds": a(RoundSettings, "an hl.RoundSettings"),
     "caps": a(Caps, "caps of hivelearn.trust.weights"),
     "base_texts": whole(1),
     "training_memory_bytes": NONE | whole(1 << 20),
@@ -58,6 +60,7 @@ class NodeConfig:
     recipe: Recipe = field(default_factory=Recipe)  # of `train`
     safety: DeviceLimits = SAFETY  # what an explicit `train` obeys
     comfort: DeviceLimits = COMFORT  # what `live` obeys
+    rounds: RoundSettings = field(default_factory=RoundSettings)  # with others, on one trunk
     caps: Caps = field(default_factory=Caps)  # how much of a merge anybody may move
     base_texts: int = 80  # general questions: half lower ceilings, half judge harm
     training_memory_bytes: int | None = None  # of one pass; None: 160 MiB, less if less is free

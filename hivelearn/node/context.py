@@ -183,8 +183,9 @@ class NodeContext:
         return self.generations.serving(self.base)
 
     def on_shelf(self, state: State, domain: str | None = None) -> tuple[Entry, ...]:
-        """Return what rests in ``state`` for this base, of one domain or of all."""
-        return self.shelf.list(state=state, domain=domain, base=self.base)
+        """Return what rests in ``state`` for this base and stands alone, of a domain or of all."""
+        found = self.shelf.list(state=state, domain=domain, base=self.base)
+        return tuple(entry for entry in found if entry.onto is None)
 
     # -- the world outside ----------------------------------------------------
 

@@ -24,7 +24,7 @@ from typing import Final, Self, TypeAlias
 
 from hivelearn.device.permit import Permit
 from hivelearn.errors import UsageError
-from hivelearn.node.reports import Judged, RoundReport, TrainReport
+from hivelearn.node.reports import Judged, RoundReport, TrainReport, TrunkReport
 from hivelearn.node.train_estimate import TrainEstimate
 from hivelearn.store.correction import Correction
 from hivelearn.store.feeds import Why
@@ -102,6 +102,13 @@ class TrainingEnded:
     """A training is over, or stopped before its end: the report says which."""
 
     report: TrainReport
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkGrown:
+    """A round has ended in a trunk, made here or taken up from others."""
+
+    report: TrunkReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +207,7 @@ Event: TypeAlias = (
     | TrainingEstimated
     | TrainingStep
     | TrainingEnded
+    | TrunkGrown
     | PermitChanged
     | PatchArrived
     | PatchRefused

@@ -21,11 +21,12 @@ from hivelearn.node.context import Environment, open_context
 from hivelearn.node.events import EventStream
 from hivelearn.node.learn import seal, train
 from hivelearn.node.merge import adopt, merge, rollback
-from hivelearn.node.reports import RoundReport, TrainReport
+from hivelearn.node.reports import RoundReport, TrainReport, TrunkReport
 from hivelearn.node.saved_model import kept_in_home
 from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
 from hivelearn.node.status import Status, read_name, read_status
 from hivelearn.node.train_estimate import TrainEstimate
+from hivelearn.node.trunk import grow
 from hivelearn.node.trust_table import TrustTable, read_trust
 
 if TYPE_CHECKING:
@@ -309,6 +310,17 @@ class Node:
     def rollback(self, domain: str) -> "Generation":
         """Serve the domain's previous state again."""
         return rollback.rollback(self.context, domain)
+
+    def grow(self, domain: str) -> TrunkReport:
+        """Take one turn in the rounds of those who teach ``domain``, in the swarm that was joined.
+
+        Goes on from the trunk that all have, trains a few steps onto it with the own
+        corrections, and tells that part; when the others' parts are here, they become the next
+        trunk together. It serves if it measures better than what serves. :meth:`live` takes
+        turns by itself.
+        """
+        company = grow.company_in(self._network.shares, domain)
+        return grow.grow(self.context, domain, company, self.config.safety)
 
     def live(self, *domains: str, hours: str | None = None, **joining: Any) -> BackgroundRun:
         """Do all of it in the background: join, sync, merge and train while the device permits.

@@ -6,9 +6,12 @@ is signed, so its id is another one, and it names nothing of any other swarm
 (`hivelearn.patch.feed`).
 """
 
+from typing import TypedDict, Unpack
+
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import FeedForked, FeedRestarted
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.descent import Descent
 from hivelearn.patch.envelope import Label, Patch, placed, rebased, says_the_same, seal
 from hivelearn.patch.feed import UNPUBLISHED, agreed
 from hivelearn.patch.manifest import Receipt, RouterCard
@@ -17,16 +20,17 @@ from hivelearn.store.feeds import Fork
 from hivelearn.store.shelf import Entry, State
 
 
-def sign(
-    context: NodeContext,
-    adapter: Adapter,
-    domain: str,
-    *,
-    card: RouterCard | None = None,
-    receipt: Receipt | None = None,
-    shared_a: bool = False,
-    licence: str = "",
-) -> Patch:
+class Said(TypedDict, total=False):
+    """What an author may say of an adapter beside its domain."""
+
+    card: RouterCard | None
+    receipt: Receipt | None
+    shared_a: bool
+    licence: str
+    descent: Descent | None
+
+
+def sign(context: NodeContext, adapter: Adapter, domain: str, **said: Unpack[Said]) -> Patch:
     """Sign ``adapter`` as a record that stands in no feed, and put it on the shelf.
 
     The caller holds the writer lock.
@@ -37,10 +41,7 @@ def sign(
         seq=UNPUBLISHED.seq,
         prev=UNPUBLISHED.prev,
         now_s=context.clock(),
-        card=card,
-        receipt=receipt,
-        shared_a=shared_a,
-        licence=licence,
+        **said,
     )
     patch = seal(rebased(adapter, context.base), label, context.identity)
     shelve(context, patch)
@@ -75,6 +76,7 @@ def entry_of(record: Patch | Notice, state: State, payload: str | None, now_s: f
         payload=payload,
         state=state,
         arrived_s=now_s,
+        onto=None if body.descent is None else body.descent.onto,
     )
 
 

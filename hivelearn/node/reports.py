@@ -93,6 +93,64 @@ class RoundReport:
         return gains(rows, title=f"{self.domain}: {self.outcome}", ax=ax)
 
 
+Turn = Literal["grown", "taken up", "waiting", "alone", "resting", "nothing to teach"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TrunkReport:
+    """One turn in the rounds of a domain.
+
+    Attributes:
+        outcome: "grown" (a round ended in a new trunk), "taken up" (another node's trunk),
+            "waiting" (for the parts of others), "alone" (no part of others helps),
+            "resting" (nothing more is gained), "nothing to teach".
+        trunk: id of the trunk that the domain goes on from, hex.
+        height: how many trunks led to it.
+        parts: how many parts, of all rounds, it was made of.
+        authors: short names of those whose parts made this round.
+        loss: of the trunk on the own corrections, nats per answer token.
+        lost: share of its norm that the cut to its rank lost.
+        gain: of the trunk against the one before, on the own corrections.
+        served: whether the trunk serves now, and what decided it.
+    """
+
+    domain: str
+    outcome: Turn
+    trunk: str
+    height: int
+    parts: int = 0
+    authors: tuple[str, ...] = ()
+    loss: float | None = None
+    lost: float = 0.0
+    gain: Measure = field(default_factory=Unmeasured)
+    served: RoundReport | None = None
+
+    def __str__(self) -> str:
+        """Return one line."""
+        said = f"{self.domain}: trunk {self.height} ({self.trunk[:8]}), {self.outcome}"
+        if self.authors:
+            said += f" by {len(self.authors)}"
+        if self.loss is not None:
+            said += f"; loss {self.loss:.3f}, against the last {self.gain}"
+        if self.served is not None:
+            now = self.served.generation
+            said += f"; generation {now} serves it" if now else "; what served goes on serving"
+        return said
+
+    __repr__ = __str__  # what a notebook or a shell shows is for people
+
+    def __bool__(self) -> bool:
+        """True if the domain goes on from another trunk now."""
+        return self.outcome in ("grown", "taken up")
+
+    def to_json(self) -> str:
+        """Return one JSON object."""
+        return json.dumps(asdict(self))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class TrainReport:
     """What `node.train` cost and measured; `node.train` returns the patch itself."""

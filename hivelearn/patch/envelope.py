@@ -19,6 +19,7 @@ from hivelearn.patch import chunks, hub, notice
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.adapter_spec import AdapterSpec
+from hivelearn.patch.descent import Descent
 from hivelearn.patch.feed import Place
 from hivelearn.patch.folder import written
 from hivelearn.patch.manifest import DOMAIN, Body, Receipt, RouterCard
@@ -147,6 +148,7 @@ class Label:
     shared_a: bool = False
     licence: str = ""
     epoch: int = 0
+    descent: Descent | None = None
 
 
 def seal(adapter: Adapter, label: Label, identity: Identity) -> Patch:
@@ -251,6 +253,7 @@ def _body(adapter: Adapter, label: Label, identity: Identity, payload: bytes) ->
         card=label.card,
         licence=label.licence,
         epoch=label.epoch,
+        descent=label.descent,
     )
 
 

@@ -1,9 +1,8 @@
 """The signed body of a record: everything a node must know before it asks for the payload.
 
-Keys 1 … 16 and 64 of one canonical map (table in ``Body``). Keys 6 and 7 are reserved for
-ancestry, the parents of a patch and the trunk it builds on: nobody writes anything but
-"none" there yet, and whoever does is refused like an unknown key. Unknown keys up to 63 are
-critical and refused; those from 64 on are for later versions and ignored, here and
+Keys 1 … 16 and 64 of one canonical map (table in ``Body``). Keys 6 and 7 say what it builds
+on (:mod:`hivelearn.patch.descent`); both are empty where it stands alone. Unknown keys up to 63
+are critical and refused; those from 64 on are for later versions and ignored, here and
 in the sections (the signature covers the bytes as received, so nothing is lost).
 Reals are integers in units of 1e-6. Nothing here is looked up by name in a peer's text.
 """
@@ -20,13 +19,12 @@ from hivelearn.identity import Certificate
 from hivelearn.patch import safetensors_header as header
 from hivelearn.patch.adapter_spec import AdapterSpec
 from hivelearn.patch.chunks import CHUNK_BYTES, HASH_BYTES
+from hivelearn.patch.descent import Descent
 from hivelearn.patch.feed import EPOCH_BITS, Place
 
 PATCH: Final = 1  # the only kind of record today; readers skip kinds they do not know
 _KEYS: Final = frozenset(range(1, 17))
 _EPOCH: Final = 64  # absent in a record of no feed, and in those of earlier versions
-_NO_PARENTS: Final[list[codec.Value]] = []  # key 6, reserved
-_NO_TRUNK: Final = None  # key 7, reserved
 LICENCE: Final = re.compile(r"[A-Za-z0-9.+:() -]{0,64}")  # an SPDX expression; people print it
 DOMAIN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 SIGNED_LOSS_MAX: Final = 1_000.0  # nats per token; ln of any vocabulary is below 20
@@ -151,6 +149,7 @@ class Body:
     licence: str = ""  # 16: SPDX expression, empty if not stated
     kind: int = PATCH  # 1
     epoch: int = 0  # 64: see hivelearn.patch.feed
+    descent: Descent | None = None  # 6, 7: None stands alone
 
     def __post_init__(self) -> None:
         """Refuse every field outside its limit."""
@@ -171,6 +170,8 @@ class Body:
         require(
             0 <= self.created < 2**63 and 0 <= self.valid_until < 2**63, "a time is out of range"
         )
+        if self.descent is not None and (fault := self.descent.fault()) is not None:
+            raise BodyError(fault)
         require(
             LICENCE.fullmatch(self.licence) is not None,
             f"{self.licence[:80]!r} is no licence expression",
@@ -190,14 +191,15 @@ class Body:
         """Return the canonical bytes that are signed."""
         cert = self.certificate
         chain: list[codec.Value] = [cert.device, cert.not_after, cert.epoch, cert.signature]
+        parts, onto = ([], None) if self.descent is None else self.descent.to_values()
         value: dict[int, codec.Value] = {
             1: self.kind,
             2: self.author,
             3: chain,
             4: self.seq,
             5: self.prev,
-            6: _NO_PARENTS,
-            7: _NO_TRUNK,
+            6: parts,
+            7: onto,
             8: self.base,
             9: self.adapter.to_value(),
             10: self.domain,
@@ -223,7 +225,6 @@ class Body:
             codec.ignorable(value.keys() - _KEYS) and value.keys() >= _KEYS,
             "a key is missing or unknown",
         )
-        require(value[6] == _NO_PARENTS and value[7] is _NO_TRUNK, "a reserved key is used")
         match value:
             case {
                 1: int(kind),
@@ -265,4 +266,15 @@ class Body:
             licence=licence,
             kind=kind,
             epoch=epoch,
+            descent=_descent(value[6], value[7]),
         )
+
+
+def _descent(parts: object, onto: object) -> Descent | None:
+    if onto is None:
+        require(parts == [], "it has parts and builds on nothing")
+        return None
+    try:
+        return Descent.from_values(parts, onto)
+    except ValueError as error:
+        raise BodyError(str(error)) from None

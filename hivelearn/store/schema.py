@@ -147,10 +147,31 @@ _EVIDENCE: Final = (
 # A claim has two bounds. An expert of before has one alone: it answers where its domain is stated.
 _FLOORS: Final = ("ALTER TABLE served ADD COLUMN floor REAL",)
 
-MIGRATIONS: Final[tuple[Step, ...]] = (_ONE, _TWO, (*_FEEDS, *_TALLY, *_EVIDENCE, *_FLOORS))
+# Rounds: what a record builds on, and the trunks that they make.
+_TRUNKS: Final = (
+    # NULL where a record stands alone.
+    "ALTER TABLE patches ADD COLUMN onto BLOB",
+    """CREATE TABLE trunks (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, base BLOB NOT NULL, domain TEXT NOT NULL,
+        id BLOB NOT NULL, onto BLOB NOT NULL, height INTEGER NOT NULL, parts INTEGER NOT NULL,
+        payload TEXT, made_of TEXT NOT NULL, loss REAL, said TEXT NOT NULL, lost REAL NOT NULL,
+        created_s REAL NOT NULL, UNIQUE (base, id))""",
+    # Parts that made a round worse, by the root of their payload.
+    """CREATE TABLE left_parts (
+        base BLOB NOT NULL, domain TEXT NOT NULL, root BLOB NOT NULL, why TEXT NOT NULL,
+        PRIMARY KEY (base, domain, root)) WITHOUT ROWID""",
+)
+
+MIGRATIONS: Final[tuple[Step, ...]] = (
+    _ONE,
+    _TWO,
+    (*_FEEDS, *_TALLY, *_EVIDENCE, *_FLOORS),
+    _TRUNKS,
+)
 
 # Every blob that some row still needs. A refused patch's payload is not among them.
 NEEDED_BLOBS: Final = """
     SELECT payload FROM patches WHERE payload IS NOT NULL AND state != 'refused'
     UNION SELECT payload FROM served UNION SELECT payload FROM checkpoints
-    UNION SELECT payload FROM candidates WHERE payload IS NOT NULL"""
+    UNION SELECT payload FROM candidates WHERE payload IS NOT NULL
+    UNION SELECT payload FROM trunks WHERE payload IS NOT NULL"""

@@ -67,6 +67,7 @@ class Entry:
     reason: str = ""
     prev: bytes | None = None  # id of number seq - 1, as its author says
     relay: bytes | None = None  # device key of the peer that told of it first, if noted
+    onto: bytes | None = None  # id of the trunk that it builds on; None: it stands alone
 
     def __post_init__(self) -> None:
         keys = (self.id, self.author, self.device, self.base)
@@ -126,6 +127,18 @@ class Shelf:
             (state, domain, base, author),
         )
         return tuple(Entry(*row) for row in rows)
+
+    def retire(self, patch: bytes, reason: str) -> None:
+        """Take a record of a round that is over out of the way; an own one is forgotten.
+
+        Others' stay as refused, so that none is fetched again. Payloads are swept later.
+        """
+        with self._db.transaction() as writer:
+            writer.execute("DELETE FROM offers WHERE patch = ?", (patch,))
+            writer.execute("DELETE FROM patches WHERE id = ? AND state = 'own'", (patch,))
+            writer.execute(
+                "UPDATE patches SET state = 'refused', reason = ? WHERE id = ?", (reason, patch)
+            )
 
     def by_arrival(self) -> tuple[Entry, ...]:
         """Return all whose payload is here and that were not refused, in order of arrival."""

@@ -24,6 +24,7 @@ from hivelearn.store.offers import Offers
 from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
+from hivelearn.store.trunks import Trunks
 from hivelearn.store.witness import Loss, Losses, Tally, Witness
 from hivelearn.store.witness import lost as lost_since
 
@@ -65,6 +66,7 @@ class Store:
         self.reputation = Reputation(self.database)
         self.marks = Marks(self.database)
         self.candidates = Candidates(self.database)
+        self.trunks = Trunks(self.database)
         self.checkpoints = Checkpoints(self.database, self.blobs)
         self._recovered = False
         self._told: int | None = None  # how many commits were missing when it was told

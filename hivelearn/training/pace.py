@@ -61,12 +61,17 @@ def cools_from(looks: Sequence[tuple[int, float]], recipe: Recipe) -> int:
     assert recipe.steps is not None
     for at in range(len(looks)):
         losses = [loss for _, loss in looks[: at + 1]]
-        if _all_gained(losses):
+        if all_gained(losses):
             return looks[at][0]
     return max(1, min(recipe.steps * 4 // 5, recipe.steps - COOLING_LEAST))
 
 
-def _all_gained(losses: Sequence[float]) -> bool:
+def all_gained(losses: Sequence[float]) -> bool:
+    """Return whether the last looks gained too little to go on.
+
+    Args:
+        losses: nats per token, oldest first.
+    """
     if losses[-1] <= LEARNT:
         return True
     if len(losses) < 2 * PATIENCE:

@@ -16,16 +16,15 @@ from hivelearn.merging.errors import MergeError
 from hivelearn.merging.merge import merge
 from hivelearn.merging.recipe.method_table import TABLE, operator
 from hivelearn.merging.recipe.recipe import MergeRecipe
-from hivelearn.node import measure, reputation
-from hivelearn.node.ask import experts
+from hivelearn.node import reputation
 from hivelearn.node.merge.choose import Choice, choose
 from hivelearn.node.merge.round import Round
+from hivelearn.node.merge.trial import incumbent, tried
 from hivelearn.node.reports import RoundReport
 from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.limits import PATCH_RANK_MAX
 from hivelearn.patch.verdict import Verdict
-from hivelearn.store.generations import Generation, Served
 from hivelearn.store.shelf import State
 
 if TYPE_CHECKING:
@@ -48,7 +47,10 @@ def merge_into_own(
         _settle(this, patches, verdict, {})
         return this.conclude("no lift", own, why=verdict.why)
     candidate = _merged(_incumbent(this), patches, choice.shares, recipe)
-    found, trial = _trial(this, candidate, own)
+    found, trial = tried(this, candidate)
+    if not (isinstance(own, Gain) and isinstance(found.own, Gain) and found.own.low < own.low):
+        found = replace(found, own=own)  # what the rows say that did not choose it
+    trial = replace(trial, why=f"merged. own {found.own}")
     verdict = rules.judge_merge(found)
     _settle(this, patches, verdict, choice.shares)
     if not verdict.accepted:
@@ -77,9 +79,9 @@ def _settle(
 
 
 def _incumbent(this: Round) -> Adapter:
-    served = this.incumbent.specialist
-    assert served is not None
-    return this.context.adapters.get(served)
+    found = incumbent(this)
+    assert found is not None, "the domain is ours, so it has a specialist"
+    return found
 
 
 def _choice(this: Round, patches: Sequence[Patch], recipe: MergeRecipe | None) -> Choice:
@@ -158,52 +160,6 @@ def _check_rank(rank: int) -> None:
             f"this merge has rank {rank}, and what serves may have {PATCH_RANK_MAX}",
             remedy=f"Give the recipe a rank of at most {PATCH_RANK_MAX}.",
         )
-
-
-def _trial(this: Round, candidate: Adapter, own: Measure) -> tuple[rules.Evidence, Generation]:
-    """Return the evidence for serving ``candidate`` instead, and the generation it would be.
-
-    Its gain at home is ``own``, what the rows say that did not choose it, unless the
-    candidate itself is worse than that.
-    """
-    context, old = this.context, this.incumbent
-    card = measure.card(context, candidate, this.probes.own)
-    claim = measure.granted(context, candidate, card, this.domain)
-    served = Served(
-        patch=None,
-        payload=candidate.root().hex(),
-        author=context.identity.author,
-        median=card.median if card else None,
-        ceiling=claim.ceiling if claim else None,
-        floor=claim.floor if claim else None,
-    )
-    trial = replace(
-        old,
-        specialist=served,
-        number=old.number + 1,
-        created_s=context.clock(),
-        undoes=None,
-    )
-    context.adapters.lend(served, candidate)  # so that it can be tried before it is stored
-    before = experts.of(context, this.now).serve(context.engine)
-    after = experts.of(context, experts.replaced(this.now, trial)).serve(context.engine)
-    found = probes.gather(this.probes, before, after, seed=context.config.seed)
-    itself = _own_gain(this, candidate)
-    if isinstance(own, Gain) and isinstance(itself, Gain) and itself.low < own.low:
-        own = itself
-    found = replace(found, own=own)
-    return found, replace(trial, why=f"merged. own {found.own}")
-
-
-def _own_gain(this: Round, candidate: Adapter) -> Measure:
-    """Return the gain at home, adapter against adapter: what the router does is not in it."""
-    engine = this.context.engine
-    return probes.gain(
-        this.probes.own,
-        probes.serving(engine, _incumbent(this)),
-        probes.serving(engine, candidate),
-        seed=this.context.config.seed,
-    )
 
 
 def _gain(this: Round, before: Sequence[float], after: Sequence[float]) -> Measure:

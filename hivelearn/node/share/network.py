@@ -157,6 +157,11 @@ class NodeNetwork:
         """Return the device keys of all peers that were verified since the network opened."""
         return tuple(self.runner.met()) if self.runner is not None else ()
 
+    @property
+    def shares(self) -> "tuple[Swarm, ...]":
+        """The swarms that are joined now."""
+        return tuple(self._shares)
+
     def has(self, share: "Swarm") -> bool:
         """Return whether ``share`` is one of the network that is open now."""
         return share in self._shares

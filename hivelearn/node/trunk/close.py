@@ -1,0 +1,157 @@
+"""A round ends: the parts that came are judged, and those that may count make the next trunk."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hivelearn.gate import rules
+from hivelearn.gate.gain import Gain, Measure
+from hivelearn.gate.norms import nonfinite
+from hivelearn.inference.engine import AdapterMismatchError
+from hivelearn.node import reputation
+from hivelearn.node.trunk import make
+from hivelearn.node.trunk.state import Record, Rounds
+from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.descent import ONE, Descent, trunk_id
+from hivelearn.store.trunks import Trunk
+from hivelearn.trunk import cohort
+from hivelearn.trunk.cohort import Known, Part
+from hivelearn.trunk.step import change_norm
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A part that came, and what is known of it."""
+
+    record: Record
+    adapter: Adapter
+    onto: Adapter | None
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A round that has ended."""
+
+    trunk: Trunk
+    adapter: Adapter
+    descent: Descent
+    authors: tuple[bytes, ...]  # whose parts made it
+    gain: Measure  # against the trunk before, on the own corrections
+
+
+def offers(rounds: Rounds, records: Sequence[Record]) -> list[Offer]:
+    """Return the parts that can be used: trained onto a trunk that is kept here, and sound."""
+    vouched = reputation.vouched(rounds.context) | {rounds.context.identity.author}
+    left_out = rounds.trunks.left_out(rounds.base, rounds.domain)
+    found = []
+    for record in records:
+        known = None if record.descent.is_trunk else rounds.known(record.descent.onto)
+        if known is None or record.root in left_out:
+            continue
+        height, onto = known
+        adapter = rounds.read(record)
+        if adapter is None or height > rounds.height or not _sound(rounds, adapter):
+            continue
+        author = record.body.author
+        standing: Known = (
+            "vouched" if author in vouched else "proven" if author in rounds.trusted else "unknown"
+        )
+        late = rounds.height - height if record.descent.onto != rounds.id else 0
+        part = Part(record.root, author, standing, late, change_norm(adapter, onto))
+        found.append(Offer(record, adapter, onto, part))
+    fresh = cohort.newest([offer.part for offer in found])
+    by_root = {offer.part.root: offer for offer in found}
+    return [by_root[part.root] for part in fresh]
+
+
+def _sound(rounds: Rounds, adapter: Adapter) -> bool:
+    try:
+        rounds.context.engine.check(adapter)
+    except AdapterMismatchError:
+        return False
+    return not nonfinite(adapter)
+
+
+def judged(rounds: Rounds, found: Sequence[Offer]) -> list[Offer]:
+    """Return the parts that are no outliers; note those that are.
+
+    Of four and more a part is measured against its cohort, of fewer against the trunk.
+    """
+    me = rounds.context.identity.author
+    losses = {offer.part.root: rounds.losses(offer.adapter) for offer in found}
+    if not rounds.rows:
+        return list(found)
+    means = {root: sum(values) / len(values) for root, values in losses.items()}
+    kept = []
+    for offer in found:
+        root = offer.part.root
+        gain = rounds.gain(offer.onto, offer.adapter)
+        verdict = rules.judge_outlier(means[root], list(means.values()), gain)
+        alone = verdict.code == "cohort.small" and isinstance(gain, Gain) and gain.high < 0
+        if offer.part.author == me or (verdict.accepted and not alone):
+            kept.append(offer)
+        else:
+            why = verdict.why if not verdict.accepted else f"worse than its trunk: {gain}"
+            rounds.trunks.leave_out(rounds.base, rounds.domain, root, why)
+    return kept
+
+
+def closed(rounds: Rounds, found: Sequence[Offer]) -> Closed | None:
+    """Return the next trunk, made of parts that passed, or None if none of them helps.
+
+    A trunk that is surely worse than the one before is not taken: the part that is worst by
+    itself is left out, and it is tried again without it.
+    """
+    me = rounds.context.identity.author
+    rest = list(found)
+    while any(offer.part.author != me for offer in rest):
+        parts = {offer.part.root: (offer.adapter, offer.onto) for offer in rest}
+        factors = cohort.factors([offer.part for offer in rest], rounds.settings.shares)
+        descent = _descent(rounds, factors)
+        made = make.made(rounds, descent, parts, _rank(rounds, rest))
+        assert made is not None, "all that it is made of was looked at"
+        gain = rounds.gain(rounds.adapter, made.adapter)
+        if not (isinstance(gain, Gain) and gain.high < 0):
+            trunk = as_trunk(rounds, descent, made.adapter, made.lost)
+            authors = {offer.part.author for offer in rest if offer.part.root in factors}
+            return Closed(trunk, made.adapter, descent, tuple(sorted(authors)), gain)
+        others = [offer for offer in rest if offer.part.author != me]
+        worst = max(others, key=lambda offer: (sum(rounds.losses(offer.adapter)), offer.part.root))
+        why = f"a round with it was worse: {gain}"
+        rounds.trunks.leave_out(rounds.base, rounds.domain, worst.part.root, why)
+        rest.remove(worst)
+    return None
+
+
+def _descent(rounds: Rounds, factors: Mapping[bytes, int]) -> Descent:
+    trunk, momentum = rounds.trunk, 0
+    if trunk is not None and rounds.known(trunk.onto) is not None:
+        momentum = round(rounds.settings.momentum * ONE)
+    before = 0 if trunk is None else trunk.parts
+    return Descent(rounds.id, rounds.height, before, tuple(sorted(factors.items())), momentum)
+
+
+def _rank(rounds: Rounds, found: Sequence[Offer]) -> int:
+    if rounds.adapter is not None:
+        return rounds.settings.rank or rounds.adapter.rank
+    return rounds.settings.rank or max(offer.adapter.rank for offer in found)
+
+
+def as_trunk(rounds: Rounds, descent: Descent, adapter: Adapter, lost: float) -> Trunk:
+    """Return the row of a trunk."""
+    losses = rounds.losses(adapter)
+    return Trunk(
+        base=rounds.base,
+        domain=rounds.domain,
+        id=trunk_id(rounds.base, rounds.domain, adapter.rank, descent),
+        onto=descent.onto,
+        height=descent.height + 1,
+        parts=descent.parts_in_all,
+        payload=adapter.root().hex(),
+        made_of=json.dumps({root.hex(): factor for root, factor in descent.parts}),
+        loss=sum(losses) / len(losses) if losses else None,
+        said=rounds.said(),
+        lost=lost,
+        created_s=rounds.context.clock(),
+    )
