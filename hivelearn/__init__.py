@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # type checkers read this half, the interpreter the other
     from hivelearn.patch.envelope import Patch as Patch
     from hivelearn.patch.notice import Notice as Notice
     from hivelearn.training.recipe import Recipe as Recipe
+    from hivelearn.trunk.settings import RoundSettings as RoundSettings
 
     __version__: str
 

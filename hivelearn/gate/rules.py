@@ -129,19 +129,26 @@ def judge_outlier(
         Code ``fit.outlier`` (the author's fault), ``fit.within``, or, for fewer than
         four patches, ``cohort.small``: then the interval against the incumbent decides.
     """
-    limits = limits or RuleLimits()
-    if len(cohort) < limits.cohort_min:
+    limit = outlier_limit(cohort, limits)
+    if limit is None:
         return _accepted(code="cohort.small", why=f"only {len(cohort)} comparable patches")
-    losses = [capped(each) for each in cohort]
-    middle = median(losses)
-    spread = median(abs(each - middle) for each in losses)
-    limit = middle + max(limits.mads * spread, limits.outlier_min)
     measured = capped(loss)
     why = f"loss {measured:.3f}, a cohort of {len(cohort)} allows {limit:.3f}; gain {gain}"
     worse = isinstance(gain, Gain) and gain.mean < 0
     if worse and measured > limit:
         return _refused(code="fit.outlier", why=why, measured=measured, limit=limit, fault="author")
     return _accepted(code="fit.within", why=why, measured=measured, limit=limit)
+
+
+def outlier_limit(cohort: Sequence[float], limits: RuleLimits | None = None) -> float | None:
+    """Return the loss above which a patch stands out; None for a cohort too small to tell."""
+    limits = limits or RuleLimits()
+    if len(cohort) < limits.cohort_min:
+        return None
+    losses = [capped(each) for each in cohort]
+    middle = median(losses)
+    spread = median(abs(each - middle) for each in losses)
+    return middle + max(limits.mads * spread, limits.outlier_min)
 
 
 def _elsewhere(evidence: Evidence) -> dict[str, Measure]:

@@ -177,7 +177,8 @@ class BackgroundRun:
         if not grow.in_company(self._context, domain, company):
             return False
         report = grow.grow(self._context, domain, company, self._limits, sleep=self._stop.wait)
-        self._growing |= going = report.outcome in ("grown", "taken up", "waiting")
+        going = report.outcome in ("grown", "taken up", "waiting")
+        self._growing = self._growing or going
         return going
 
     def _sync(self) -> None:

@@ -16,6 +16,7 @@ from hivelearn.patch.descent import ONE
 
 Known = Literal["vouched", "proven", "unknown"]
 STALE: Final = 0.5  # a part counts so much less for each trunk that came since it began
+LARGE: Final = 2.0  # times the cohort's median norm; what is larger moves as much as that
 STALE_MAX: Final = 3  # trunks; what is older says what is known by now
 
 
@@ -67,7 +68,7 @@ def factors(parts: Sequence[Part], shares: Shares | None = None) -> dict[bytes, 
     found = {}
     for part in parts:
         late = STALE**part.stale
-        clipped = min(1.0, usual / part.norm) if part.norm > 0 else 0.0
+        clipped = min(1.0, LARGE * usual / part.norm) if part.norm > 0 else 0.0
         factor = int(ONE * (weights[part.root] / whole) * late * clipped)
         if factor:
             found[part.root] = factor

@@ -16,7 +16,8 @@ from hivelearn.patch.descent import ONE, Descent, trunk_id
 from hivelearn.store.trunks import Trunk
 from hivelearn.trunk import cohort
 from hivelearn.trunk.cohort import Known, Part
-from hivelearn.trunk.step import change_norm
+from hivelearn.trunk.fork import TAU
+from hivelearn.trunk.step import Step, change_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,13 @@ class Closed:
 
 
 def offers(rounds: Rounds, records: Sequence[Record]) -> list[Offer]:
-    """Return the parts that can be used: trained onto a trunk that is kept here, and sound."""
+    """Return the parts that can be used: onto a trunk that is kept here, sound, not used yet."""
     vouched = reputation.vouched(rounds.context) | {rounds.context.identity.author}
-    left_out = rounds.trunks.left_out(rounds.base, rounds.domain)
+    out = rounds.trunks.left_out(rounds.base, rounds.domain) | rounds.used()
     found = []
     for record in records:
         known = None if record.descent.is_trunk else rounds.known(record.descent.onto)
-        if known is None or record.root in left_out:
+        if known is None or record.root in out:
             continue
         height, onto = known
         adapter = rounds.read(record)
@@ -76,24 +77,26 @@ def _sound(rounds: Rounds, adapter: Adapter) -> bool:
 def judged(rounds: Rounds, found: Sequence[Offer]) -> list[Offer]:
     """Return the parts that are no outliers; note those that are.
 
-    Of four and more a part is measured against its cohort, of fewer against the trunk.
+    A part by itself is often worse than its trunk, having learnt one notebook, and the sum of
+    all is better: so what counts is the trunk with it against the trunk in which it moves
+    nothing. Of four and more, it must also stand out among them; of fewer, the trunk must be
+    surely worse by what is a harm.
     """
-    me = rounds.context.identity.author
-    losses = {offer.part.root: rounds.losses(offer.adapter) for offer in found}
-    if not rounds.rows:
-        return list(found)
-    means = {root: sum(values) / len(values) for root, values in losses.items()}
-    kept = []
-    for offer in found:
-        root = offer.part.root
-        gain = rounds.gain(offer.onto, offer.adapter)
-        verdict = rules.judge_outlier(means[root], list(means.values()), gain)
-        alone = verdict.code == "cohort.small" and isinstance(gain, Gain) and gain.high < 0
-        if offer.part.author == me or (verdict.accepted and not alone):
-            kept.append(offer)
-        else:
-            why = verdict.why if not verdict.accepted else f"worse than its trunk: {gain}"
-            rounds.trunks.leave_out(rounds.base, rounds.domain, root, why)
+    me, kept = rounds.context.identity.author, list(found)
+    means = {offer.part.root: rounds.loss(offer.adapter) for offer in found}
+    limit = rules.outlier_limit(list(means.values()))
+    if limit is None and not rounds.held_out:
+        return kept  # on what one has learnt from, each other part makes it worse
+    for offer in sorted(found, key=lambda offer: (-means[offer.part.root], offer.part.root)):
+        if offer.part.author == me or (limit is not None and means[offer.part.root] <= limit):
+            continue
+        without = _made(rounds, kept, but=offer.part.root)[1].adapter
+        gain = rounds.gain(without, _made(rounds, kept)[1].adapter)
+        worse = isinstance(gain, Gain) and (gain.high < -TAU if limit is None else gain.mean < 0)
+        if worse:
+            why = f"the trunk is worse with it: {gain}"
+            rounds.trunks.leave_out(rounds.base, rounds.domain, offer.part.root, why)
+            kept.remove(offer)
     return kept
 
 
@@ -106,22 +109,35 @@ def closed(rounds: Rounds, found: Sequence[Offer]) -> Closed | None:
     me = rounds.context.identity.author
     rest = list(found)
     while any(offer.part.author != me for offer in rest):
-        parts = {offer.part.root: (offer.adapter, offer.onto) for offer in rest}
-        factors = cohort.factors([offer.part for offer in rest], rounds.settings.shares)
-        descent = _descent(rounds, factors)
-        made = make.made(rounds, descent, parts, _rank(rounds, rest))
-        assert made is not None, "all that it is made of was looked at"
+        descent, made = _made(rounds, rest)
         gain = rounds.gain(rounds.adapter, made.adapter)
-        if not (isinstance(gain, Gain) and gain.high < 0):
+        if not (isinstance(gain, Gain) and gain.high < -TAU):
             trunk = as_trunk(rounds, descent, made.adapter, made.lost)
-            authors = {offer.part.author for offer in rest if offer.part.root in factors}
+            used = {root for root, _ in descent.parts}
+            authors = {offer.part.author for offer in rest if offer.part.root in used}
             return Closed(trunk, made.adapter, descent, tuple(sorted(authors)), gain)
         others = [offer for offer in rest if offer.part.author != me]
-        worst = max(others, key=lambda offer: (sum(rounds.losses(offer.adapter)), offer.part.root))
+        worst = max(others, key=lambda offer: (rounds.loss(offer.adapter), offer.part.root))
         why = f"a round with it was worse: {gain}"
         rounds.trunks.leave_out(rounds.base, rounds.domain, worst.part.root, why)
         rest.remove(worst)
     return None
+
+
+def _made(rounds: Rounds, found: Sequence[Offer], but: bytes | None = None) -> tuple[Descent, Step]:
+    """Return the trunk that these parts make, and how it is told.
+
+    Args:
+        rounds: of the domain.
+        found: the parts.
+        but: root of one that moves nothing, and gives nobody what it would have moved.
+    """
+    parts = {offer.part.root: (offer.adapter, offer.onto) for offer in found}
+    factors = cohort.factors([offer.part for offer in found], rounds.settings.shares)
+    descent = _descent(rounds, {root: f for root, f in factors.items() if root != but})
+    step = make.made(rounds, descent, parts, _rank(rounds, found))
+    assert step is not None, "all that it is made of was looked at"
+    return descent, step
 
 
 def _descent(rounds: Rounds, factors: Mapping[bytes, int]) -> Descent:
@@ -140,7 +156,6 @@ def _rank(rounds: Rounds, found: Sequence[Offer]) -> int:
 
 def as_trunk(rounds: Rounds, descent: Descent, adapter: Adapter, lost: float) -> Trunk:
     """Return the row of a trunk."""
-    losses = rounds.losses(adapter)
     return Trunk(
         base=rounds.base,
         domain=rounds.domain,
@@ -150,7 +165,7 @@ def as_trunk(rounds: Rounds, descent: Descent, adapter: Adapter, lost: float) ->
         parts=descent.parts_in_all,
         payload=adapter.root().hex(),
         made_of=json.dumps({root.hex(): factor for root, factor in descent.parts}),
-        loss=sum(losses) / len(losses) if losses else None,
+        loss=rounds.loss(adapter) if rounds.rows else None,
         said=rounds.said(),
         lost=lost,
         created_s=rounds.context.clock(),

@@ -19,7 +19,7 @@ from hivelearn.identity import short_name
 from hivelearn.node import domains, own_records
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import TrunkGrown
-from hivelearn.node.reports import RoundReport, TrunkReport, Turn
+from hivelearn.node.reports import TrunkReport, Turn
 from hivelearn.node.share.network import Swarm
 from hivelearn.node.trunk import close, own_part, serve, take
 from hivelearn.node.trunk.state import Record, Rounds
@@ -105,7 +105,8 @@ def _close(rounds: Rounds, company: Company) -> TrunkReport:
     records = rounds.records()
     mine = own_part.mine(rounds, records)
     found = close.offers(rounds, records)
-    if mine is None or _waits(rounds, mine, found, company):
+    here = {offer.part.author for offer in found if not offer.part.stale}
+    if mine is None or _waits(rounds, mine, records, here, company):
         return TrunkReport(rounds.domain, "waiting", rounds.id.hex(), rounds.height)
     done = close.closed(rounds, close.judged(rounds, found))
     if done is None:
@@ -120,13 +121,27 @@ def _close(rounds: Rounds, company: Company) -> TrunkReport:
     return _told(rounds, "grown", done.gain, names)
 
 
-def _waits(rounds: Rounds, mine: Record, found: Sequence[close.Offer], company: Company) -> bool:
-    """Return whether more parts may come soon enough."""
-    me = rounds.context.identity.author
-    here = {offer.part.author for offer in found if not offer.part.stale} - {me}
-    usual = {o.part.author for o in found if o.part.stale <= 1 and o.part.known != "unknown"} - {me}
-    all_came = usual <= here if rounds.height else len(here) >= company.present
-    if here and all_came:
+def _waits(
+    rounds: Rounds, mine: Record, records: Sequence[Record], here: set[bytes], company: Company
+) -> bool:
+    """Return whether more parts may come soon enough.
+
+    Args:
+        rounds: of the domain.
+        mine: the own part.
+        records: all that are here.
+        here: authors whose parts onto this trunk are here and usable.
+        company: who else is about.
+    """
+    me, trunk = rounds.context.identity.author, rounds.trunk
+    others = here - {me}
+    if trunk is None:
+        all_came = len(others) >= company.present
+    else:
+        lately = [r for r in records if r.descent.onto in (trunk.id, trunk.onto)]
+        parts = [record for record in lately if not record.descent.is_trunk]
+        all_came = others >= ({part.body.author for part in parts} & rounds.trusted) - {me}
+    if others and all_came:
         return False
     return rounds.context.clock() - mine.entry.arrived_s < rounds.settings.patience_s
 
@@ -171,9 +186,7 @@ def _told(
     adapter = rounds.adapter
     assert trunk is not None
     assert adapter is not None
-    served: RoundReport = serve.serve_if_better(
-        rounds.context, rounds.domain, adapter, f"trunk {trunk.height}"
-    )
+    served = serve.serve_if_better(rounds, adapter, f"trunk {trunk.height}")
     report = TrunkReport(
         domain=rounds.domain,
         outcome=outcome,

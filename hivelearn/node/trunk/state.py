@@ -1,6 +1,7 @@
 """What a node knows of a domain's rounds: its trunk, and the records of them on the shelf."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -97,6 +98,15 @@ class Rounds:
             return None
         return found.height, self.adapter_of(found)
 
+    def used(self) -> set[bytes]:
+        """Return the payload roots of all parts that the trunk was made of, as far as is known."""
+        found: set[bytes] = set()
+        at = self.trunk
+        while at is not None:
+            found |= {bytes.fromhex(root) for root in json.loads(at.made_of)}
+            at = self.trunks.get(self.base, self.domain, at.onto)
+        return found
+
     @cached_property
     def trusted(self) -> frozenset[bytes]:
         """Authors who are vouched for or proven in the domain, oneself among them."""
@@ -133,9 +143,19 @@ class Rounds:
             held = list(measure.fitting(self.context, every).rows)
         return held[:ROWS_MAX]
 
+    @cached_property
+    def held_out(self) -> bool:
+        """Whether none of :attr:`rows` is trained on."""
+        return len(measure.holdout(self.context, self.domain)) >= N_MIN
+
     def losses(self, adapter: Adapter | None) -> list[float]:
         """Return the losses of :attr:`rows` with an adapter."""
         return measure.losses(self.context, self.rows, adapter)
+
+    def loss(self, adapter: Adapter | None) -> float:
+        """Return their mean, nats per answer token; 0 without any."""
+        losses = self.losses(adapter)
+        return sum(losses) / max(1, len(losses))
 
     def gain(self, before: Adapter | None, after: Adapter | None) -> Measure:
         """Return the gain of one adapter against another, on the own corrections."""

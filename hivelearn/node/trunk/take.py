@@ -10,11 +10,13 @@ from hivelearn.node.trunk import make
 from hivelearn.node.trunk.close import as_trunk
 from hivelearn.node.trunk.state import Record, Rounds
 from hivelearn.patch.adapter import Adapter
+from hivelearn.patch.descent import root_id
 from hivelearn.store.trunks import Trunk
 from hivelearn.trunk.fork import Claim, takes_over
 
 KNOWN = "its trunk is known here"
 LEFT = "another trunk was gone on from"
+UNTRUE = "it counts its trunks or parts otherwise than they are"
 
 
 def take(rounds: Rounds, records: Sequence[Record]) -> Trunk | None:
@@ -30,6 +32,9 @@ def take(rounds: Rounds, records: Sequence[Record]) -> Trunk | None:
         if rounds.trunks.get(rounds.base, rounds.domain, record.makes) is not None:
             rounds.retire(record, KNOWN)
             continue
+        if not _so(rounds, record):
+            rounds.retire(record, UNTRUE)
+            continue
         found = _adapter(rounds, record, records)
         if found is None:
             continue
@@ -40,6 +45,15 @@ def take(rounds: Rounds, records: Sequence[Record]) -> Trunk | None:
             go_on_from(rounds, taken, adapter)
         rounds.retire(record, LEFT if taken is None or taken.id != claim.id else KNOWN)
     return taken
+
+
+def _so(rounds: Rounds, record: Record) -> bool:
+    """Return whether what it claims of the trunk beneath it is so, where that is known here."""
+    descent = record.descent
+    if descent.onto == root_id(rounds.base, rounds.domain):
+        return (descent.height, descent.parts_before) == (0, 0)
+    row = rounds.trunks.get(rounds.base, rounds.domain, descent.onto)
+    return row is None or (row.height, row.parts) == (descent.height, descent.parts_before)
 
 
 def go_on_from(rounds: Rounds, trunk: Trunk, adapter: Adapter) -> None:
