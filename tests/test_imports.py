@@ -29,7 +29,7 @@ HEAVY = (
 # Whatever is not named here stays light, and so do all that it imports.
 MAY_BE_HEAVY = re.compile(
     r"(inference|training|integrations|testing|swarm/fabrics)/|merging/(?!errors|recipe/)"
-    r"|gate/probes|patch/(adapter|gguf_file|open_model|peft_folder|plain_lora|envelope)"
+    r"|gate/probes|trunk/step|patch/(adapter|gguf_file|open_model|peft_folder|plain_lora|envelope)"
     r"|(node|demo)/(?!__init__|config|tasks)"
 )
 

@@ -27,6 +27,7 @@ HEAVY = MODELS | SOCKETS | {"matplotlib", "psutil", "rich", "transformers"}
 MAY_IMPORT = {
     r"hivelearn/(inference|training|testing|integrations)/": MODELS | {"transformers"},
     r"hivelearn/gate/probes\.py": MODELS,
+    r"hivelearn/trunk/step\.py": MODELS,
     r"hivelearn/merging/(?!errors|recipe/)": MODELS,
     r"hivelearn/patch/(adapter|gguf_file|open_model|peft_folder|plain_lora)\.py": MODELS,
     r"hivelearn/device/portable\.py": {"psutil"},

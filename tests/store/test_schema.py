@@ -111,7 +111,7 @@ def test_the_first_writer_brings_an_old_home_forward_and_nothing_is_lost(old):
         own = {entry.id for entry in store.shelf.list(state="own")}
         assert own
         assert all(store.offers.topic_of(patch) is None for patch in own)
-    assert store.database.version() == len(MIGRATIONS) == 3
+    assert store.database.version() == len(MIGRATIONS) == 4
     assert_all_is_there(Store(Home.open(old)))
     assert {store.blobs.has(e.payload) for e in store.shelf.list()} == {True}
     assert identity.open_in(old / "identity", 1.7e9).author.hex() == SAID["me"]

@@ -104,7 +104,7 @@ def test_two_trunks_that_grew_apart_join_again(play):
         play.around(*one)
         play.around(*other)
     assert len({play.rounds(node).id for node in nodes}) == 2
-    for patience_s in (0.0, 0.0, 600.0, 600.0):  # at first for those on the other side
+    for patience_s in (0.0, 0.0, 600.0, 0.0, 600.0, 600.0):  # for those on the other side
         play.exchange(*nodes)
         for node in nodes:
             play.turn(node, patience_s=patience_s)
