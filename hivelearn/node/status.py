@@ -19,6 +19,7 @@ from hivelearn.store.witness import LOSS_REMEDY
 
 SHOWN_DIGITS: Final = 12  # of an id: enough to tell the patches of one shelf apart
 SHOWN_EXPERTS: Final = 12
+SHOWN_LOSSES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,26 @@ class DomainStatus:
     waiting: int  # patches in quarantine
     paused: bool  # a training waits to go on
     left_out: int = 0  # corrections that do not fit the model, as far as that was found
+    rounds: "RoundsStatus | None" = None  # with others, on one trunk; None: none was played
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsStatus:
+    """How the rounds of a domain went."""
+
+    trunk: str  # id, hex
+    height: int
+    parts: int  # that it was made of
+    losses: tuple[float, ...]  # of each trunk on the own corrections, nats per answer token
+
+    def __str__(self) -> str:
+        """Return a line with the curve."""
+        shown = " ".join(f"{loss:.2f}" for loss in self.losses[-SHOWN_LOSSES:])
+        before = "… " if len(self.losses) > SHOWN_LOSSES else ""
+        return (
+            f"trunk {self.height} ({self.trunk[:8]}) of {self.parts} parts; "
+            f"loss by trunk {before}{shown}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +108,7 @@ class Status:
             lines.append(f"busy   {self.writer}")
         lines += [f"lost   {problem}" for problem in self.problems]
         lines.append(str(Table.of(rows)) if rows else "no corrections yet: ask, then correct")
+        lines += [f"{d.domain}: {d.rounds}" for d in self.domains if d.rounds]
         lines += [
             f"{d.domain}: left out, because they do not fit this model: {d.left_out}"
             for d in self.domains
@@ -142,6 +164,7 @@ def read_status(context: NodeContext) -> Status:
                 waiting=waiting.count(domain),
                 paused=domain in paused,
                 left_out=unfit.count(domain),
+                rounds=_rounds(context, domain),
             )
         )
     return Status(
@@ -163,6 +186,15 @@ def read_status(context: NodeContext) -> Status:
 def read_name(context: NodeContext) -> str:
     """Return the node's short name, or in words why it has none; makes no keys."""
     return _name(context)[0]
+
+
+def _rounds(context: NodeContext, domain: str) -> RoundsStatus | None:
+    history = context.store.trunks.history(context.base, domain)
+    if not history:
+        return None
+    losses = tuple(trunk.loss for trunk in history if trunk.loss is not None)
+    now = history[-1]
+    return RoundsStatus(now.id.hex(), now.height, now.parts, losses)
 
 
 def _left_out(context: NodeContext) -> list[str]:

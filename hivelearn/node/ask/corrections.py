@@ -110,7 +110,8 @@ class Corrections:
             trainings = _give_up_trainings(context, done)
         context.measured.clear()
         context.events.publish(CorrectionsForgotten(done.corrections))
-        patches = [e.id for name in done.domains for e in context.on_shelf("own", name)]
+        own = context.shelf.list(state="own", base=context.base)  # parts of rounds, too
+        patches = [entry.id for entry in own if entry.domain in done.domains]
         offered = [patch for patch in patches if context.offers.anywhere(patch)]
         return ForgetReport(
             corrections=done.corrections,

@@ -145,6 +145,8 @@ class Library:
             return False
         if not context.shelf.wants(notice.id) or foreign_feeds.refuses(context, notice):
             return False
+        if body.descent is not None and body.domain not in context.journal.counts():
+            return False  # rounds are for those who teach; others wait for what comes of them
         told_by = relay or body.device
         with self._lock:
             if not self._sandbox.expect(notice, told_by):

@@ -29,6 +29,7 @@ from hivelearn.training.pace import all_gained
 from hivelearn.trunk.cohort import STALE_MAX
 
 OVER: Final = "its round is over"
+ELSEWHERE: Final = "it builds on a trunk that is not known here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ def _retire(rounds: Rounds, records: Sequence[Record]) -> None:
         known = rounds.known(record.descent.onto)
         late = rounds.height - (known[0] if known is not None else record.descent.height)
         own = record.body.author == me
-        if late > (STALE_MAX if not record.descent.is_trunk else KEPT) or (
+        if known is None and record.body.author not in rounds.trusted:
+            rounds.retire(record, ELSEWHERE)  # a stranger's, onto what nobody here has
+        elif late > (STALE_MAX if not record.descent.is_trunk else KEPT) or (
             own and not record.descent.is_trunk and late > 1
         ):
             rounds.retire(record, OVER)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hivelearn.node import own_records
 from hivelearn.node.trunk.grow import Company, in_company
 from hivelearn.patch.adapter import Adapter
 
@@ -174,8 +175,6 @@ def test_a_friends_part_that_harms_makes_no_trunk_worse(play, kit, harm, height)
     with hostile.context.store.writing("harm"):
         (part,) = [p for p in play.own(hostile) if not p.body.descent.parts
                    and p.body.descent.height == height]  # fmt: skip
-        from hivelearn.node import own_records
-
         bad = own_records.sign(hostile.context, harm(part), "yes", descent=part.body.descent)
         hostile.context.shelf.retire(part.id, "harm")
     before = play.rounds(honest[0]).loss(play.rounds(honest[0]).adapter)
@@ -220,8 +219,6 @@ def test_a_friends_trunk_that_is_worse_is_not_taken_up_whatever_it_claims(play, 
     for _ in range(2):
         play.around(*nodes)
     *honest, hostile = nodes
-    from hivelearn.node import own_records
-
     trunk = next(p for p in play.own(hostile) if p.body.descent.parts)
     claim = replace(trunk.body.descent, parts_before=2**30, height=2**30)
     bad = Adapter(
@@ -236,3 +233,49 @@ def test_a_friends_trunk_that_is_worse_is_not_taken_up_whatever_it_claims(play, 
     kit.send(boast, honest[0])
     assert play.turn(honest[0]).outcome != "taken up"
     assert play.rounds(honest[0]).id == before or play.rounds(honest[0]).height == 3
+
+
+def test_who_does_not_teach_fetches_no_parts(play, make, kit):
+    teacher, other = *play.friends(1), make("listener")
+    other.vouch(teacher.key)
+    play.turn(teacher)
+    (part,) = play.own(teacher)
+    assert not kit.send(part, other)
+
+
+def test_a_strangers_records_onto_nothing_known_do_not_stay(play, make, kit):
+    nodes = play.friends(2)
+    stranger = make("stranger", rounds=nodes[0].config.rounds)
+    play.teach(stranger, 9)
+    play.turn(stranger)
+    (part,) = play.own(stranger)
+    claim = replace(part.body.descent, onto=b"x" * 32, height=2**30)
+    with stranger.context.store.writing("boast"):
+        boast = own_records.sign(stranger.context, part.adapter, "yes", descent=claim)
+    assert kit.send(boast, nodes[0])
+    play.around(*nodes)
+    assert nodes[0].context.shelf.get(boast.id).state == "refused"
+
+
+def test_the_status_tells_how_the_rounds_went(play):
+    nodes = play.friends(2)
+    for _ in range(2):
+        play.around(*nodes)
+    (domain,) = nodes[0].status().domains
+    assert (domain.rounds.height, domain.rounds.parts, len(domain.rounds.losses)) == (2, 4, 2)
+    assert "yes: trunk 2" in str(nodes[0].status())
+
+
+def test_what_is_forgotten_may_be_in_parts_that_others_have(play):
+    nodes = play.friends(2)
+    play.around(*nodes)
+    forgotten = nodes[0].corrections.forget(domain="yes")
+    assert len(forgotten.patches) == len(play.own(nodes[0])) > 0
+
+
+def test_the_facade_takes_a_turn(play):
+    (alone,) = play.friends(1, patience_s=0.0)
+    report = alone.grow("yes")
+    assert (report.outcome, bool(report), report.height) == ("alone", False, 0)
+    assert json.loads(report.to_json())["outcome"] == "alone"
+    assert "alone" in str(report)
