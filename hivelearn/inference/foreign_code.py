@@ -56,6 +56,7 @@ def refuse_foreign(folder: Path, *, trusted: bool) -> None:
             remedy="Open its base model, and adopt the adapter: "
             "node.adopt(node.seal(hl.Adapter.load(folder), domain=...)).",
         )
+    _refuse_other_names(folder)
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
     if pickled and not any(folder.glob("*.safetensors")):
         raise PickledWeightsError(
@@ -72,6 +73,28 @@ def refuse_foreign(folder: Path, *, trusted: bool) -> None:
                 for each in (value.values() if isinstance(value, dict) else [value])
             ):
                 raise ForeignCodeError(folder, f"asks for the kernel {value!r:.80}")
+
+
+def _refuse_other_names(folder: Path) -> None:
+    """Refuse weights that the folder names itself, unless they are safetensors inside it."""
+    named = []
+    for index in sorted(folder.glob("*.index.json")):
+        files = read_object(index).get("weight_map")
+        named += list(files.values()) if isinstance(files, Mapping) else [files]
+    named.append(read_object(folder / "config.json").get("transformers_weights"))
+    for name in named:
+        if name is None:
+            continue
+        if not isinstance(name, str) or not name.endswith(".safetensors"):
+            raise PickledWeightsError(
+                f"{folder} names {name!r:.80} as weights, which is no safetensors file, "
+                "and can run code"
+            )
+        if "/" in name or "\\" in name:
+            raise NoModelError(
+                f"{folder} names weights outside itself: {name!r:.80}",
+                remedy="Put all files of the model into one folder.",
+            )
 
 
 def code_of(folder: Path) -> str | None:

@@ -3,9 +3,9 @@
 The expressions come with the file, from whoever wrote it. Python's ``re`` can be kept
 busy for ever by twenty characters, so they are matched by ``regex``, which also stops in
 time: all expressions and modules together have one second. ``regex`` in turn takes for ever to
-compile twenty nested repetitions, so what it compiles is short and flat, and Python's
-own grammar. Most configurations need neither: their expressions are names of modules, which
-are looked up.
+compile twenty nested repetitions, or one of a million, so what it compiles is short and flat,
+repeats little by number, and is Python's own grammar. Most configurations need neither: their
+expressions are names of modules, which are looked up.
 """
 
 import re
@@ -19,6 +19,9 @@ SECONDS_MAX: Final = 1.0  # 224 expressions on 224 modules take .1
 RULES_MAX: Final = 512  # expressions that are no names; to compile one takes .2 ms
 LENGTH_MAX: Final = 1_000  # characters of one expression
 GROUPS_MAX: Final = 6  # one in another; every further one doubles the time to compile
+COUNTED_MAX: Final = 2  # repetitions by number, which are written out when it is compiled
+REPEATED_MAX: Final = 99
+_COUNTED: Final = re.compile(r"\{[\d,\s]*\}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 Clock = Callable[[], float]
 Rule = tuple[int, "regex.Pattern[str]", Any]  # place in the file, expression, alpha
@@ -91,6 +94,12 @@ def _compiled(pattern: str) -> "regex.Pattern[str]":
         deepest = max(deepest, depth)
     if len(pattern) > LENGTH_MAX or deepest > GROUPS_MAX:
         raise ValueError(f"the expression {pattern[:40]!r} is too long, or nested too deeply")
+    counted = [int(n) for each in _COUNTED.findall(pattern) for n in re.findall(r"\d+", each)]
+    if len(_COUNTED.findall(pattern)) > COUNTED_MAX or max(counted, default=0) > REPEATED_MAX:
+        raise ValueError(
+            f"the expression {pattern[:40]!r} repeats something more than {REPEATED_MAX} times, "
+            f"or more than {COUNTED_MAX} things by number"
+        )
     try:
         re.compile(pattern)  # in Python's grammar, which knows no expression that calls itself
         return regex.compile(rf"(.*\.)?({pattern})$")

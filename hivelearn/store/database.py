@@ -195,10 +195,25 @@ class Database:
         row = self.row("SELECT commits, corrections, last FROM tally")
         return Tally(0, 0, "") if row is None else Tally(*row)
 
+    def missing(self) -> int:
+        """Return how many corrections were counted when they were kept and are not here.
+
+        A disk that loses one page of a table, and keeps the others, leaves a file that
+        SQLite finds whole.
+        """
+        row = self.row(
+            "SELECT corrections - (SELECT count(*) FROM corrections NOT INDEXED) FROM tally"
+        )
+        return 0 if row is None else int(row[0])
+
     def count_from(self, commits: int) -> None:
-        """Let the next transaction be number ``commits`` + 1."""
+        """Let the next transaction be number ``commits`` + 1, and count what is here."""
         with self.transaction() as writer:
-            writer.execute("UPDATE tally SET commits = ?", (commits - 1,))
+            writer.execute(
+                "UPDATE tally SET commits = ?,"
+                " corrections = (SELECT count(*) FROM corrections NOT INDEXED)",
+                (commits - 1,),
+            )
 
     def compact(self) -> bool:
         """Rewrite the file without what was deleted, and empty the write-ahead log.

@@ -25,7 +25,7 @@ from hivelearn.store.reputation import Reputation
 from hivelearn.store.schema import NEEDED_BLOBS
 from hivelearn.store.shelf import Shelf
 from hivelearn.store.trunks import Trunks
-from hivelearn.store.witness import Loss, Losses, Tally, Witness
+from hivelearn.store.witness import Loss, Losses, Tally, Witness, lost_rows
 from hivelearn.store.witness import lost as lost_since
 
 
@@ -150,7 +150,10 @@ class Store:
         held = self.database.tally()
         if not held.commits and not self.database.version():
             self._refuse_emptied(acknowledged)
-        return lost_since(acknowledged, held, self.home.clock())
+        now_s = self.home.clock()
+        return lost_since(acknowledged, held, now_s) or lost_rows(
+            self.database.missing(), held, now_s
+        )
 
     def _tell(self, found: Loss | None) -> None:
         if found is not None and found.commits != self._told:

@@ -77,6 +77,9 @@ class Loss:
         if not count:
             return said
         rows = f"{count} correction{'' if count == 1 else 's'}"
+        if not self.commits:
+            what = "gone from" if self.corrections > 0 else "back in"
+            return f"{rows} {_are(count)} {what} hive.db: a part of it is of an earlier time"
         if self.corrections < 0:
             return f"{said}, so {rows} that had been forgotten {_are(count)} back"
         last = f"; the last that was kept is {self.last[:12]}" if self.last else ""
@@ -97,6 +100,14 @@ def lost(acknowledged: Tally | None, held: Tally, now_s: float) -> Loss | None:
         last=acknowledged.last,
         found_s=now_s,
     )
+
+
+def lost_rows(missing: int, held: Tally, now_s: float) -> Loss | None:
+    """Return the loss of corrections that the database itself has counted and does not hold.
+
+    Below 0, rows are here that nobody counted: what was forgotten is back.
+    """
+    return Loss(0, missing, held.last, now_s) if missing else None
 
 
 class Witness:

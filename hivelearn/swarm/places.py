@@ -7,6 +7,8 @@ places are given in turns, and never all of them to strangers:
 - of strangers each author gets one place before any gets two, and who had fewer turns goes
   first, so that sixty-three promises of one key are one turn in the time of another's one;
 - a payload gives way when others wait and its turn is over, or nobody sends enough of it;
+- two records of one payload take turns, too, and a stranger's makes way for a trusted one's at
+  once: what was fetched of it is there for both;
 - a relay or a strange author that kept us waiting is not waited for (``patience``).
 
 While nobody waits, everybody may be as slow as they are.
@@ -37,17 +39,19 @@ def waiting(downloads: Iterable[Download], patience: Patience, now: float) -> li
     """Return the payloads that could be fetched and have no place."""
     every = list(downloads)
     busy = {one.root for one in every if one.streams or one.delivered}
-    return [
-        one
-        for one in every
-        if one.providers
+    # Two patches of one payload go one after the other: they share a partial file.
+    return [one for one in every if one.root not in busy and _could(one, patience, now)]
+
+
+def _could(one: Download, patience: Patience, now: float) -> bool:
+    """Return whether somebody may be asked for a payload that nobody is asked for."""
+    return (
+        bool(one.providers)
         and not one.streams
         and not one.delivered
-        # Two patches of one payload go one after the other: they share a partial file.
-        and one.root not in busy
         and (one.trusted or not patience.waits(one.author, now))
         and not all(patience.waits(peer, now) for peer in one.providers)
-    ]
+    )
 
 
 def seat(
@@ -72,9 +76,15 @@ def seat(
     return chosen
 
 
-def _precedence(download: Download, held: list[bytes]) -> tuple[bool, int, int]:
+def _precedence(download: Download, held: list[bytes]) -> tuple[bool, int, int, int]:
     theirs = 0 if download.trusted else held.count(download.author)
-    return not download.trusted, theirs, download.turns
+    # Of one author the newest first: its date is his word, and moves nobody else's place.
+    newest = -download.notice.body.created if download.trusted else 0
+    return not download.trusted, theirs, download.turns, newest
+
+
+def _newer(one: Download, other: Download) -> bool:
+    return one.trusted and one.notice.body.created > other.notice.body.created
 
 
 def over(
@@ -87,18 +97,23 @@ def over(
         (one for one in every if one.streams), key=lambda one: (one.trusted, one.turn_began)
     )
     for one in seated:
+        twins = [each for each in every if each.root == one.root and _could(each, patience, now)]
+        if not one.trusted and any(each.trusted for each in twins):
+            leaving.append(one)
+            continue
         slow = all(stream.slow(limits, now) for stream in one.streams.values())
         if not slow and now - one.turn_began < limits.turn_s:
             continue
-        # A stranger never takes a place from somebody trusted, and nobody gains if an
-        # author's first payload waits for his second.
+        # A stranger never takes a place from somebody trusted. Of one author the newer goes
+        # first: a relay that drips old ones must not hold up what was said since.
         heirs = (
             each
-            for each in queue
-            if (each.trusted or not one.trusted) and (slow or each.author != one.author)
+            for each in (*queue, *twins)
+            if (each.trusted or not one.trusted)
+            and (slow or each.author != one.author or _newer(each, one))
         )
         heir = next(heirs, None)
         if heir is not None:
-            queue.remove(heir)
+            queue = [each for each in queue if each is not heir]
             leaving.append(one)
     return leaving

@@ -152,6 +152,36 @@ def test_a_pickle_beside_safetensors_is_not_read(folder):
     assert load_model(folder, "cpu").model is not None
 
 
+def _index(name):
+    return {"model.safetensors.index.json": {"weight_map": {"lm_head.weight": name}}}
+
+
+OTHER_NAMES = {
+    "an index to a pickle": (_index("weights-1.bin"), PickledWeightsError),
+    "an index to pickled shards": (_index("pytorch_model-1.bin"), PickledWeightsError),
+    "an index out of the folder": (_index("../elsewhere.safetensors"), NoModelError),
+    "an index that is no map": (
+        {"model.safetensors.index.json": {"weight_map": 7}},
+        PickledWeightsError,
+    ),
+    "weights by another name": (
+        {"config.json": {"transformers_weights": "adapter_model.bin"}},
+        PickledWeightsError,
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "error"), OTHER_NAMES.values(), ids=OTHER_NAMES.keys())
+def test_weights_that_a_folder_names_itself_are_safetensors_inside_it(folder, files, error):
+    (folder / "weights-1.bin").write_bytes(pickle.dumps(Poison()))
+    for name, said in files.items():
+        file = folder / name
+        old = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps(old | said))
+    with pytest.raises(error):
+        load_model(folder, "cpu")
+
+
 def test_a_folder_that_sends_to_another_model_is_refused(folder):
     sent = {"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}
     (folder / "adapter_config.json").write_text(json.dumps(sent))

@@ -2,9 +2,11 @@
 
 import itertools
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -268,3 +270,30 @@ def test_a_database_is_behind_its_witness_or_nothing_is_lost():
         loss = lost(Tally(said, said, ""), Tally(held, held, ""), 1.0)
         assert loss == (Loss(said - held, said - held, "", 1.0) if held < said else None)
     assert lost(None, Tally(0, 0, ""), 1.0) is None
+
+
+@pytest.mark.parametrize(("harm", "told"), [
+    ("DELETE FROM corrections WHERE rowid = 2", "1 correction is gone"),
+    ("INSERT INTO corrections SELECT * FROM copy", "1 correction is back"),
+])  # fmt: skip
+def test_a_page_of_an_earlier_time_is_told_by_the_count(tmp_path, correct, harm, told):
+    """As a disk leaves it that loses one write: SQLite finds nothing wrong with such a file."""
+    path = tmp_path / "home"
+    store = Store(Home.at(path))
+    with store.writing("first"):
+        store.journal.add([correct(f"{n}?", "x") for n in range(4)])
+    with closing(sqlite3.connect(path / "hive.db", isolation_level=None)) as disk:
+        counted = disk.execute("SELECT commits, corrections, last FROM tally").fetchone()
+        disk.execute("CREATE TABLE copy AS SELECT * FROM corrections WHERE rowid = 1")
+        disk.execute("UPDATE copy SET id = 'c' || substr(id, 2)")
+        disk.execute(harm)
+        disk.execute("UPDATE tally SET commits = ?, corrections = ?, last = ?", counted)
+        disk.execute("DROP TABLE copy")
+    losses = []
+    again = Store(Home.at(path), lost=losses.append)
+    assert again.loss() is not None
+    assert told in str(losses[0])
+    with again.writing("settle"):
+        pass
+    assert again.loss() is None
+    assert len(again.all_losses()) == 1

@@ -108,3 +108,55 @@ def test_a_stranger_takes_no_place_of_a_friend_and_a_friend_takes_any():
     assert leaving(friend, wanted("bob")) == []
     assert leaving(friend, stranger, wanted("bob", trusted=True)) == [1]
     assert leaving(friend, wanted("bob", trusted=True)) == [0]
+
+
+def same_payload(*authors, trusted=()):
+    """Return downloads of one payload that several authors have signed."""
+    return [
+        Download(notice_of(b"one payload", author(name)), name in trusted, providers={P: None})
+        for name in authors
+    ]
+
+
+def test_a_payload_that_a_stranger_signed_too_does_not_hold_up_the_friends():
+    stolen, friends = same_payload("mallory", "alice", trusted=("alice",))
+    stolen.streams[P] = ProviderStream(99.9, 99.9, ready=True, asked={0: 99.9})
+    stolen.turn_began = 99.9  # it came a moment ago, and is quick
+    assert leaving(stolen, friends) == [0]
+    stolen.streams.clear()
+    assert chosen(stolen, friends) == [1]
+
+
+def test_two_strangers_with_one_payload_take_turns():
+    one, other = same_payload("mallory", "bob")
+    one.streams[P] = ProviderStream(99.9, 99.9, ready=True, asked={0: 99.9})
+    one.turn_began = 95.0
+    assert leaving(one, other) == []
+    one.turn_began = 80.0
+    assert leaving(one, other) == [0]
+
+
+def test_a_friends_payload_keeps_its_place_before_a_strangers_record_of_it():
+    friends, stolen = same_payload("alice", "mallory", trusted=("alice",))
+    friends.streams[P] = ProviderStream(0.0, 0.0, ready=True, asked={0: 0.0})
+    assert leaving(friends, stolen) == []
+
+
+def dated(one, created):
+    """Return a download whose record says it was made then."""
+    body = replace(one.notice.body, created=created)
+    one.notice = replace(one.notice, body=body)
+    return one
+
+
+def test_a_relay_that_drips_a_friends_old_patches_does_not_hold_up_the_new_one():
+    old = [dated(seated("alice", n, trusted=True, since=80.0), 100 + n) for n in range(4)]
+    for one in old:  # quick enough, as one second in ten would be
+        one.streams[P] = ProviderStream(99.9, 99.9, ready=True, asked={0: 99.9})
+    new = dated(wanted("alice", 9, trusted=True), 200)
+    assert len(leaving(*old, new)) == 1
+    older = dated(wanted("alice", 8, trusted=True), 50)
+    assert leaving(*old, older) == []
+    for one in old:
+        one.streams.clear()
+    assert chosen(*old, new)[0] == 4

@@ -8,8 +8,9 @@ another, and a newcomer is heard however long others have been shouting.
 
 Half-fetched payloads take disk like any other, so they count, too. A promise
 that nobody keeps (a payload announced, wanted and never delivered) frees its place
-after an hour; what was written of it by then counts as the file that it is. What does
-not fit is not fetched, and that is nobody's fault.
+after an hour, however often it is made again; what was written of it by then counts as the
+file that it is, and makes way first. What does not fit is not fetched, and that is nobody's
+fault.
 """
 
 from collections import Counter
@@ -37,9 +38,10 @@ class Place:
     author: bytes  # empty where nobody knows: half-fetched by another run
     relay: bytes  # device key
     nbytes: int
-    patch: bytes | None = None  # its id if it is on the shelf; only that can make way
+    patch: bytes | None = None  # its id if it is on the shelf
     measured: bool = False
     helpful: bool = False
+    lying: bool = False  # half-fetched, and nobody is asked for the rest
 
 
 def make_way(wanted: Place, taken: Sequence[Place], config: NodeConfig) -> tuple[Place, ...] | None:
@@ -69,6 +71,12 @@ def _bounds(
     yield lambda p: p.relay == wanted.relay, lambda held: len(held) >= config.sandbox_per_relay
     yield lambda _: True, lambda held: len(held) >= config.sandbox_max
     most = config.sandbox_max_bytes - wanted.nbytes
+    # As of places: one relay has no more than a share of the bytes, whatever it promises.
+    share = config.sandbox_max_bytes * config.sandbox_per_relay // config.sandbox_max
+    yield (
+        lambda p: p.relay == wanted.relay,
+        lambda held: bool(held) and sum(p.nbytes for p in held) + wanted.nbytes > share,
+    )
     yield lambda _: True, lambda held: sum(place.nbytes for place in held) > most
 
 
@@ -85,12 +93,12 @@ def _first_to_leave(wanted: Place, held: Sequence[Place]) -> Place | None:
     may_leave = [
         place
         for place in held
-        if place.patch is not None and ((place.measured and not place.helpful) or has_more(place))
+        if place.lying or (place.measured and not place.helpful) or has_more(place)
     ]
     newest_first = reversed(may_leave)
     return max(
         newest_first,
-        key=lambda p: (not p.helpful, p.measured, relays[p.relay], authors[p.author]),
+        key=lambda p: (p.lying, not p.helpful, p.measured, relays[p.relay], authors[p.author]),
         default=None,
     )
 
@@ -116,16 +124,30 @@ class Sandbox:
         if self._trusts(notice):
             return ()
         gone = self._making_way(self._wanted(notice, relay))
-        return None if gone is None else tuple(p.patch for p in gone if p.patch is not None)
+        if gone is None:
+            return None
+        self._let_go(gone)
+        return tuple(p.patch for p in gone if p.patch is not None)
 
     def expect(self, notice: Notice, relay: bytes) -> bool:
         """Keep a place for a payload that will be fetched now; return whether there is one."""
         wanted, stranger = self._wanted(notice, relay), not self._trusts(notice)
-        if stranger and self._making_way(wanted) is None:
+        gone = self._making_way(wanted) if stranger else ()
+        if gone is None:
             return False
-        now_s = self._context.environment.monotonic()
-        self._coming[wanted.payload] = _Promise(wanted, stranger, now_s)
+        self._let_go(gone)
+        known = self._coming.get(wanted.payload)
+        since_s = self._context.environment.monotonic() if known is None else known.since_s
+        self._coming[wanted.payload] = _Promise(wanted, stranger, since_s)
         return True
+
+    def _let_go(self, gone: Sequence[Place]) -> None:
+        """Drop promises that make way, and delete what lies half-fetched."""
+        for place in gone:
+            if place.lying:
+                (self._context.home.partial / place.payload).unlink(missing_ok=True)
+            elif place.patch is None:
+                self._coming.pop(place.payload, None)
 
     def relay(self, notice: Notice) -> bytes:
         """Return who told of a payload that was expected; else the device that signed it."""
@@ -159,7 +181,7 @@ class Sandbox:
         coming = [p.place for n, p in self._coming.items() if p.stranger and n != but]
         known = {place.payload for place in here} | self._coming.keys() | {but}
         lying = [
-            Place(path.name, b"", b"", _size(path))
+            Place(path.name, b"", b"", _size(path), lying=True)
             for path in sorted(self._context.home.partial.iterdir())
             if path.name not in known
         ]

@@ -154,9 +154,19 @@ CASES = {
     "bytes": ([place("a", measured=True, nbytes=9)], place("b", nbytes=5), ["a0"]),
     "bytes that nothing can free": ([place("a", nbytes=9)], place("b", nbytes=5), None),
     "more than all": ([place("a", measured=True, nbytes=9)], place("b", nbytes=11), None),
-    "what comes or lies half-fetched cannot leave": (
+    "what a crowd has promised, for who promised nothing yet": (
         [replace(place(c, "crowd"), patch=None) for c in "abcd"],
         place("e", "alone"),
+        ["d0"],
+    ),
+    "what lies half-fetched, first": (
+        [replace(place("a", n), lying=True) for n in "xy"] + [place(c, "crowd") for c in "bc"],
+        place("e", "alone"),
+        ["a0"],
+    ),
+    "a relay's share of the bytes": (
+        [place("a", nbytes=8)],
+        place("b", nbytes=4),
         None,
     ),
 }
@@ -165,4 +175,5 @@ CASES = {
 @pytest.mark.parametrize(("taken", "wanted", "leaves"), CASES.values(), ids=CASES.keys())
 def test_who_makes_way_for_whom(taken, wanted, leaves):
     found = make_way(wanted, taken, SMALL)
-    assert found is None if leaves is None else [p.patch.decode() for p in found] == leaves
+    names = None if found is None else [bytes.fromhex(p.payload).decode() for p in found]
+    assert names == leaves

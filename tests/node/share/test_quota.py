@@ -78,16 +78,36 @@ def test_what_finds_no_room_at_the_door_is_refused_and_nobody_is_blamed(make, ba
 
 def test_bytes_are_bounded_too_promised_half_fetched_and_kept(make, author, batch):
     size = author[1].body.payload_bytes
-    node = make(sandbox_max_bytes=3 * size)
+    node = make(sandbox_max_bytes=3 * size, sandbox_per_relay=64)
     node.context.home.make()
     library = library_of(node)
-    (node.context.home.partial / ("ab" * 32)).write_bytes(b"x" * size)  # left by another run
-    assert [library.wants(bytes(32), notice) for notice, _ in batch[:3]] == [True, True, False]
+    lies = node.context.home.partial / ("ab" * 32)
+    lies.write_bytes(b"x" * size)  # left by another run
+    assert [library.wants(bytes(32), notice) for notice, _ in batch[:2]] == [True, True]
+    assert lies.exists()
+    assert library.wants(bytes(32), batch[2][0])
+    assert not lies.exists()  # nobody was asked for the rest of it, so it made way
     for notice, patch in batch[:2]:
         deliver(library, notice, patch)
-    assert not library.wants(bytes(32), batch[2][0])
-    (node.context.home.partial / ("ab" * 32)).unlink()
-    assert library.wants(bytes(32), batch[2][0])
+    assert not library.wants(bytes(32), batch[3][0])
+
+
+def test_one_relay_promises_no_more_than_a_share_of_the_bytes(make, author, batch):
+    size = author[1].body.payload_bytes
+    library = library_of(make(sandbox_max_bytes=8 * size))  # of which a relay has a quarter
+    crowd, alone = b"c" * 32, b"a" * 32
+    told = [library.wants(bytes(32), notice, crowd) for notice, _ in batch[:4]]
+    assert told == [True, True, False, False]
+    assert library.wants(bytes(32), batch[4][0], alone)
+
+
+def test_a_promise_made_again_and_again_frees_its_place_all_the_same(make, kit, batch):
+    stage = kit.Stage()
+    library = library_of(make(stage=stage, sandbox_max=1))
+    for _ in range(3):
+        assert library.wants(bytes(32), batch[0][0])
+        stage.sleep(PROMISE_S / 3)
+    assert library.wants(bytes(32), batch[1][0])
 
 
 def test_a_promise_that_nobody_keeps_frees_its_place(make, kit, batch):
