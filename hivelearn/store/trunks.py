@@ -65,11 +65,15 @@ class Trunks:
         )
         return tuple(Trunk(*row) for row in rows)
 
-    def go_on_from(self, trunk: Trunk) -> None:
+    def go_on_from(self, trunk: Trunk) -> list[str]:
         """Make ``trunk`` the domain's current one; its payload is stored already.
 
         A trunk that was left for another may be taken up again.
+
+        Returns:
+            Blob names of trunks that are too old to be kept from now on.
         """
+        held = {each.payload for each in self.history(trunk.base, trunk.domain)}
         with self._db.transaction() as writer:
             writer.execute("DELETE FROM trunks WHERE base = ? AND id = ?", (trunk.base, trunk.id))
             writer.execute(
@@ -82,6 +86,8 @@ class Trunks:
                 "  ORDER BY number DESC LIMIT ?)",
                 (trunk.base, trunk.domain, trunk.base, trunk.domain, KEPT),
             )
+        held -= {each.payload for each in self.history(trunk.base, trunk.domain)}
+        return sorted(name for name in held if name is not None)
 
     def left_out(self, base: bytes, domain: str) -> set[bytes]:
         """Return the payload roots of parts that made a round worse."""

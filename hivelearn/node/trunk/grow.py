@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hivelearn.device.limits import DeviceLimits
-from hivelearn.gate.gain import Measure, Unmeasured
+from hivelearn.gate.gain import Measure
 from hivelearn.identity import short_name
 from hivelearn.node import domains, own_records
 from hivelearn.node.context import NodeContext
@@ -72,10 +72,11 @@ def grow(
         rounds = Rounds(context, domain)
         taken = take.take(rounds, rounds.records())
         if taken is not None:
-            return _told(rounds, "taken up", Unmeasured("another node made it"))
-        if resting(rounds):
+            return _told(rounds, "taken up", taken)
+        records = rounds.records()
+        if resting(rounds) and not called(rounds, records):
             return _rest(rounds, company)
-        mine = own_part.mine(rounds, rounds.records())
+        mine = own_part.mine(rounds, records)
         if mine is None:
             part = own_part.made(rounds, limits, sleep)
             if part is None:
@@ -90,6 +91,18 @@ def resting(rounds: Rounds) -> bool:
     history = rounds.trunks.history(rounds.base, rounds.domain)
     losses = [trunk.loss for trunk in history if trunk.said == said and trunk.loss is not None]
     return all_gained(losses) if losses else False
+
+
+def called(rounds: Rounds, records: Sequence[Record]) -> bool:
+    """Return whether somebody trusted goes on from this trunk: it has learnt something new."""
+    spent = rounds.used() | rounds.trunks.left_out(rounds.base, rounds.domain)
+    return any(
+        record.descent.onto == rounds.id
+        and not record.descent.is_trunk
+        and record.root not in spent
+        and record.body.author in rounds.trusted - {rounds.context.identity.author}
+        for record in records
+    )
 
 
 def in_company(context: NodeContext, domain: str, company: Company) -> bool:

@@ -6,6 +6,7 @@ payload that its author signed. In both cases its name is what it is made of.
 
 from collections.abc import Sequence
 
+from hivelearn.gate.gain import Measure
 from hivelearn.node.trunk import make
 from hivelearn.node.trunk.close import as_trunk
 from hivelearn.node.trunk.state import Record, Rounds
@@ -19,12 +20,13 @@ LEFT = "another trunk was gone on from"
 UNTRUE = "it counts its trunks or parts otherwise than they are"
 
 
-def take(rounds: Rounds, records: Sequence[Record]) -> Trunk | None:
-    """Go on from the best of what trusted authors go on from; return it, None if it is ours.
+def take(rounds: Rounds, records: Sequence[Record]) -> Measure | None:
+    """Go on from the best of what trusted authors go on from; return its gain, None if it is ours.
 
     What was looked at leaves the shelf: it will be no better later.
     """
     me, taken = rounds.context.identity.author, None
+    before = rounds.adapter
     offered = [r for r in records if r.descent.is_trunk and r.body.author != me]
     for record in sorted(offered, key=lambda r: (-r.descent.parts_in_all, r.makes)):
         if record.body.author not in rounds.trusted:
@@ -41,9 +43,9 @@ def take(rounds: Rounds, records: Sequence[Record]) -> Trunk | None:
         adapter, lost = found
         claim = Claim(record.makes, record.descent.parts_in_all)
         if takes_over(rounds.claim, claim, rounds.gain(rounds.adapter, adapter)):
-            taken = as_trunk(rounds, record.descent, adapter, lost)
-            go_on_from(rounds, taken, adapter)
-        rounds.retire(record, LEFT if taken is None or taken.id != claim.id else KNOWN)
+            go_on_from(rounds, as_trunk(rounds, record.descent, adapter, lost), adapter)
+            taken = rounds.gain(before, adapter)
+        rounds.retire(record, KNOWN if rounds.id == claim.id else LEFT)
     return taken
 
 
@@ -59,8 +61,11 @@ def _so(rounds: Rounds, record: Record) -> bool:
 def go_on_from(rounds: Rounds, trunk: Trunk, adapter: Adapter) -> None:
     """Make a trunk the domain's; what is known of the one before is looked up anew."""
     assert trunk.payload is not None
-    rounds.context.blobs.put(adapter.to_bytes(), trunk.payload)
-    rounds.trunks.go_on_from(trunk)
+    store = rounds.context.store
+    store.blobs.put(adapter.to_bytes(), trunk.payload)
+    for old in rounds.trunks.go_on_from(trunk):
+        if not store.shelf.needs_blob(old):
+            store.blobs.delete(old)
     for name in ("trunk", "adapter"):
         rounds.__dict__.pop(name, None)
 

@@ -9,6 +9,7 @@ import torch
 from hivelearn.node import own_records
 from hivelearn.node.trunk.grow import Company, in_company
 from hivelearn.patch.adapter import Adapter
+from hivelearn.store.trunks import KEPT
 
 
 def test_the_same_parts_make_the_same_trunk_on_every_node(play):
@@ -105,11 +106,14 @@ def test_two_trunks_that_grew_apart_join_again(play):
         play.around(*one)
         play.around(*other)
     assert len({play.rounds(node).id for node in nodes}) == 2
-    for patience_s in (0.0, 0.0, 600.0, 0.0, 600.0, 600.0):  # for those on the other side
+    for turns in range(12):
         play.exchange(*nodes)
-        for node in nodes:
-            play.turn(node, patience_s=patience_s)
-    assert len({play.rounds(node).id for node in nodes}) == 1
+        for node in nodes:  # at times patience is over for those on the other side
+            play.turn(node, patience_s=600.0 if turns % 3 else 0.0)
+        if len({play.rounds(node).id for node in nodes}) == 1:
+            break
+    else:
+        pytest.fail("they did not join")
 
 
 def test_a_node_that_was_closed_goes_on_where_it_was(play, make):
@@ -132,6 +136,8 @@ def test_what_a_round_is_over_for_leaves_the_shelf_and_the_disk(play):
         context = nodes[0].context
         rows = [e for e in context.shelf.list(domain="yes") if e.state != "refused"]
         held.append((len(rows), len(list(context.home.blobs.glob("*/*")))))
+        kept = [trunk.payload for trunk in context.store.trunks.history(context.base, "yes")]
+        assert sum(each is not None for each in kept) <= KEPT
     assert held[-1] <= held[-2] <= held[-3]
 
 
@@ -141,7 +147,10 @@ def test_new_corrections_wake_a_trunk_that_rests(play, kit, monkeypatch):
     monkeypatch.setattr("hivelearn.node.trunk.grow.all_gained", bool)
     assert play.turn(nodes[0]).outcome == "resting"
     nodes[0].correct("And a new one?", "yes yes", domain="yes")
-    assert play.turn(nodes[0]).outcome != "resting"
+    assert play.turn(nodes[0]).outcome == "waiting"
+    assert play.turn(nodes[1]).outcome == "resting"
+    play.exchange(*nodes)  # what one has learnt is worth a round of all
+    assert play.turn(nodes[1]).outcome == "grown"
 
 
 def _changed(patch, factor):
