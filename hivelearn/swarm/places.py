@@ -76,15 +76,13 @@ def seat(
     return chosen
 
 
-def _precedence(download: Download, held: list[bytes]) -> tuple[bool, int, int, int]:
+def _precedence(download: Download, held: list[bytes]) -> tuple[bool, int, int]:
     theirs = 0 if download.trusted else held.count(download.author)
-    # Of one author the newest first: its date is his word, and moves nobody else's place.
-    newest = -download.notice.body.created if download.trusted else 0
-    return not download.trusted, theirs, download.turns, newest
+    return not download.trusted, theirs, download.turns
 
 
-def _newer(one: Download, other: Download) -> bool:
-    return one.trusted and one.notice.body.created > other.notice.body.created
+def _had_less(one: Download, other: Download) -> bool:
+    return one.trusted and one.turns < other.turns
 
 
 def over(
@@ -104,13 +102,13 @@ def over(
         slow = all(stream.slow(limits, now) for stream in one.streams.values())
         if not slow and now - one.turn_began < limits.turn_s:
             continue
-        # A stranger never takes a place from somebody trusted. Of one author the newer goes
-        # first: a relay that drips old ones must not hold up what was said since.
+        # A stranger never takes a place from somebody trusted. Payloads of one trusted author
+        # take turns as well: a relay that drips old ones must not hold up what was said since.
         heirs = (
             each
             for each in (*queue, *twins)
             if (each.trusted or not one.trusted)
-            and (slow or each.author != one.author or _newer(each, one))
+            and (slow or each.author != one.author or _had_less(each, one))
         )
         heir = next(heirs, None)
         if heir is not None:

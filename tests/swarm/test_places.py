@@ -142,21 +142,12 @@ def test_a_friends_payload_keeps_its_place_before_a_strangers_record_of_it():
     assert leaving(friends, stolen) == []
 
 
-def dated(one, created):
-    """Return a download whose record says it was made then."""
-    body = replace(one.notice.body, created=created)
-    one.notice = replace(one.notice, body=body)
-    return one
-
-
 def test_a_relay_that_drips_a_friends_old_patches_does_not_hold_up_the_new_one():
-    old = [dated(seated("alice", n, trusted=True, since=80.0), 100 + n) for n in range(4)]
-    for one in old:  # quick enough, as one second in ten would be
+    old = [seated("alice", n, trusted=True, since=80.0) for n in range(4)]
+    for one in old:  # quick enough, and its turn is over
         one.streams[P] = ProviderStream(99.9, 99.9, ready=True, asked={0: 99.9})
-    new = dated(wanted("alice", 9, trusted=True), 200)
-    assert len(leaving(*old, new)) == 1
-    older = dated(wanted("alice", 8, trusted=True), 50)
-    assert leaving(*old, older) == []
-    for one in old:
-        one.streams.clear()
-    assert chosen(*old, new)[0] == 4
+        one.turns = 1
+    new = wanted("alice", 9, trusted=True)
+    assert leaving(*old, new) == [0]
+    had = wanted("alice", 8, trusted=True, turns=1)
+    assert leaving(*old, had) == []
