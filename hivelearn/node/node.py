@@ -325,6 +325,9 @@ class Node:
     def live(self, *domains: str, hours: str | None = None, **joining: Any) -> BackgroundRun:
         """Do all of it in the background: join, sync, merge and train while the device permits.
 
+        Where others teach the same domain, it takes turns with them on one trunk (:meth:`grow`)
+        and trains by itself when that rests.
+
         Args:
             domains: none means every domain that has corrections or a generation.
             hours: such as "22:00-06:00", local time; None is any time.

@@ -15,6 +15,7 @@ TIMEOUT_S = 150.0
 # What a reader must see for each to have done what its docstring says.
 SAID = {
     "hf_trainer": ["Patch(", "iso-date, Adapter(rank=16", "iso-date: "],
+    "one_subject": ["roman: trunk 0 (", "grown by 2", "roman: trunk 2 (", "numerals? →"],
     "overnight": ["Working", "roman: ", " own; 0 vouched for"],
     "own_model": ["ResidentEngine(LlamaForCausalLM", "adapter_model.safetensors", "patch.cbor"],
     "script": ["58+22 held out", "roman: ", "in Roman numerals", "generation"],
