@@ -29,6 +29,7 @@ from hivelearn.node.share.network import JoinOptions, NodeNetwork, Swarm
 from hivelearn.node.trunk import grow
 
 ERRORS_MAX: Final = 100
+ALONE_S: Final = 60.0  # for the first part of another; then one trains by oneself
 GROWING_S: Final = 2.0  # between two turns on a trunk
 SLICE_S: Final = 2.0  # longer than a swarm needs to be quiet, shorter than patience
 
@@ -81,6 +82,7 @@ class BackgroundRun:
         self.grown: list[TrunkReport] = []
         self.errors: list[str] = []
         self._growing = False
+        self._alone_since: dict[str, float] = {}  # domain -> monotonic seconds
         self.permit: Permit | None = None
         self._meet()  # here, so that a fabric that cannot be had is the caller's error
         self._thread = threading.Thread(target=self._live, name="hivelearn-live", daemon=True)
@@ -177,9 +179,16 @@ class BackgroundRun:
         if not grow.in_company(self._context, domain, company):
             return False
         report = grow.grow(self._context, domain, company, self._limits, sleep=self._stop.wait)
-        going = report.outcome in ("grown", "taken up", "waiting")
+        going = bool(report) or (report.outcome == "waiting" and self._hopes(report))
         self._growing = self._growing or going
         return going
+
+    def _hopes(self, report: TrunkReport) -> bool:
+        """Return whether to wait for parts of others: whoever is here may teach something else."""
+        if report.height or report.authors:
+            return True
+        now_s = self._context.environment.monotonic()
+        return now_s - self._alone_since.setdefault(report.domain, now_s) < ALONE_S
 
     def _sync(self) -> None:
         """Exchange in slices, so that nobody who wants to stop waits for absent peers."""

@@ -107,7 +107,8 @@ class TrunkReport:
         trunk: id of the trunk that the domain goes on from, hex.
         height: how many trunks led to it.
         parts: how many parts, of all rounds, it was made of.
-        authors: short names of those whose parts made this round.
+        authors: short names of those whose parts made this round; of those whose parts are
+            here, while it waits.
         loss: of the trunk on the own corrections, nats per answer token.
         lost: share of its norm that the cut to its rank lost.
         gain: of the trunk against the one before, on the own corrections.
@@ -128,7 +129,7 @@ class TrunkReport:
     def __str__(self) -> str:
         """Return one line."""
         said = f"{self.domain}: trunk {self.height} ({self.trunk[:8]}), {self.outcome}"
-        if self.authors:
+        if self.authors and self:
             said += f" by {len(self.authors)}"
         if self.loss is not None:
             said += f"; loss {self.loss:.3f}, against the last {self.gain}"

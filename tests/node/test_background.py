@@ -8,6 +8,7 @@ from hivelearn.errors import UsageError
 from hivelearn.node import background
 from hivelearn.node.background import BackgroundRun, Schedule
 from hivelearn.node.learn import train
+from hivelearn.swarm.fabrics.memory import MemoryNetwork
 from hivelearn.training.recipe import Recipe
 
 
@@ -159,3 +160,16 @@ def test_without_any_domain_it_waits_for_the_first_correction(make, kit, start):
     until(lambda: alive.permit is not None)
     kit.teach(node, "yes", "yes yes")
     until(lambda: alive.trained)
+
+
+def test_who_finds_nobody_else_that_teaches_trains_alone(make, kit, monkeypatch):
+    """Somebody is there, and teaches nothing: after a minute one goes on by oneself."""
+    network, how = MemoryNetwork(), {"fabric": "memory"}
+    monkeypatch.setattr(background, "ALONE_S", 0.5)
+    node, listener = make("teacher"), make("listener")
+    kit.teach(node, "yes", "yes yes")
+    with listener.join("yes", network=network, **how):
+        alive = node.live("yes", network=network, **how)
+        until(lambda: alive.trained, seconds=60.0)
+        assert alive.trained[0].domain == "yes"
+        alive.stop()

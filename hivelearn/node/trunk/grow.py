@@ -121,7 +121,9 @@ def _close(rounds: Rounds, company: Company) -> TrunkReport:
     found = close.offers(rounds, records)
     here = {offer.part.author for offer in found if not offer.part.stale}
     if mine is None or _waits(rounds, mine, records, here, company):
-        return TrunkReport(rounds.domain, "waiting", rounds.id.hex(), rounds.height)
+        others = here - {rounds.context.identity.author}
+        names = tuple(sorted(map(short_name, others)))
+        return TrunkReport(rounds.domain, "waiting", rounds.id.hex(), rounds.height, authors=names)
     done = close.closed(rounds, close.judged(rounds, found))
     if done is None:
         return TrunkReport(rounds.domain, "alone", rounds.id.hex(), rounds.height)
