@@ -18,6 +18,7 @@ SHOWN_CHARS: Final = 40  # of a question or an answer in a line of the list
 SHOWN_DIGITS: Final = 12  # of an id
 SHOWN_BEFORE: Final = 10  # corrections, before somebody agrees to forget them
 STDOUT: Final = "-"
+FOUND: Final = 1  # exit code
 KEPT: Final = "All corrections are as they were."
 
 app: Final = typer.Typer(name="corrections", no_args_is_help=True)
@@ -74,6 +75,32 @@ def _short(text: str) -> str:
 
     line = printable(" ".join(text.split()))
     return line if len(line) <= SHOWN_CHARS else f"{line[: SHOWN_CHARS - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class AlikeCommand:
+    """What `corrections alike` was given."""
+
+    domain: OfDomain = None
+    node: NodeOptions = field(default_factory=NodeOptions)
+
+
+def alike(wanted: AlikeCommand) -> int:
+    """Find corrections that contradict each other.
+
+    Also those that say the same twice, in other letters. Exit code 1: some were found.
+    """
+    from hivelearn.node import domains
+    from hivelearn.node.ask.corrections import Corrections
+
+    context = wanted.node.open(existing=True)
+    if wanted.domain is not None:
+        domains.check_not_mistyped(context, wanted.domain)
+    found = Corrections(context).alike(wanted.domain)
+    print(found)
+    if found:
+        print("`hivelearn corrections forget ID` deletes one for good", file=sys.stderr)
+    return FOUND if found else DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +198,7 @@ def _ask(about: "tuple[Correction, ...]") -> None:
 
 
 command(app, name="list")(listed)
+command(app)(alike)
 command(app, name="export")(exported)
 command(app, name="import", kept=KEPT)(imported)
 command(app, name="forget", kept=KEPT)(forgotten)

@@ -151,3 +151,28 @@ def test_a_terminal_of_ascii_keeps_what_was_typed(shell, base, told):
     assert shell(*words, **where).returncode == 0
     (kept,) = listed(told)
     assert (kept["messages"][0]["content"], kept["right"]) == ("Wie heißt 15?", "fünfzehn")
+
+
+def test_corrections_that_contradict_each_other_are_shown(told, tmp_path):
+    rows = [
+        "What is 14?,XIV",
+        "what is  14,XIIII",
+        "What is 15?,XV",
+        "WHAT IS 15 ?,xv.",
+        "What is 16?,XVI",
+    ]
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(["prompt,right", *rows]))
+    told("import", str(path), "--domain", "numbers")
+    told("import", str(path), "--domain", "others")  # another domain may say otherwise
+    done = told("alike", "--domain", "numbers")
+    assert done.exit_code == 1
+    assert "numbers: 2 corrections contradict each other" in done.stdout
+    assert "'XIIII'" in done.stdout
+    assert "numbers: 2 corrections say the same twice" in done.stdout
+    assert "16" not in done.stdout
+    for row in listed(told):
+        if row["right"] in ("XIIII", "xv."):
+            told("forget", row["id"][:12], "--yes")
+    assert told("alike").exit_code == 0
+    assert told("alike", "--domain", "nubmers").exit_code == 2

@@ -10,6 +10,7 @@ from hivelearn.files import DiskError
 from hivelearn.node import domains
 from hivelearn.node.context import NodeContext
 from hivelearn.node.events import CorrectionsForgotten, CorrectionsImported
+from hivelearn.store.alike import AlikeReport, alike
 from hivelearn.store.correction import Correction
 from hivelearn.store.imports import Defaults, ImportReport
 from hivelearn.store.journal import Count, Forgotten
@@ -91,6 +92,14 @@ class Corrections:
     def counts(self) -> dict[str, Count]:
         """Return per domain how many may be trained on and how many judge."""
         return self._context.journal.counts()
+
+    def alike(self, domain: str | None = None) -> AlikeReport:
+        """Return which corrections contradict each other or say the same twice.
+
+        Found is the same question in other letters: another capital, space or full stop.
+        The same question in the same letters is corrected once anyway.
+        """
+        return alike(self.list(domain))
 
     def forget(self, correction: str | None = None, *, domain: str | None = None) -> ForgetReport:
         """Delete one correction by id, or a whole domain's; no file keeps their text.
