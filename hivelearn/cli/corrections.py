@@ -88,7 +88,7 @@ class AlikeCommand:
 def alike(wanted: AlikeCommand) -> int:
     """Find corrections that contradict each other.
 
-    Also those that say the same twice, in other letters. Exit code 1: some were found.
+    Also those that say the same twice. Exit code 1: some were found.
     """
     from hivelearn.node import domains
     from hivelearn.node.ask.corrections import Corrections

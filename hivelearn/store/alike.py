@@ -1,15 +1,14 @@
 """Corrections that say the same twice, or contradict each other, as far as letters can tell.
 
-The same question in the same letters is corrected once: the last word counts. What slips
-through is the same question with another capital, space or full stop. Two answers to it
-teach the model to guess, and two equal ones count double.
+The same question, but for capitals and spaces, is corrected once: the last word counts. What
+slips through is the same question with another mark at its end. Two answers to it teach the
+model to guess, and two equal ones count double.
 """
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hivelearn.store.correction import Correction
+from hivelearn.store.correction import Correction, normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class AlikeReport:
 
 
 def alike(corrections: Iterable[Correction]) -> AlikeReport:
-    """Return which of ``corrections`` ask the same of the same domain in other letters."""
+    """Return which of ``corrections`` ask the same of the same domain but for marks at the end."""
     asked: dict[tuple[str, ...], list[Correction]] = {}
     for each in corrections:
         said = (f"{message.role}: {_plain(message.content)}" for message in each.messages)
@@ -71,6 +70,6 @@ def alike(corrections: Iterable[Correction]) -> AlikeReport:
 
 
 def _plain(text: str) -> str:
-    """Return a text without case, spare spaces and marks at its end."""
-    words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text as :func:`normalise` has it, without the marks at its end."""
+    words = normalise(text)
     return words.rstrip(" .!?:;") or words

@@ -96,8 +96,8 @@ class Corrections:
     def alike(self, domain: str | None = None) -> AlikeReport:
         """Return which corrections contradict each other or say the same twice.
 
-        Found is the same question in other letters: another capital, space or full stop.
-        The same question in the same letters is corrected once anyway.
+        Found is the same question with other marks at its end. With other capitals or spaces
+        it is one question anyway, and the last word on it counts.
         """
         return alike(self.list(domain))
 
