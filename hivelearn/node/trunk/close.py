@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, get_args
 
 from hivelearn.gate import rules
 from hivelearn.gate.gain import Gain, Measure
@@ -18,6 +19,8 @@ from hivelearn.trunk import cohort
 from hivelearn.trunk.cohort import Known, Part
 from hivelearn.trunk.fork import TAU
 from hivelearn.trunk.step import Step, change_norm
+
+STANDINGS: Final[tuple[Known, ...]] = get_args(Known)  # the most trusted first
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,10 @@ def offers(rounds: Rounds, records: Sequence[Record]) -> list[Offer]:
         late = rounds.height - height if record.descent.onto != rounds.id else 0
         part = Part(record.root, author, standing, late, change_norm(adapter, onto))
         found.append(Offer(record, adapter, onto, part))
-    fresh = cohort.newest([offer.part for offer in found])
+    # One payload that two have signed counts once, for whom one trusts more.
+    found.sort(key=lambda offer: STANDINGS.index(offer.part.known), reverse=True)
     by_root = {offer.part.root: offer for offer in found}
+    fresh = cohort.newest([offer.part for offer in by_root.values()])
     return [by_root[part.root] for part in fresh]
 
 

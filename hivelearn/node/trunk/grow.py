@@ -119,7 +119,8 @@ def _close(rounds: Rounds, company: Company) -> TrunkReport:
     records = rounds.records()
     mine = own_part.mine(rounds, records)
     found = close.offers(rounds, records)
-    here = {offer.part.author for offer in found if not offer.part.stale}
+    parts = [r for r in records if r.descent.onto == rounds.id and not r.descent.is_trunk]
+    here = {part.body.author for part in parts}
     if mine is None or _waits(rounds, mine, records, here, company):
         others = here - {rounds.context.identity.author}
         names = tuple(sorted(map(short_name, others)))
@@ -146,7 +147,7 @@ def _waits(
         rounds: of the domain.
         mine: the own part.
         records: all that are here.
-        here: authors whose parts onto this trunk are here and usable.
+        here: authors whose parts onto this trunk are here, of whatever use.
         company: who else is about.
     """
     me, trunk = rounds.context.identity.author, rounds.trunk
