@@ -70,14 +70,25 @@ def _is_copy(context: NodeContext, before: Sequence[Entry], entry: Entry) -> boo
     adapter = _read(context, entry)
     if adapter is None:
         return False
-    # The nearest are read twice, so that only one of them all is in memory meanwhile.
-    near: list[tuple[float, bytes, Entry]] = []
-    for each in same_base:
+    # The nearest are read twice, so that only one of them all is in memory meanwhile. Of those
+    # whom one trusts as many as of all others: a crowd must not push them out of sight.
+    known = reputation.vouched(context) | {context.identity.author}
+    near: dict[bool, list[tuple[float, bytes, Entry]]] = {True: [], False: []}
+    for each in _distinct(same_base):
         other = _read(context, each)
         share = likeness.explained(adapter, [other]) if other is not None else 0.0
-        near = sorted([*near, (-share, each.id, each)], key=lambda n: n[:2])[: likeness.NEAREST]
-    others = [_read(context, each) for *_, each in near]
-    return likeness.is_copy(adapter, [other for other in others if other is not None])
+        kind = each.author in known
+        found = sorted([*near[kind], (-share, each.id, each)], key=lambda n: n[:2])
+        near[kind] = found[: likeness.NEAREST]
+    others = [[_read(context, each) for *_, each in some] for some in near.values()]
+    return any(
+        likeness.is_copy(adapter, [other for other in some if other is not None]) for some in others
+    )
+
+
+def _distinct(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the first of each payload: one that was signed nine times is one."""
+    return list({entry.payload: entry for entry in reversed(entries)}.values())
 
 
 def _read(context: NodeContext, entry: Entry) -> "Adapter | None":

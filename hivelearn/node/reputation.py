@@ -187,11 +187,22 @@ def hear(context: NodeContext, domain: str, said: Mapping[bytes, tuple[bytes, Ju
     judged: dict[bytes, list[Judgement]] = {}
     for patch, (author, judgement) in sorted(said.items()):
         if patch not in heard or (judgement == "harm" != heard[patch]):
+            again = any((heard | news).get(twin) == judgement for twin in _twins(context, patch))
             news[patch] = judgement
-            judged.setdefault(author, []).append(judgement)
+            if not again:
+                judged.setdefault(author, []).append(judgement)
     if judged:
         _pass_round(context, domain, judged)
         kept.hear(news)
+
+
+def _twins(context: NodeContext, patch: bytes) -> list[bytes]:
+    """Return the author's other records of one payload: published in two swarms, or again."""
+    entry = context.shelf.get(patch)
+    if entry is None:
+        return []
+    theirs = context.shelf.list(author=entry.author)
+    return [e.id for e in theirs if e.payload == entry.payload and e.id != patch]
 
 
 def _pass_round(

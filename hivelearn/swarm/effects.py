@@ -27,8 +27,9 @@ class Consider:
 
 @dataclass(frozen=True, slots=True)
 class AddProvider:
-    """Note that ``peer`` says it has the payload of ``patch``."""
+    """Note that ``peer`` says in ``topic`` that it has the payload of ``patch``."""
 
+    topic: bytes
     peer: bytes
     patch: bytes
 

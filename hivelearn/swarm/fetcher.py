@@ -77,6 +77,14 @@ class Fetcher:
         self._topic_of: dict[bytes, bytes] = {}
         self._fetches: dict[tuple[bytes, bytes], FetchStream] = {}
 
+    async def found(self, topic: bytes, peer: bytes, patch: bytes) -> None:
+        """Ask ``peer`` for a payload that it says it has, if it said so where we heard of it.
+
+        Else somebody who knows an id from anywhere would learn that we are fetching it.
+        """
+        if self._topic_of.get(patch) == topic:
+            await self.step(on.ProviderFound(peer, patch))
+
     async def want(self, topic: bytes, notice: Notice) -> None:
         """Fetch this payload as soon as somebody has it."""
         trusted = await self.context.ask(self.context.store.trusts, notice.body.author)

@@ -117,7 +117,7 @@ def _read(gossip: Gossip, post: PostReceived) -> list[GossipEffect]:
         case Announce(envelope, held):
             return _announced(gossip, replace(post, data=envelope), held=held)
         case Have(patch):
-            return [AddProvider(post.peer, patch)]
+            return [AddProvider(post.topic, post.peer, patch)]
         case Domains(names):
             return [RecordDomains(names)]
         case None:
@@ -132,7 +132,7 @@ def _announced(gossip: Gossip, post: PostReceived, *, held: bool) -> list[Gossip
     if digest in gossip.seen:
         patch = gossip.seen[digest]
         gossip.seen.move_to_end(digest)
-        return [AddProvider(post.peer, patch)] if held and patch is not None else []
+        return [AddProvider(post.topic, post.peer, patch)] if held and patch is not None else []
     try:
         notice = gossip.read(envelope)
     except PeerError as error:

@@ -24,7 +24,7 @@ from hivelearn.swarm.limits import KeyedBuckets
 from hivelearn.swarm.patch_store import PatchStore
 from hivelearn.swarm.payload_server import PayloadServer
 from hivelearn.swarm.topics import NONCE_BYTES
-from hivelearn.swarm.transfer_events import PeerLeft, ProviderFound
+from hivelearn.swarm.transfer_events import PeerLeft
 
 RETRY_S: Final = 5.0  # after an anti-entropy session that broke
 REST_S: Final = 8.0  # ... after one that could not bring all: half of its budget is there again
@@ -277,9 +277,9 @@ class Member:
             case Consider(topic, peer, notice, held):
                 await self._consider(topic, peer, notice)
                 if held:
-                    await self._fetcher.step(ProviderFound(peer, notice.id))
-            case AddProvider(peer, patch):
-                await self._fetcher.step(ProviderFound(peer, patch))
+                    await self._fetcher.found(topic, peer, notice.id)
+            case AddProvider(topic, peer, patch):
+                await self._fetcher.found(topic, peer, patch)
             case Blame(peer, code):
                 await self._context.blame(peer, code)
             case _:

@@ -116,7 +116,7 @@ def _compare(pull: Pull, topic: bytes, patches: tuple[bytes, ...]) -> list[SyncE
     effects: list[SyncEffect] = []
     for patch in patches:
         if pull.fetches(patch):
-            effects.append(AddProvider(pull.peer, patch))
+            effects.append(AddProvider(topic, pull.peer, patch))
         elif pull.knows(patch):
             pass
         elif len(pull.missing) < pull.budget:

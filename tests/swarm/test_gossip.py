@@ -55,7 +55,7 @@ def test_the_same_bytes_are_verified_once_and_add_providers():
     state, checked = make()
     for peer in (PEER, OTHER, PEER):
         effects = hear(state, Announce(NOTICE.envelope, held=True), peer)
-    assert effects == [AddProvider(PEER, NOTICE.id)]
+    assert effects == [AddProvider(T, PEER, NOTICE.id)]
     assert hear(state, Announce(NOTICE.envelope, held=False), OTHER) == []
     assert len(checked) == 1
 
@@ -98,7 +98,7 @@ def test_memory_of_announcements_is_bounded():
 
 
 MESSAGES = {
-    "have": (encode(Have(NOTICE.id)), [AddProvider(PEER, NOTICE.id)]),
+    "have": (encode(Have(NOTICE.id)), [AddProvider(T, PEER, NOTICE.id)]),
     "domains": (encode(Domains(("roman",))), [RecordDomains(("roman",))]),
     "a later kind": (b"\xa1\x00\x18\x63", []),
     "garbage": (b"\xff", [Blame(PEER, "frame.malformed")]),

@@ -9,12 +9,13 @@ Read `merge` top to bottom; the two ends of the story are `into_own.py` and
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from hivelearn.errors import PeerError
 from hivelearn.gate import rules
 from hivelearn.gate.gain import N_MIN, Unmeasured, paired_gain
 from hivelearn.gate.norms import delta_norms, whole_norm
-from hivelearn.gate.screen import Norms, Surroundings, screen
+from hivelearn.gate.screen import Norms, ScreenLimits, Surroundings, screen
 from hivelearn.inference.engine import AdapterMismatchError
 from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.node import copies, domains, measure, reputation
@@ -27,6 +28,8 @@ from hivelearn.patch.envelope import Patch
 from hivelearn.patch.verdict import Verdict
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.store.shelf import Entry, State
+
+LARGE: Final = ScreenLimits().cohort_ratio_max
 
 
 def merge(
@@ -142,7 +145,9 @@ def _screen(this: Round, waiting: Sequence[Entry]) -> list[Patch]:
 def _usual_norms(this: Round) -> list[Norms]:
     """Return how much is changed by what serves: of each author the largest change.
 
-    An author with many small ones would else decide what is too large for everybody.
+    An author with many small ones would else decide what is too large for everybody, and so
+    would several with one tiny one each: what is below a quarter of the largest is no measure,
+    and nobody is refused for being as large as what serves.
     """
     largest: dict[bytes, Norms] = {}
     for generation in this.now:
@@ -153,7 +158,8 @@ def _usual_norms(this: Round) -> list[Norms]:
             known = largest.get(served.author, {})
             if whole_norm(norms) > whole_norm(known):
                 largest[served.author] = norms
-    return list(largest.values())
+    most = max(map(whole_norm, largest.values()), default=0.0)
+    return [norms for norms in largest.values() if whole_norm(norms) * LARGE >= most]
 
 
 def _screen_one(

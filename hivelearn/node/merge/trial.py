@@ -19,7 +19,8 @@ def incumbent(this: Round) -> Adapter | None:
 def tried(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]:
     """Return the evidence for serving ``candidate`` instead, and the generation it would be.
 
-    Its gain at home is adapter against adapter: what the router does is not in it.
+    Its gain at home is adapter against adapter, and what the router makes of it must be no
+    harm: an adapter to which its own questions look strange answers none of them.
     """
     context, old = this.context, this.incumbent
     card = measure.card(context, candidate, this.probes.own)
@@ -49,4 +50,5 @@ def tried(this: Round, candidate: Adapter) -> tuple[rules.Evidence, Generation]:
         probes.serving(context.engine, candidate),
         seed=context.config.seed,
     )
-    return replace(found, own=own), trial
+    others = {**found.others, f"{this.domain} as asked": found.own}
+    return replace(found, own=own, others=others), trial
