@@ -114,6 +114,7 @@ class ExpertProfile:
     trusted: bool = True  # False: in the sandbox, by name only
     own: bool = False  # this node's own specialist of its domain
     vouched: bool = False  # its author: by the owner, and not by its work alone
+    author: bytes = b""  # empty: none who could bring a better one
 
 
 def route(seen: Mapping[str, Surprise], experts: Sequence[ExpertProfile]) -> Route:
@@ -139,13 +140,18 @@ def _settled(contenders: Sequence[ExpertProfile], seen: Mapping[str, Surprise]) 
 
     A junior that was trained on the senior's questions is as little surprised as can
     be, and so is the senior: neither can leave less than the questions' own entropy.
+
+    Whose expert it is may have brought a later one of its domain: people improve what they
+    made. That one answers, if it contends as well; it has no seat of its own before others.
     """
     best = contenders[0]
     for junior in contenders[1:]:
         enough = _CLEARLY * max(seen[best.id].ratio, _LEAST)
         if seen[junior.id].ratio >= enough and (junior.vouched or not best.vouched):
             best = junior
-    return best.id
+    made = (best.author, best.domain)
+    later = [each for each in contenders if each.author and (each.author, each.domain) == made]
+    return later[-1].id if later else best.id
 
 
 def eligible(domain: str, experts: Sequence[ExpertProfile]) -> list[ExpertProfile]:

@@ -182,3 +182,26 @@ def test_a_stated_domain_is_answered_by_its_senior_or_who_is_clearly_better():
     assert by_domain("x", seen, experts).experts == ("a",)
     assert by_domain("y", {}, experts) == Route(("d",), "stated", None)
     assert by_domain("z", seen, experts) == BASE
+
+
+def seated(name, author, *, claim=True, domain="dates"):
+    claimed = Claim(9.0, 0.0) if claim else Claim(0.0, 9.0)
+    return ExpertProfile(name, domain, claimed, vouched=True, author=author)
+
+
+ALIKE, BETWEEN = Surprise(1.0, 2.0), seated("between", b"b")
+
+
+@pytest.mark.parametrize(
+    ("experts", "answers"),
+    [
+        ([seated("old", b"a"), BETWEEN, seated("new", b"a")], "new"),
+        # A harmless expert holds no seat for a later one that claims something else.
+        ([seated("old", b"a", claim=False), BETWEEN, seated("new", b"a")], "between"),
+        ([seated("old", b"a", domain="x"), BETWEEN, seated("new", b"a")], "old"),
+        ([seated("old", b"a"), seated("new", b"a", claim=False)], "old"),
+    ],
+)  # fmt: skip
+def test_an_authors_later_expert_answers_what_the_earlier_one_claims_too(experts, answers):
+    seen = {each.id: ALIKE for each in experts}
+    assert route(seen, experts).experts == (answers,)

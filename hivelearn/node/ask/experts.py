@@ -219,7 +219,8 @@ def _profile(domain: str, served: Served, *, own: bool, vouched: bool) -> Expert
     claim = None
     if served.ceiling is not None and served.floor is not None:
         claim = Claim(served.ceiling, served.floor)
-    return ExpertProfile(served_id(served), domain, claim, own=own, vouched=vouched)
+    author = b"" if own else served.author
+    return ExpertProfile(served_id(served), domain, claim, own=own, vouched=vouched, author=author)
 
 
 def with_named(

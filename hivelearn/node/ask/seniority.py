@@ -1,8 +1,8 @@
 """Whose claim comes first where several experts claim a question.
 
 By whose word they serve, then since when they are here: a copy comes after what it
-copies, whichever of them was judged first. An author's later expert takes the seat of
-the earlier one in its domain, and stands before it: people improve what they made.
+copies, whichever of them was judged first. That an author's later expert answers what the
+earlier one would have answered is the router's to see: it knows what each of them claims.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -27,14 +27,8 @@ def by_seniority(
     def came(served: Served) -> float:
         return inf if served.patch is None else arrived.get(served.patch, inf)
 
-    seats: dict[tuple[str, bytes], float] = {}
-    for domain, served in experts:
-        seat = (domain, served.author)
-        seats[seat] = min(came(served), seats.get(seat, inf))
-
-    def seniority(place: Place) -> tuple[bool, float, str, float, str]:
+    def seniority(place: Place) -> tuple[bool, float, str, str]:
         domain, served = place
-        known = served.author in vouched
-        return not known, seats[domain, served.author], domain, -came(served), served.payload
+        return served.author not in vouched, came(served), domain, served.payload
 
     return sorted(experts, key=seniority)
