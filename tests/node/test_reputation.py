@@ -4,11 +4,11 @@ import pytest
 
 from hivelearn.errors import UsageError
 from hivelearn.identity import full_name
-from hivelearn.node import reputation
+from hivelearn.node import own_records, reputation
 from hivelearn.node.config import NodeConfig
 from hivelearn.node.context import open_context
 from hivelearn.node.share.library import Library
-from hivelearn.testing.hostile import forged
+from hivelearn.testing.hostile import changed, forged
 from hivelearn.trust.beta import Beta
 
 
@@ -150,3 +150,20 @@ def test_a_relays_faults_touch_nobodys_reputation(make, caplog):
     Library(context).blame(key(3), "blob.hash")
     assert reputation.standings(context, "yes") == {}
     assert "relayed what does not verify: blob.hash" in caplog.text
+
+
+def test_one_harmful_update_in_two_records_is_one_harm(make, kit, author):
+    """As it is signed for each swarm, and again after a restored backup."""
+    _, learnt = author
+    owner, friend = make("owner"), make("friend", base_texts=2)
+    kit.teach(friend, "yes", "yes yes", 1, 24)
+    friend.vouch(owner.key)
+    poor = changed(learnt, lambda b: -0.25 * b)
+    me = owner.context.identity.author
+    for number in range(2):
+        with owner.context.store.writing("sign"):
+            record = own_records.sign(owner.context, poor, "yes", licence=str(number))
+        assert kit.send(record, friend)
+        friend.merge("yes")
+        assert reputation.standings(friend.context, "yes")[me].harms == 1
+    assert me in reputation.trusted(friend.context, "yes")

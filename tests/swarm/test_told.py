@@ -7,8 +7,19 @@ from functools import partial
 import pytest
 
 from hivelearn.patch.chunks import CHUNK_BYTES
-from hivelearn.swarm.messages import Absent, AskChunk, Chunk, Leaves, encode
+from hivelearn.swarm.messages import (
+    BLOB_PROTOCOL,
+    Absent,
+    Announce,
+    AskChunk,
+    Chunk,
+    Have,
+    Leaves,
+    decode,
+    encode,
+)
 from hivelearn.swarm.told import Told
+from hivelearn.testing.folder_store import author, notice_of
 from hivelearn.testing.raw_peer import RawPeer, say
 from hivelearn.testing.simulation import TOPIC, give, has, run_simulation, within
 
@@ -178,3 +189,41 @@ def test_what_was_told_is_kept_by_peer_and_by_topic():
     here.add((b"p", b"t"))
     told.forget(b"p")
     assert told.where(b"p", b"1") == frozenset()
+
+
+@pytest.mark.parametrize(("posted_in", "asked"), [(OTHER, False), (TOPIC, True)])
+def test_who_says_it_has_a_payload_is_asked_only_where_that_was_heard_of(
+    simulate, posted_in, asked
+):
+    """Else an id from anywhere would tell who is fetching it, and in which swarm."""
+
+    async def test(sim):
+        victim = await sim.add("victim", TOPIC, OTHER)
+        slow, spy = sim.fabric("slow"), sim.fabric("spy")
+        seen = []
+
+        async def waits(_peer, stream):
+            await stream.recv(30)
+            await asyncio.sleep(100)
+
+        async def notes(_peer, stream):
+            seen.append(decode(await stream.recv(30)))
+            await asyncio.sleep(5)
+
+        slow.handle(BLOB_PROTOCOL, waits)
+        spy.handle(BLOB_PROTOCOL, notes)
+        for fabric, topic in ((slow, TOPIC), (spy, posted_in)):
+            await fabric.start()
+            await fabric.join(topic)
+        await asyncio.sleep(2)
+        assert victim.fabric.in_topic(spy.key, posted_in)
+        notice = notice_of(PAYLOAD, author("alice"))
+        await slow.publish(TOPIC, encode(Announce(notice.envelope, held=True)))
+        await asyncio.sleep(1)
+        await spy.publish(posted_in, encode(Have(notice.id)))
+        await asyncio.sleep(3)
+        assert bool(seen) is asked
+        await spy.close()
+        await slow.close()
+
+    simulate(test)

@@ -6,6 +6,7 @@ measured before `node.merge` judges it. What leaves was published or heard in
 the very topic in which it is offered, and goes only to peers in that topic.
 """
 
+import hashlib
 import logging
 import threading
 from collections import deque
@@ -54,13 +55,23 @@ class _Topic:
     swarm: bytes
 
 
+def _partial_name(swarm: bytes, root: bytes) -> str:
+    """Return where a payload arrives: what a closed swarm has sent is no part of another's.
+
+    Else a record that names the same payload in the open would be given what is lying here.
+    """
+    if swarm == OPEN:
+        return root.hex()
+    return hashlib.sha256(b"hivelearn/partial/1\0" + swarm + root).hexdigest()
+
+
 class Library:
     """This node's patches, as `hivelearn.swarm` sees them."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
         self._topics: dict[bytes, _Topic] = {}
-        self._heard_in: dict[bytes, bytes] = {}  # patch that is on its way -> topic
+        self._heard_in: dict[bytes, tuple[bytes, bytes]] = {}  # patch on its way -> topic, swarm
         self._lock = threading.RLock()
         self._sandbox = Sandbox(context)
         self.refused: deque[str] = deque(maxlen=TOLD_MAX)  # sentences, for reports
@@ -149,9 +160,10 @@ class Library:
             return False  # rounds are for those who teach; others wait for what comes of them
         told_by = relay or body.device
         with self._lock:
-            if not self._sandbox.expect(notice, told_by):
+            file = _partial_name(about.swarm, body.payload_root)
+            if not self._sandbox.expect(notice, told_by, file):
                 return False
-            self._heard_in.setdefault(notice.id, topic)
+            self._heard_in.setdefault(notice.id, (topic, about.swarm))
         return True
 
     def trusts(self, author: bytes) -> bool:
@@ -160,7 +172,8 @@ class Library:
 
     def partial(self, notice: Notice) -> Path:
         """Return where a payload may arrive piece by piece, resumed after a crash."""
-        return self._context.blobs.partial(notice.body.payload_root.hex())
+        _, swarm = self._heard_in.get(notice.id, (b"", OPEN))
+        return self._context.blobs.partial(_partial_name(swarm, notice.body.payload_root))
 
     def accept(self, notice: Notice, payload: Path) -> None:
         """Unseal a complete payload and put it into quarantine; refuse it with its reason."""
@@ -191,7 +204,7 @@ class Library:
             store.blobs.adopt(payload, name)
             entry = own_records.entry_of(notice, "quarantined", name, context.clock())
             store.shelf.add(replace(entry, relay=relay))
-            store.offers.add(notice.id, self._heard_in[notice.id])
+            store.offers.add(notice.id, self._heard_in[notice.id][0])
             self._let_go(room)
         arrived = PatchArrived(notice.id, notice.body.author, notice.body.domain)
         context.events.publish(arrived)

@@ -42,6 +42,7 @@ class Place:
     measured: bool = False
     helpful: bool = False
     lying: bool = False  # half-fetched, and nobody is asked for the rest
+    file: str = ""  # that it arrives in, if that is not called as the payload
 
 
 def make_way(wanted: Place, taken: Sequence[Place], config: NodeConfig) -> tuple[Place, ...] | None:
@@ -129,9 +130,15 @@ class Sandbox:
         self._let_go(gone)
         return tuple(p.patch for p in gone if p.patch is not None)
 
-    def expect(self, notice: Notice, relay: bytes) -> bool:
-        """Keep a place for a payload that will be fetched now; return whether there is one."""
-        wanted, stranger = self._wanted(notice, relay), not self._trusts(notice)
+    def expect(self, notice: Notice, relay: bytes, file: str = "") -> bool:
+        """Keep a place for a payload that will be fetched now; return whether there is one.
+
+        Args:
+            notice: of the patch.
+            relay: who told of it.
+            file: that it will arrive in.
+        """
+        wanted, stranger = self._wanted(notice, relay, file), not self._trusts(notice)
         gone = self._making_way(wanted) if stranger else ()
         if gone is None:
             return False
@@ -163,13 +170,15 @@ class Sandbox:
         return body.author in reputation.trusted(self._context, body.domain)
 
     def _making_way(self, wanted: Place) -> tuple[Place, ...] | None:
-        return make_way(wanted, self._taken(wanted.payload), self._context.config)
+        return make_way(wanted, self._taken(wanted), self._context.config)
 
-    def _wanted(self, notice: Notice, relay: bytes) -> Place:
-        body = notice.body
-        return Place(body.payload_root.hex(), body.author, relay, body.payload_bytes)
+    def _wanted(self, notice: Notice, relay: bytes, file: str = "") -> Place:
+        body, name = notice.body, notice.body.payload_root.hex()
+        promise = self._coming.get(name)
+        file = file or (promise.place.file if promise else "")
+        return Place(name, body.author, relay, body.payload_bytes, file=file)
 
-    def _taken(self, but: str) -> list[Place]:
+    def _taken(self, but: Place) -> list[Place]:
         """Return what strangers have, oldest first, not counting what is to come of ``but``."""
         now_s = self._context.environment.monotonic()
         self._coming = {
@@ -178,8 +187,10 @@ class Sandbox:
             if now_s - promise.since_s < PROMISE_S
         }
         here = self._resting()
-        coming = [p.place for n, p in self._coming.items() if p.stranger and n != but]
-        known = {place.payload for place in here} | self._coming.keys() | {but}
+        coming = [p.place for n, p in self._coming.items() if p.stranger and n != but.payload]
+        coming_all = [but, *(promise.place for promise in self._coming.values())]
+        known = {place.payload for place in (*here, *coming_all)}
+        known |= {place.file for place in coming_all}
         lying = [
             Place(path.name, b"", b"", _size(path), lying=True)
             for path in sorted(self._context.home.partial.iterdir())

@@ -7,7 +7,7 @@ what follows from that for its author, through whole rounds.
 import pytest
 import torch
 
-from hivelearn.node import reputation
+from hivelearn.node import own_records, reputation
 from hivelearn.patch.adapter import Adapter
 from hivelearn.testing.hostile import changed, shelf_state
 
@@ -170,3 +170,29 @@ def test_a_harm_takes_back_what_was_earned_in_every_domain(judge, kit, author, c
     judge.merge("yes")
     assert standing(judge, copier) == "unknown"
     assert shelf_state(judge, harmful) != "admitted"
+
+
+def test_a_crowd_of_decoys_does_not_push_the_originals_out_of_sight(make, kit, author):
+    """Sums of a friend's updates, and noisy ones beside each that a throw-away key has signed."""
+    owner, patch = author
+    places = {"sandbox_max": 200, "sandbox_per_relay": 200}
+    judge = make("judge", strangers_per_merge=16, base_texts=2, **places)
+    kit.teach(judge, "yes", "yes yes", 1, 24)
+    judge.vouch(owner.key)
+    copier, fog = make("copier"), make("fog")
+    theirs = [kit.sign(owner, kit.distinct(patch.adapter, 7 + k, share=1.2)) for k in range(4)]
+    for each in theirs:
+        kit.send(each, judge)
+    judge.merge("yes")
+    for k in range(2):
+        made = sum_of(theirs[2 * k].adapter, theirs[2 * k + 1].adapter, 0.5)
+        decoy = kit.distinct(made, 1000 + k, share=0.3)
+        for again in range(4):  # one payload, and three more that are nearly it
+            with fog.context.store.writing("x"):
+                near = decoy if again < 2 else kit.distinct(decoy, 2000 + again, share=0.05)
+                told = own_records.sign(fog.context, near, "elsewhere", licence=str(again))
+            kit.send(told, judge)
+        assert kit.send(kit.sign(copier, made), judge)
+    for _ in range(2):
+        judge.merge("yes")
+    assert proofs(judge, copier) == 0

@@ -97,3 +97,23 @@ def test_four_honest_but_weaker_friends_do_not_pull_a_strong_specialist_down(
     before = loss(node, kit)
     assert node.merge("yes").own.mean >= 0
     assert loss(node, kit) <= before
+
+
+def test_several_tiny_experts_elsewhere_make_no_honest_patch_too_large(make, kit, author):
+    _, patch = author
+    node = make("judge", base_texts=2)
+    kit.teach(node, "yes", "yes yes", 1, 24)
+    half = changed(patch, lambda b: b * 0.5)
+    assert node.adopt(node.seal(half, domain="yes")).outcome == "adopted"
+    for k in range(4):
+        tiny = make(f"tiny{k}")
+        node.vouch(tiny.key)
+        small = kit.distinct(changed(patch, lambda b: b * 0.01), 70 + k)
+        kit.send(kit.sign(tiny, small, "elsewhere"), node)
+    assert node.merge("elsewhere").outcome == "admitted"
+    honest = make("honest")
+    node.vouch(honest.key)
+    kit.send(kit.sign(honest, kit.distinct(patch.adapter, 1, share=0.2)), node)
+    report = node.merge("yes")
+    assert [judged.verdict.code for judged in report.patches] != ["norm.module"]
+    assert report.outcome == "adopted"

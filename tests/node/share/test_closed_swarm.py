@@ -5,6 +5,7 @@ from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
+from hivelearn.node.share.library import Library
 from hivelearn.patch.notice import read_envelope
 from hivelearn.swarm.fabrics.lan import open_lan
 from hivelearn.swarm.fabrics.lan_options import LanOptions
@@ -131,3 +132,22 @@ def test_what_a_third_author_said_in_the_closed_swarm_is_not_named_in_the_open_o
                 return heads, (await thief.blob(told.id))[1], await thief.envelopes(told.id)
 
         assert asyncio.run(attack()) == ({lane: ()}, Absent(), [])
+
+
+def test_what_lies_half_fetched_of_a_closed_swarm_is_no_part_of_an_open_record(make, kit, author):
+    """Killed before it was accepted; a stranger who knows its root signs that root in the open."""
+    owner, learnt = author
+    node = make("victim")
+    library = Library(node.context)
+    library.open(b"c" * 32, "yes", swarm=b"s" * 32)
+    library.open(b"o" * 32, "yes")
+    node.vouch(owner.key)
+    secret, stolen = (kit.notice(kit.sign(who, learnt.adapter)) for who in (owner, make("thief")))
+    assert library.wants(b"c" * 32, secret)
+    library.partial(secret).write_bytes(learnt.adapter.to_bytes())
+    assert library.wants(b"o" * 32, stolen)
+    assert stolen.body.payload_root == secret.body.payload_root
+    assert not library.partial(stolen).exists()
+    with node.context.store.writing("receive"):
+        library.accept(secret, library.partial(secret))
+    assert node.context.shelf.get(secret.id).state == "quarantined"
