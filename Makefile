@@ -59,6 +59,7 @@ bench: $(STAMP)  ## the figures that the README names, into build/
 	mkdir -p build
 	$(BIN)/python benchmarks/bench_demo.py --quick --json build/bench_demo.json
 	$(BIN)/python benchmarks/bench_merge.py --quick --json build/bench_merge.json
+	$(BIN)/python benchmarks/bench_lift.py --quick --json build/bench_lift.json
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
