@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Final, Literal
+from typing import Final
 
 from hivelearn.patch.descent import ONE
+from hivelearn.trust.weights import Caps, Known
 
-Known = Literal["vouched", "proven", "unknown"]
 STALE: Final = 0.5  # a part counts so much less for each trunk that came since it began
 LARGE: Final = 2.0  # times the cohort's median norm; what is larger moves as much as that
 STALE_MAX: Final = 3  # trunks; what is older says what is known by now
@@ -31,14 +31,6 @@ class Part:
     norm: float  # Frobenius norm of what it adds to that trunk
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """How much of a round may be moved by whom; as of a merge."""
-
-    proven: float = 0.20  # all whom work alone speaks for, together
-    unknown: float = 0.05  # all unknown authors together
-
-
 def newest(parts: Sequence[Part]) -> list[Part]:
     """Return each author's newest part that is not too old, sorted by root."""
     by_author: dict[bytes, Part] = {}
@@ -51,16 +43,16 @@ def newest(parts: Sequence[Part]) -> list[Part]:
     return sorted(by_author.values(), key=lambda part: part.root)
 
 
-def factors(parts: Sequence[Part], shares: Shares | None = None) -> dict[bytes, int]:
+def factors(parts: Sequence[Part], caps: Caps | None = None) -> dict[bytes, int]:
     """Return how much each part moves the trunk, in millionths, by payload root.
 
     Args:
         parts: one an author, as :func:`newest` returns them.
-        shares: of those whom nobody vouches for.
+        caps: on those whom nobody vouches for, as of a merge.
 
     Whole numbers, rounded down: every node that sees the same parts signs the same factors.
     """
-    weights = _weights(parts, shares or Shares())
+    weights = _weights(parts, caps or Caps())
     whole = math.fsum(weights.values())
     if not whole:
         return {}
@@ -75,15 +67,15 @@ def factors(parts: Sequence[Part], shares: Shares | None = None) -> dict[bytes, 
     return found
 
 
-def _weights(parts: Sequence[Part], shares: Shares) -> dict[bytes, float]:
+def _weights(parts: Sequence[Part], caps: Caps) -> dict[bytes, float]:
     """Return the weight of each part before it is known how late and how large it is."""
     count = {kind: sum(part.known == kind for part in parts) for kind in ("vouched", "proven")}
     each: dict[Known, float] = {"vouched": 1.0}
     known = float(count["vouched"])
-    each["proven"] = _capped(known, count["proven"], shares.proven)
+    each["proven"] = _capped(known, count["proven"], caps.proven)
     known += each["proven"] * count["proven"]
     unknown = sum(part.known == "unknown" for part in parts)
-    each["unknown"] = _capped(known, unknown, shares.unknown)
+    each["unknown"] = _capped(known, unknown, caps.unknown)
     return {part.root: each[part.known] for part in parts}
 
 

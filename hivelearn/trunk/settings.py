@@ -1,13 +1,12 @@
 """How rounds on a shared trunk are played; what is left open follows the node's recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from hivelearn.bounds import NONE, Rule, a, check_arguments, check_record, real, whole
+from hivelearn.bounds import NONE, Rule, check_arguments, check_record, real, whole
 from hivelearn.patch.limits import PATCH_RANK_MAX
 from hivelearn.training.recipe import Recipe
-from hivelearn.trunk.cohort import Shares
 
 RULES: Final[Mapping[str, Rule]] = {
     "steps": whole(1),
@@ -15,7 +14,6 @@ RULES: Final[Mapping[str, Rule]] = {
     "rank": NONE | whole(1, PATCH_RANK_MAX),
     "momentum": real(0, 1, below=True),
     "patience_s": real(0),
-    "shares": a(Shares, "shares of hivelearn.trunk.cohort"),
 }
 
 
@@ -29,7 +27,6 @@ class RoundSettings:
         rank: of the trunk; None takes the recipe's.
         momentum: how much of the last step of the trunk is made again.
         patience_s: how long a part waits for those of others who took part in the round before.
-        shares: how much those may move whom nobody vouches for.
     """
 
     steps: int = 20
@@ -37,7 +34,6 @@ class RoundSettings:
     rank: int | None = None
     momentum: float = 0.3
     patience_s: float = 600.0
-    shares: Shares = field(default_factory=Shares)
 
     def __new__(cls, *positional: object, **named: object) -> Self:
         """Refuse names that rounds do not have."""

@@ -26,6 +26,7 @@ from hivelearn.merging.recipe.recipe import MergeRecipe
 from hivelearn.patch.adapter import Adapter
 
 _SUM: Final = "task_arithmetic"
+_NOTHING: Final = 1e-9  # of rounding, where a trunk's factors cancel
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,6 @@ def next_trunk(
         [adapter for adapter, _ in terms], recipe, report=True, progress=False, study=False
     )
     return Step(made, report.error)
-
-
-_NOTHING: Final = 1e-9  # of rounding, where a trunk's factors cancel
 
 
 def change_norm(part: Adapter, onto: Adapter | None) -> float:

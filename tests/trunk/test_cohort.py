@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hivelearn.patch.descent import ONE
-from hivelearn.trunk.cohort import LARGE, STALE_MAX, Part, Shares, factors, newest
+from hivelearn.trunk.cohort import LARGE, STALE_MAX, Part, factors, newest
+from hivelearn.trust.weights import Caps
 
 
 def part(n, known="vouched", stale=0, norm=1.0, author=None):
@@ -49,7 +50,7 @@ def test_nobody_gets_what_another_loses(given_parts):
 def test_whom_nobody_vouches_for_moves_a_trunk_by_a_share_alone(friends, proven, strangers):
     kinds = ["vouched"] * friends + ["proven"] * proven + ["unknown"] * strangers
     parts = [Part(n.to_bytes(32), n.to_bytes(32), kind, 0, 1.0) for n, kind in enumerate(kinds)]
-    found = factors(parts, Shares())
+    found = factors(parts, Caps())
     assert share(found, parts, "unknown") <= 0.05 + 1e-6
     assert share(found, parts, "proven") <= 0.20 + 1e-6
 

@@ -18,6 +18,7 @@ from hivelearn.node import measure
 from hivelearn.node.context import NodeContext
 from hivelearn.node.learn import estimate, rehearse
 from hivelearn.node.measure import Fitting
+from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.sealable import refuse_unsealable
 from hivelearn.store.errors import MissingBlobError
 from hivelearn.training.checkpoint import CheckpointError, names_in
@@ -64,7 +65,7 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
             f"{next(iter(now.left_out.values()))}",
             remedy="Open a model with a longer context, or correct shorter questions.",
         )
-    session = _session(context, domain, recipe, now)
+    session = session_on(context, domain, recipe, now)
     ids = tuple(c.id for c in now.corrections)
     refuse_unsealable(session.adapter())
     if left := context.engine.left_out:
@@ -77,11 +78,14 @@ def begin(context: NodeContext, domain: str, recipe: Recipe) -> Training:
     return Training(session, ids, len(now.left_out), anew=anew)
 
 
-def _session(context: NodeContext, domain: str, recipe: Recipe, given: Fitting) -> TrainingSession:
+def session_on(
+    context: NodeContext, domain: str, recipe: Recipe, given: Fitting, onto: Adapter | None = None
+) -> TrainingSession:
+    """Return a session on these corrections, with what it rehearses and the memory it may use."""
     ids = tuple(c.id for c in given.corrections)
     lessons = Lessons(given.rows, ids, rehearse.rows(context, recipe))
     budget = estimate.memory_budget(context)
-    return TrainingSession(context.engine, lessons, recipe, domain, budget)
+    return TrainingSession(context.engine, lessons, recipe, domain, budget, onto)
 
 
 def _go_on(
@@ -107,7 +111,7 @@ def _go_on(
     then = measure.fitting(context, [said[each] for each in ids])
     if not then.rows:
         raise CheckpointError("the checkpoint names no correction that fits this model")
-    session = _session(context, domain, recipe, then).restore(checkpoint)
+    session = session_on(context, domain, recipe, then).restore(checkpoint)
     newer = sum(each.id not in ids for each in now.corrections)
     return Training(session, ids, len(now.left_out), newer)
 

@@ -16,9 +16,10 @@ from hivelearn.patch.adapter import Adapter
 from hivelearn.patch.descent import ONE, Descent, trunk_id
 from hivelearn.store.trunks import Trunk
 from hivelearn.trunk import cohort
-from hivelearn.trunk.cohort import Known, Part
+from hivelearn.trunk.cohort import Part
 from hivelearn.trunk.fork import TAU
 from hivelearn.trunk.step import Step, change_norm
+from hivelearn.trust.weights import Known
 
 STANDINGS: Final[tuple[Known, ...]] = get_args(Known)  # the most trusted first
 
@@ -138,7 +139,7 @@ def _made(rounds: Rounds, found: Sequence[Offer], but: bytes | None = None) -> t
         but: root of one that moves nothing, and gives nobody what it would have moved.
     """
     parts = {offer.part.root: (offer.adapter, offer.onto) for offer in found}
-    factors = cohort.factors([offer.part for offer in found], rounds.settings.shares)
+    factors = cohort.factors([offer.part for offer in found], rounds.context.config.caps)
     descent = _descent(rounds, {root: f for root, f in factors.items() if root != but})
     step = make.made(rounds, descent, parts, _rank(rounds, found))
     assert step is not None, "all that it is made of was looked at"

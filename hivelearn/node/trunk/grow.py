@@ -96,18 +96,15 @@ def resting(rounds: Rounds) -> bool:
 def called(rounds: Rounds, records: Sequence[Record]) -> bool:
     """Return whether somebody trusted goes on from this trunk: it has learnt something new."""
     spent = rounds.used() | rounds.trunks.left_out(rounds.base, rounds.domain)
+    others = rounds.trusted - {rounds.context.identity.author}
     return any(
-        record.descent.onto == rounds.id
-        and not record.descent.is_trunk
-        and record.root not in spent
-        and record.body.author in rounds.trusted - {rounds.context.identity.author}
-        for record in records
+        part.root not in spent and part.body.author in others for part in rounds.parts(records)
     )
 
 
 def in_company(context: NodeContext, domain: str, company: Company) -> bool:
     """Return whether somebody else takes part, or might: alone one trains by oneself."""
-    if not any(c.domain == domain for c in context.journal.list(domain, holdout=False)):
+    if not context.journal.list(domain, holdout=False):
         return False
     me = context.identity.author
     others = (entry.onto and entry.author != me for entry in context.shelf.list(domain=domain))
@@ -118,13 +115,12 @@ def _close(rounds: Rounds, company: Company) -> TrunkReport:
     """End the round, if all came whom one expects or it has waited long enough."""
     records = rounds.records()
     mine = own_part.mine(rounds, records)
-    found = close.offers(rounds, records)
-    parts = [r for r in records if r.descent.onto == rounds.id and not r.descent.is_trunk]
-    here = {part.body.author for part in parts}
+    here = {part.body.author for part in rounds.parts(records)}
     if mine is None or _waits(rounds, mine, records, here, company):
         others = here - {rounds.context.identity.author}
         names = tuple(sorted(map(short_name, others)))
         return TrunkReport(rounds.domain, "waiting", rounds.id.hex(), rounds.height, authors=names)
+    found = close.offers(rounds, records)
     done = close.closed(rounds, close.judged(rounds, found))
     if done is None:
         return TrunkReport(rounds.domain, "alone", rounds.id.hex(), rounds.height)

@@ -4,24 +4,17 @@ from collections.abc import Callable
 
 from hivelearn.device.limits import DeviceLimits
 from hivelearn.node import measure, own_records
-from hivelearn.node.learn import estimate, rehearse
+from hivelearn.node.learn import resume
 from hivelearn.node.trunk.state import Record, Rounds
 from hivelearn.patch.descent import Descent
 from hivelearn.patch.envelope import Patch
 from hivelearn.patch.manifest import Receipt
-from hivelearn.training.session import Lessons, TrainingSession
 
 
 def mine(rounds: Rounds, records: list[Record]) -> Record | None:
     """Return the own part onto the trunk as others see it, or None."""
     me = rounds.context.identity.author
-    own = [
-        record
-        for record in records
-        if record.body.author == me
-        and not record.descent.is_trunk
-        and record.descent.onto == rounds.id
-    ]
+    own = [part for part in rounds.parts(records) if part.body.author == me]
     return max(own, key=lambda one: (one.body.epoch > 0, one.entry.arrived_s), default=None)
 
 
@@ -44,9 +37,7 @@ def made(
     if not given.rows:
         return None
     recipe = rounds.settings.recipe(context.config.recipe, rounds.height)
-    lessons = Lessons(given.rows, (), rehearse.rows(context, recipe))
-    budget = estimate.memory_budget(context)
-    session = TrainingSession(context.engine, lessons, recipe, domain, budget, rounds.adapter)
+    session = resume.session_on(context, domain, recipe, given, rounds.adapter)
     for _ in context.governor(limits, domain=domain, sleep=sleep).paced(session):
         if sleep is not None and sleep(0.0):
             break

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -122,6 +123,10 @@ class Rounds:
             if notice is not None and notice.body.descent is not None:
                 found.append(Record(entry, notice.body, notice.body.descent))
         return found
+
+    def parts(self, records: "Iterable[Record]") -> list[Record]:
+        """Return the parts onto the trunk as it is now."""
+        return [r for r in records if r.descent.onto == self.id and not r.descent.is_trunk]
 
     def read(self, record: Record) -> Adapter | None:
         """Return the adapter of a record, or None if this disk has lost it."""
